@@ -1,0 +1,30 @@
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "math/platform.h"
+
+namespace wkmeans {
+
+// The largest double t that is at least as near to `low` as to `high` (low < high): weights up to t
+// take the lower centroid. Exact: t <= (low + high) / 2 in real arithmetic, and no double lies between.
+inline double split_point(double low, double high) {
+  if (low == high) return low;
+  constexpr double huge = std::numeric_limits<double>::max() / 4;
+  const bool may_overflow = std::fabs(low) > huge || std::fabs(high) > huge;
+  const double scale = may_overflow ? 0.25 : 1.0;
+  const double a = low * scale;
+  const double b = high * scale;
+  const double sum = a + b;
+  // TwoSum: `error` is exactly what rounding took from the sum.
+  const double b_part = sum - a;
+  const double error = (a - (sum - b_part)) + (b - b_part);
+  double t = sum * 0.5;
+  if (t * 2.0 > sum || (t * 2.0 == sum && error < 0.0)) {
+    t = std::nextafter(t, -std::numeric_limits<double>::infinity());
+  }
+  return t / scale;
+}
+
+}  // namespace wkmeans
