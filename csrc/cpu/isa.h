@@ -1,0 +1,56 @@
+#pragma once
+
+namespace wkmeans {
+
+enum class Isa { baseline, avx2, avx512 };
+
+// The widest instruction set that this processor has, or the narrower one that the environment variable
+// WKMEANS_ISA (baseline, avx2, avx512) asks for. Decided once, at the first call.
+Isa active_isa();
+const char* name_of(Isa isa);
+
+#if (defined(__x86_64__) || defined(__i386__)) && (defined(__GNUC__) || defined(__clang__))
+#define WKM_X86_DISPATCH 1
+#else
+#define WKM_X86_DISPATCH 0
+#endif
+
+#if defined(__GNUC__) || defined(__clang__)
+#define WKM_ALWAYS_INLINE inline __attribute__((always_inline))
+#else
+#define WKM_ALWAYS_INLINE __forceinline
+#endif
+
+#if WKM_X86_DISPATCH
+#if defined(__clang__)
+#define WKM_TARGET_AVX512 "avx2,avx512f,avx512dq,avx512bw,avx512vl"
+#else
+#define WKM_TARGET_AVX512 "avx2,avx512f,avx512dq,avx512bw,avx512vl,prefer-vector-width=512"
+#endif
+
+template <class Kernel, class... Args>
+__attribute__((target("avx2"))) auto run_avx2(Args... args) {
+  return Kernel::run(args...);
+}
+
+template <class Kernel, class... Args>
+__attribute__((target(WKM_TARGET_AVX512))) auto run_avx512(Args... args) {
+  return Kernel::run(args...);
+}
+#endif
+
+// Runs `Kernel::run(args...)`, a WKM_ALWAYS_INLINE function of plain loops, compiled for the active
+// instruction set. Contraction is off and sums have a fixed shape, so all paths give the same bits.
+template <class Kernel, class... Args>
+auto dispatch(Args... args) {
+#if WKM_X86_DISPATCH
+  switch (active_isa()) {
+    case Isa::avx512: return run_avx512<Kernel>(args...);
+    case Isa::avx2: return run_avx2<Kernel>(args...);
+    case Isa::baseline: break;
+  }
+#endif
+  return Kernel::run(args...);
+}
+
+}  // namespace wkmeans

@@ -1,0 +1,82 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace wkmeans {
+
+enum class DType { float16, bfloat16, float32, float64 };
+
+std::size_t size_of(DType dtype);
+
+// One strided dimension of an array; strides are in bytes, 0 where the array is broadcast.
+struct Dimension {
+  std::int64_t extent;
+  std::int64_t stride;
+};
+
+// A caller's array seen as `problems x items`, read in place whatever its strides. Items follow the
+// C order of the array's own axes. Values are read as double, which holds every dtype exactly.
+class Operand {
+ public:
+  Operand(std::string name, const std::byte* data, DType dtype, std::vector<Dimension> problem_dims,
+          std::vector<Dimension> item_dims);
+
+  const std::string& name() const { return name_; }
+  DType dtype() const { return dtype_; }
+  std::int64_t n_problems() const { return n_problems_; }
+  std::int64_t n_items() const { return n_items_; }
+
+  void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
+
+ private:
+  const std::byte* address(const std::vector<Dimension>& dims, std::int64_t index,
+                           const std::byte* base) const;
+
+  std::string name_;
+  const std::byte* data_;
+  DType dtype_;
+  std::vector<Dimension> problem_dims_;
+  std::vector<Dimension> item_dims_;  // adjacent dimensions fused where the strides allow
+  std::int64_t n_problems_;
+  std::int64_t n_items_;
+};
+
+// A value the objective cannot take. `item` counts the operand's items in C order.
+class InvalidValue : public std::invalid_argument {
+ public:
+  InvalidValue(const Operand& operand, std::int64_t problem, std::int64_t item, double value);
+
+  std::string name;
+  std::int64_t problem;
+  std::int64_t item;
+  double value;
+};
+
+// The weights with their importances; a missing operand is null: importance 1, quartic importance 0.
+struct Problems {
+  const Operand* weights;
+  const Operand* importance;
+  const Operand* quartic_importance;
+
+  bool quartic() const { return quartic_importance != nullptr; }
+};
+
+// Weights and importances of a run of items, as double.
+struct ItemBuffer {
+  std::vector<double> weight;
+  std::vector<double> importance;
+  std::vector<double> quartic_importance;  // empty where the objective is quadratic
+};
+
+void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin, std::int64_t count,
+                ItemBuffer& out);
+
+// Throws InvalidValue for the first weight that is not finite or importance that is not finite and
+// non-negative among the loaded items.
+void check_items(const Problems& problems, std::int64_t problem, std::int64_t begin, const ItemBuffer& items);
+
+}  // namespace wkmeans

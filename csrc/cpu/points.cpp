@@ -1,0 +1,114 @@
+#include "cpu/points.h"
+
+#include <algorithm>
+#include <atomic>
+#include <limits>
+#include <stdexcept>
+
+namespace wkmeans {
+
+template <class Key, class Value>
+void PointCollector::read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
+                          std::vector<Keyed<Key>>& keys) {
+  const std::int64_t n = problems.weights->n_items();
+  const auto size = static_cast<std::size_t>(n);
+  keys.resize(size);
+  importance_.resize(size);
+  quartic_importance_.resize(problems.quartic() ? size : 0);
+  std::atomic<bool> any_importance{false};
+  parallel.run_with_workers(chunk_count(n), [&] {
+    return [&, items = ItemBuffer{}](std::int64_t chunk) mutable {
+      const std::int64_t begin = chunk * kChunk;
+      const std::int64_t count = std::min(kChunk, n - begin);
+      load_items(problems, problem, begin, count, items);
+      check_items(problems, problem, begin, items);
+      for (std::int64_t i = 0; i < count; ++i) {
+        const Value weight = static_cast<Value>(items.weight[static_cast<std::size_t>(i)]);
+        keys[static_cast<std::size_t>(begin + i)] = {sort_key(weight), static_cast<std::uint32_t>(begin + i)};
+      }
+      std::copy(items.importance.begin(), items.importance.end(), importance_.begin() + begin);
+      std::copy(items.quartic_importance.begin(), items.quartic_importance.end(),
+                quartic_importance_.begin() + (problems.quartic() ? begin : 0));
+      const auto positive = [](double value) { return value > 0.0; };
+      if (std::any_of(items.importance.begin(), items.importance.end(), positive) ||
+          std::any_of(items.quartic_importance.begin(), items.quartic_importance.end(), positive)) {
+        any_importance.store(true, std::memory_order_relaxed);
+      }
+    };
+  });
+  unit_importance_ = !any_importance.load();
+  if (unit_importance_) std::fill(importance_.begin(), importance_.end(), 1.0);
+}
+
+template <class Key>
+void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Parallel& parallel) {
+  const auto n = static_cast<std::int64_t>(keys.size());
+  const bool quartic = !quartic_importance_.empty();
+  const auto key_at = [&](std::int64_t i) { return keys[static_cast<std::size_t>(i)].key; };
+  // A segment owns the runs of equal keys that start in it.
+  const auto first_run = [&](std::int64_t i) {
+    if (i >= n) return n;
+    while (i > 0 && i < n && key_at(i) == key_at(i - 1)) ++i;
+    return i;
+  };
+  // Calls visit(weight, importance, quartic importance) for each run that carries importance.
+  const auto for_each_run = [&](std::int64_t segment, auto&& visit) {
+    const std::int64_t end = first_run(std::min(n, (segment + 1) * kChunk));
+    for (std::int64_t i = first_run(segment * kChunk); i < end;) {
+      const Key key = key_at(i);
+      double importance = 0.0;
+      double quartic_importance = 0.0;
+      for (; i < n && key_at(i) == key; ++i) {
+        const std::size_t item = keys[static_cast<std::size_t>(i)].item;
+        importance += importance_[item];
+        if (quartic) quartic_importance += quartic_importance_[item];
+      }
+      if (importance > 0.0 || quartic_importance > 0.0) visit(key, importance, quartic_importance);
+    }
+  };
+
+  const std::int64_t n_segments = chunk_count(n);
+  std::vector<std::size_t> first(static_cast<std::size_t>(n_segments) + 1, 0);
+  parallel.run(n_segments, [&](std::int64_t segment) {
+    std::size_t count = 0;
+    for_each_run(segment, [&](Key, double, double) { ++count; });
+    first[static_cast<std::size_t>(segment) + 1] = count;
+  });
+  for (std::size_t s = 0; s < static_cast<std::size_t>(n_segments); ++s) first[s + 1] += first[s];
+  points_.weight.resize(first.back());
+  points_.importance.resize(first.back());
+  points_.quartic_importance.resize(quartic ? first.back() : 0);
+  parallel.run(n_segments, [&](std::int64_t segment) {
+    std::size_t at = first[static_cast<std::size_t>(segment)];
+    for_each_run(segment, [&](Key key, double importance, double quartic_importance) {
+      points_.weight[at] = value_of_key(key);
+      points_.importance[at] = importance;
+      if (quartic) points_.quartic_importance[at] = quartic_importance;
+      ++at;
+    });
+  });
+}
+
+template <class Key, class Value>
+const Points& PointCollector::collect_as(const Problems& problems, std::int64_t problem,
+                                         const Parallel& parallel, std::vector<Keyed<Key>>& keys,
+                                         std::vector<Keyed<Key>>& spare) {
+  read<Key, Value>(problems, problem, parallel, keys);
+  radix_sort(keys, spare, parallel);
+  merge_equal(keys, parallel);
+  return points_;
+}
+
+const Points& PointCollector::collect(const Problems& problems, std::int64_t problem,
+                                      const Parallel& parallel) {
+  if (problems.weights->n_items() > std::numeric_limits<std::uint32_t>::max()) {
+    throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
+                            std::to_string(problems.weights->n_items()));
+  }
+  if (problems.weights->dtype() == DType::float64) {
+    return collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
+  }
+  return collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
+}
+
+}  // namespace wkmeans

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/operand.h"
+#include "cpu/parallel.h"
+#include "cpu/radix_sort.h"
+
+namespace wkmeans {
+
+// What a solver sees of a problem: the distinct weights that carry importance, ascending, with the
+// importances of equal weights added up. Where no weight carries any, each counts 1.
+struct Points {
+  std::vector<double> weight;
+  std::vector<double> importance;
+  std::vector<double> quartic_importance;  // empty where the objective is quadratic
+
+  std::size_t size() const { return weight.size(); }
+  bool quartic() const { return !quartic_importance.empty(); }
+};
+
+// Reads, checks, sorts and merges one problem after another, reusing its memory between them.
+class PointCollector {
+ public:
+  const Points& collect(const Problems& problems, std::int64_t problem, const Parallel& parallel);
+
+  // Whether the problem last collected carries no importance at all, so that each weight counts 1.
+  bool unit_importance() const { return unit_importance_; }
+
+ private:
+  template <class Key, class Value>
+  void read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
+            std::vector<Keyed<Key>>& keys);
+  template <class Key>
+  void merge_equal(const std::vector<Keyed<Key>>& keys, const Parallel& parallel);
+  template <class Key, class Value>
+  const Points& collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
+                           std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare);
+
+  Points points_;
+  bool unit_importance_ = false;
+  std::vector<double> importance_;
+  std::vector<double> quartic_importance_;
+  std::vector<Keyed<std::uint32_t>> narrow_, narrow_spare_;
+  std::vector<Keyed<std::uint64_t>> wide_, wide_spare_;
+};
+
+}  // namespace wkmeans
