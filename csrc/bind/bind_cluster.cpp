@@ -1,0 +1,107 @@
+#include <pybind11/stl.h>
+
+#include "bind/module.h"
+#include "bind/problems.h"
+#include "cpu/cluster.h"
+
+namespace wkmeans {
+namespace {
+
+Solver solver_named(const std::string& name) {
+  if (name == "optimal") return Solver::optimal;
+  if (name == "lloyd") return Solver::lloyd;
+  throw py::value_error("solver: expected 'optimal' or 'lloyd', got '" + name + "'");
+}
+
+Init init_named(const std::string& name) {
+  if (name == "quantile") return Init::quantile;
+  if (name == "linear") return Init::linear;
+  if (name == "kmeans++") return Init::kmeans_plus_plus;
+  throw py::value_error("init: expected 'quantile', 'linear' or 'kmeans++', got '" + name + "'");
+}
+
+CentroidFormat format_named(const std::string& name) {
+  if (name == "float32") return CentroidFormat::float32;
+  if (name == "float64") return CentroidFormat::float64;
+  throw py::value_error("centroid format: expected 'float32' or 'float64', got '" + name + "'");
+}
+
+struct Results {
+  py::array_t<double> centroids;
+  py::array_t<double> costs;
+  py::array_t<double> lower_bounds;
+  py::array_t<std::int64_t> n_iters;
+};
+
+template <class Label>
+py::array run_cluster(const BoundProblems& problems, const ClusterOptions& options, Results& results) {
+  py::array_t<Label> labels({problems.n_problems(), problems.n_items()});
+  const ClusterOutput<Label> output{results.centroids.mutable_data(), labels.mutable_data(),
+                                    results.costs.mutable_data(), results.lower_bounds.mutable_data(),
+                                    results.n_iters.mutable_data()};
+  const Problems view = problems.view();
+  {
+    const py::gil_scoped_release release;  // every Python object has been read by now
+    cluster(view, options, output);
+  }
+  return std::move(labels);
+}
+
+py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std::string& solver,
+                        const std::string& init, std::vector<double> given_centroids, int max_iter,
+                        std::uint64_t seed, const std::string& centroid_format,
+                        const std::string& label_dtype, int n_threads) {
+  ClusterOptions options;
+  options.k = k;
+  options.solver = solver_named(solver);
+  options.init = given_centroids.empty() ? init_named(init) : Init::given;
+  options.given_centroids = std::move(given_centroids);
+  options.max_iter = max_iter;
+  options.seed = seed;
+  options.format = format_named(centroid_format);
+  options.n_threads = n_threads;
+  const std::int64_t n_problems = problems.n_problems();
+  if (k < 1 || k > 65536) throw py::value_error("k: expected 1 to 65536, got " + std::to_string(k));
+  const std::size_t given = options.given_centroids.size();
+  if (given != 0 && given != k && given != k * static_cast<std::size_t>(n_problems)) {
+    throw py::value_error("init: expected k centroids, or k for each problem");
+  }
+  Results results{py::array_t<double>({n_problems, static_cast<std::int64_t>(k)}), py::array_t<double>(n_problems),
+                  py::array_t<double>(n_problems), py::array_t<std::int64_t>(n_problems)};
+  py::array labels;
+  if (label_dtype == "uint8" && k <= 256) {
+    labels = run_cluster<std::uint8_t>(problems, options, results);
+  } else if (label_dtype == "uint16") {
+    labels = run_cluster<std::uint16_t>(problems, options, results);
+  } else if (label_dtype == "uint32") {
+    labels = run_cluster<std::uint32_t>(problems, options, results);
+  } else {
+    throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) + " centroids");
+  }
+  return py::make_tuple(results.centroids, labels, results.costs, results.lower_bounds, results.n_iters);
+}
+
+py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max, int n_threads) {
+  if (k_max < 1 || k_max > 65536) {
+    throw py::value_error("k_max: expected 1 to 65536, got " + std::to_string(k_max));
+  }
+  py::array_t<double> costs({problems.n_problems(), static_cast<std::int64_t>(k_max)});
+  double* out = costs.mutable_data();
+  const Problems view = problems.view();
+  {
+    const py::gil_scoped_release release;
+    cost_curve(view, k_max, n_threads, out);
+  }
+  return costs;
+}
+
+}  // namespace
+
+void bind_cluster(py::module_& module) {
+  module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"), py::arg("init"),
+             py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"), py::arg("centroid_format"),
+             py::arg("label_dtype"), py::arg("n_threads"));
+  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"), py::arg("n_threads"));
+}
+
+}  // namespace wkmeans

@@ -1,0 +1,11 @@
+#include "bind/module.h"
+
+#include "cpu/isa.h"
+
+PYBIND11_MODULE(_core, module) {
+  module.doc() = "CPU kernels of wkmeans.";
+  wkmeans::bind_problems(module);
+  wkmeans::bind_cluster(module);
+  wkmeans::bind_prune(module);
+  module.def("active_isa", [] { return wkmeans::name_of(wkmeans::active_isa()); });
+}

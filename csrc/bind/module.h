@@ -1,0 +1,11 @@
+#pragma once
+
+#include <pybind11/pybind11.h>
+
+namespace wkmeans {
+
+void bind_problems(pybind11::module_& module);
+void bind_cluster(pybind11::module_& module);
+void bind_prune(pybind11::module_& module);
+
+}  // namespace wkmeans

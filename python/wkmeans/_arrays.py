@@ -1,0 +1,209 @@
+"""NumPy arrays and torch tensors as the kernels see them: memory, dtype name, strides.
+
+torch is never imported here: a tensor can only come from a process that has imported it already.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wkmeans import _core
+
+if TYPE_CHECKING:
+    import torch
+
+Array = npt.NDArray[Any]
+ArrayLike = Any
+"""A NumPy array, a torch tensor, or anything `numpy.asarray` makes a float array of."""
+
+FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A caller's array: a NumPy view of its memory and the dtype that memory holds."""
+
+    memory: Array
+    dtype: str
+    is_torch: bool
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.memory.shape
+
+    def to_caller(self, array: Array) -> Any:
+        """`array`, as a tensor where the caller gave one."""
+        return sys.modules["torch"].from_numpy(array) if self.is_torch else array
+
+
+def is_torch_tensor(value: object) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(value, torch.Tensor)
+
+
+def as_operand(name: str, value: ArrayLike) -> Operand:
+    """`value` without a copy where it is a float array or a CPU tensor; a list as float64."""
+    if is_torch_tensor(value):
+        return _tensor_operand(name, value)
+    if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
+        return _array_operand(name, np.asarray(value))
+    return Operand(_from_python(name, value), "float64", is_torch=False)
+
+
+def _from_python(name: str, value: object) -> Array:
+    """Numbers and nested lists of them."""
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: expected numbers of one shape, {error}") from None
+    if array.size and (array.dtype.kind not in "iufb" or array.dtype.itemsize > 8):
+        raise _dtype_error(name, f"{type(value).__name__} of {array.dtype}")
+    return array.astype(np.float64)
+
+
+def _array_operand(name: str, array: Array) -> Operand:
+    dtype = array.dtype.name
+    if dtype not in FLOAT_DTYPES:
+        raise _dtype_error(name, str(array.dtype))
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    # bfloat16 reaches NumPy as an extension dtype; the kernels read its bits.
+    memory = array.view(np.uint16) if dtype == "bfloat16" else array
+    return Operand(memory, dtype, is_torch=False)
+
+
+def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
+    torch = sys.modules["torch"]
+    dtype = str(tensor.dtype).removeprefix("torch.")
+    if dtype not in FLOAT_DTYPES:
+        raise _dtype_error(name, str(tensor.dtype))
+    if tensor.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; call .to_dense()")
+    if tensor.device.type != "cpu":
+        raise TypeError(
+            f"{name}: expected a tensor on the CPU, got one on {tensor.device}; "
+            "this build has CPU kernels only: pass .cpu() to copy it yourself"
+        )
+    plain = tensor.detach().resolve_neg()
+    memory = plain.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else plain.numpy()
+    return Operand(memory, dtype, is_torch=True)
+
+
+def _dtype_error(name: str, got: str) -> TypeError:
+    return TypeError(f"{name}: expected dtype {', '.join(FLOAT_DTYPES)} or a list, got {got}")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Weights, their importances, and how they split into problems."""
+
+    kernel_view: _core.Problems
+    weights: Operand
+    axis: int | None
+    shapes: dict[str, tuple[int, ...]]  # of the arrays as given, by the name errors use
+
+    @property
+    def batch_shape(self) -> tuple[int, ...]:
+        if self.axis is None:
+            return ()
+        return self.weights.shape[: self.axis] + self.weights.shape[self.axis + 1 :]
+
+    @property
+    def n_items(self) -> int:
+        return self.kernel_view.n_items
+
+    def index_of(self, name: str, problem: int, item: int) -> tuple[int, ...]:
+        """Where an item lies in the array that the caller gave under `name`."""
+        if self.axis is None:
+            index = np.unravel_index(item, self.weights.shape)
+        else:
+            batch = np.unravel_index(problem, self.batch_shape) if self.batch_shape else ()
+            index = (*batch[: self.axis], item, *batch[self.axis :])
+        shape = self.shapes[name]
+        own = index[len(index) - len(shape) :]
+        return tuple(int(i) if extent > 1 else 0 for i, extent in zip(own, shape, strict=True))
+
+    def arrange(self, per_item: Array) -> Any:
+        """Kernel output `(problems, items)` in the shape and kind of the weights."""
+        if self.axis is None:
+            return self.weights.to_caller(per_item.reshape(self.weights.shape))
+        rows = per_item.reshape(*self.batch_shape, -1)
+        return self.weights.to_caller(np.ascontiguousarray(np.moveaxis(rows, -1, self.axis)))
+
+
+def make_problem(
+    weights: ArrayLike,
+    importance: ArrayLike | None,
+    quartic_importance: ArrayLike | None,
+    axis: int | None,
+    entry: str = "",
+) -> Problem:
+    """Checks shapes, dtypes and axis; values are checked by the kernel as it reads them."""
+    names = [f"{argument}{entry}" for argument in ("weights", "importance", "quartic_importance")]
+    weights_operand = as_operand(names[0], weights)
+    if weights_operand.memory.size == 0:
+        raise ValueError(f"{names[0]}: expected at least one value, got shape {weights_operand.shape}")
+    shapes = {names[0]: weights_operand.shape}
+    memories: list[tuple[Array, str] | None] = [(weights_operand.memory, weights_operand.dtype)]
+    for name, value in zip(names[1:], (importance, quartic_importance), strict=True):
+        if value is None:
+            memories.append(None)
+            continue
+        operand = as_operand(name, value)
+        shapes[name] = operand.shape
+        memories.append((_broadcast(name, operand, weights_operand.shape), operand.dtype))
+    position = _normalised_axis(axis, weights_operand.memory.ndim)
+    kernel_view = _core.Problems(*memories, axis=position, entry=entry)
+    return Problem(kernel_view, weights_operand, position, shapes)
+
+
+def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
+    try:
+        return np.broadcast_to(operand.memory, shape)
+    except ValueError:
+        raise ValueError(
+            f"{name}: expected a shape that broadcasts to the weights' {shape}, got {operand.shape}"
+        ) from None
+
+
+def _normalised_axis(axis: int | None, ndim: int) -> int | None:
+    if axis is None:
+        return None
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis: expected an integer or None, got {axis!r}")
+    position = axis.__index__()
+    if not -ndim <= position < ndim:
+        raise ValueError(f"axis: expected {-ndim} to {ndim - 1} for {ndim}-dimensional weights, got {axis}")
+    return position % ndim
+
+
+@contextmanager
+def explained_values(*problems: Problem) -> Iterator[None]:
+    """Turns the kernel's report of a bad value into the sentence a caller can act on."""
+    try:
+        yield
+    except _core.InvalidValue as error:
+        name, problem_number, item, value = error.args
+        owner = next(problem for problem in problems if name in problem.shapes)
+        index = owner.index_of(name, problem_number, item)
+        where = f"at index {index[0] if len(index) == 1 else index}"
+        raise ValueError(f"{name}: {_expectation(name, value)} {where}") from None
+
+
+def _expectation(name: str, value: float) -> str:
+    if name.startswith("weights"):
+        return f"expected finite values, got {value}"
+    if value < 0:
+        argument = name.split("[")[0]
+        return (
+            f"expected non-negative values (clamp with numpy.maximum({argument}, 0) or "
+            f"{argument}.clamp(min=0)), got {value}"
+        )
+    return f"expected finite, non-negative values, got {value}"

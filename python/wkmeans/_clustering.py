@@ -1,0 +1,245 @@
+"""`wkmeans.wkmeans` and `wkmeans.cost_curve`: weighted one-dimensional clustering."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wkmeans import _core
+from wkmeans._arrays import Array, ArrayLike, Problem, as_operand, explained_values, make_problem
+from wkmeans._threads import resolve_n_threads
+
+MAX_CENTROIDS = 65536
+_INITS = ("quantile", "linear", "kmeans++")
+
+
+@dataclass(frozen=True, eq=False)
+class Clustering:
+    """A codebook and the label of every weight. NumPy arrays, or torch tensors for torch weights.
+
+    Attributes
+    ----------
+    centroids : array (..., k)
+        Ascending; float32 for half and single precision weights, float64 for double. `...` is the
+        shape of the weights without the clustered axis, empty for ``axis=None``.
+    labels : array, shape of the weights
+        The nearest centroid of each weight, the lower one in a tie. uint8 for k up to 256, else
+        uint16; torch: uint8, else int32.
+    cost : float or float64 array (...)
+        ``sum I (w - c)^2 + H (w - c)^4``, summed directly about `centroids`.
+    lower_bound : float, float64 array (...) or None
+        No clustering with k centroids costs less: the optimal solver's certificate. None for Lloyd.
+    n_iter : int or int64 array (...)
+        Rounds of Lloyd that were made; 0 for the optimal solver.
+    axis : int or None
+        The axis that was clustered, counted from the front.
+    """
+
+    centroids: Any
+    labels: Any
+    cost: Any
+    lower_bound: Any
+    n_iter: Any
+    axis: int | None = None
+
+    def dequantize(self) -> Any:
+        """The weights' approximation ``centroids[labels]``, in the centroids' dtype."""
+        if self.axis is None:
+            return self.centroids[self._index(self.labels)]
+        labels = self._index(np.moveaxis(np.asarray(self.labels), self.axis, -1))
+        if isinstance(self.centroids, np.ndarray):
+            values = np.take_along_axis(self.centroids, labels, -1)
+            return np.ascontiguousarray(np.moveaxis(values, -1, self.axis))
+        return self.centroids.gather(-1, labels).movedim(-1, self.axis).contiguous()
+
+    def _index(self, labels: Any) -> Any:
+        if isinstance(self.centroids, np.ndarray):
+            return np.asarray(labels, np.int64)
+        return self.centroids.new_tensor(labels, dtype=_torch_int64(self.centroids))
+
+
+def wkmeans(
+    weights: ArrayLike,
+    k: int,
+    *,
+    importance: ArrayLike | None = None,
+    quartic_importance: ArrayLike | None = None,
+    solver: str = "optimal",
+    init: ArrayLike = "quantile",
+    max_iter: int = 300,
+    axis: int | None = None,
+    n_threads: int | None = None,
+    seed: int = 0,
+) -> Clustering:
+    """Cluster weights around k centroids, minimising ``sum I (w - c)^2 + H (w - c)^4``.
+
+    Parameters
+    ----------
+    weights : array_like
+        float16, bfloat16 (torch), float32 or float64, any shape and strides, read in place; a list
+        is taken as float64. Torch tensors are answered with torch tensors.
+    k : int
+        Number of centroids, 1 to 65536.
+    importance, quartic_importance : array_like, optional
+        I and H, non-negative, of the weights' shape or broadcastable to it. None is 1 and 0.
+        A weight without importance takes its nearest centroid and moves nothing; where a whole
+        problem has none, each of its weights counts 1.
+    solver : {"optimal", "lloyd"}
+        "optimal" finds the global optimum by dynamic programming, in O(k n log n). "lloyd" is
+        Algorithm 2 of Gao, Liu, Wang, Oh (2019), in O(n) for the sort and O(k log n) a round; it
+        stops at a local optimum.
+    init : array_like or {"quantile", "linear", "kmeans++"}
+        Where Lloyd starts: k centroids (or ``(..., k)``, some for each problem); evenly spaced
+        ranks; evenly spaced values; or random draws by `seed`.
+    max_iter : int
+        At most so many rounds of Lloyd; it stops earlier only where a round changes nothing.
+    axis : int, optional
+        Cluster along this axis, one codebook for each of the other positions. None clusters
+        everything together.
+    n_threads : int, optional
+        None takes every core, or what WKMEANS_NUM_THREADS or OMP_NUM_THREADS says. Results are the
+        same to the last bit for every number.
+    seed : int
+        For ``init="kmeans++"``; the same for every problem.
+
+    Returns
+    -------
+    Clustering
+        Where fewer than k distinct weights carry importance the cost is 0, surplus centroids repeat
+        the largest one and no label names them.
+
+    Raises
+    ------
+    ValueError
+        For NaN or infinity in the weights, for importances that are not finite and non-negative,
+        for shapes that do not broadcast, empty weights, or k, axis, init, max_iter out of range.
+    TypeError
+        For other dtypes, and for tensors that are not dense or not on the CPU.
+    """
+    problem = make_problem(weights, importance, quartic_importance, axis)
+    k = _checked_count("k", k)
+    double = problem.weights.dtype == "float64"
+    with explained_values(problem):
+        centroids, labels, costs, lower_bounds, n_iters = _core.cluster(
+            problem.kernel_view,
+            k=k,
+            solver=_checked_name("solver", solver, ("optimal", "lloyd")),
+            init=init if isinstance(init, str) else "",
+            given_centroids=_given_centroids(init, k, problem),
+            max_iter=_checked_integer("max_iter", max_iter, 0, 2**31 - 1),
+            seed=_checked_integer("seed", seed, 0, 2**64 - 1),
+            centroid_format="float64" if double else "float32",
+            label_dtype=_label_dtype(k, problem.weights.is_torch),
+            n_threads=resolve_n_threads(n_threads),
+        )
+    batch = problem.batch_shape
+    if not double:
+        centroids = centroids.astype(np.float32)
+    if labels.dtype == np.uint32:
+        labels = labels.view(np.int32)  # torch's index dtypes are signed
+    return Clustering(
+        centroids=problem.weights.to_caller(centroids.reshape(*batch, k)),
+        labels=problem.arrange(labels),
+        cost=_per_problem(problem, costs),
+        lower_bound=_per_problem(problem, lower_bounds) if solver == "optimal" else None,
+        n_iter=_per_problem(problem, n_iters),
+        axis=problem.axis,
+    )
+
+
+def cost_curve(
+    weights: ArrayLike,
+    k_max: int,
+    *,
+    importance: ArrayLike | None = None,
+    quartic_importance: ArrayLike | None = None,
+    axis: int | None = None,
+    n_threads: int | None = None,
+) -> Any:
+    """The optimal cost for every number of centroids from 1 to `k_max`.
+
+    Non-increasing and convex in k. Parameters are those of `wkmeans`; centroids are real numbers,
+    not rounded to a format.
+
+    Returns
+    -------
+    float64 array (..., k_max)
+        A torch tensor for torch weights. Entry ``k - 1`` is the optimum with k centroids.
+    """
+    problem = make_problem(weights, importance, quartic_importance, axis)
+    k_max = _checked_count("k_max", k_max)
+    with explained_values(problem):
+        costs = _core.cost_curve(
+            problem.kernel_view, k_max=k_max, n_threads=resolve_n_threads(n_threads)
+        )
+    return problem.weights.to_caller(costs.reshape(*problem.batch_shape, k_max))
+
+
+def _torch_int64(tensor: Any) -> Any:
+    import torch
+
+    return torch.int64
+
+
+def _checked_count(name: str, value: int) -> int:
+    return _checked_integer(name, value, 1, MAX_CENTROIDS)
+
+
+def _checked_integer(name: str, value: int, low: int, high: int) -> int:
+    if isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if not low <= number <= high:
+        raise ValueError(f"{name}: expected {low} to {high}, got {number}")
+    return number
+
+
+def _checked_name(argument: str, value: str, names: tuple[str, ...]) -> str:
+    if value not in names:
+        raise ValueError(f"{argument}: expected one of {', '.join(map(repr, names))}, got {value!r}")
+    return value
+
+
+def _given_centroids(init: ArrayLike, k: int, problem: Problem) -> list[float]:
+    if isinstance(init, str):
+        _checked_name("init", init, _INITS)
+        return []
+    operand = as_operand("init", init)
+    shape = (*problem.batch_shape, k)
+    if operand.shape not in ((k,), shape):
+        expected = f"shape ({k},)" if shape == (k,) else f"shape ({k},) or {shape}"
+        raise ValueError(f"init: expected {expected}, got {operand.shape}")
+    centroids = _as_float64(operand.memory, operand.dtype)
+    bad = np.argwhere(~np.isfinite(centroids))
+    if len(bad):
+        index = tuple(int(i) for i in bad[0])
+        raise ValueError(
+            f"init: expected finite centroids, got {centroids[index]} at index "
+            f"{index[0] if len(index) == 1 else index}"
+        )
+    given: list[float] = centroids.ravel().tolist()
+    return given
+
+
+def _as_float64(memory: Array, dtype: str) -> Array:
+    if dtype == "bfloat16":
+        memory = (memory.astype(np.uint32) << 16).view(np.float32)
+    return memory.astype(np.float64)
+
+
+def _label_dtype(k: int, is_torch: bool) -> str:
+    if k <= 256:
+        return "uint8"
+    return "uint32" if is_torch else "uint16"
+
+
+def _per_problem(problem: Problem, values: Array) -> Any:
+    if problem.axis is None:
+        return values.item()
+    return problem.weights.to_caller(values.reshape(problem.batch_shape))

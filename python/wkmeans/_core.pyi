@@ -1,0 +1,50 @@
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+TypedArray = tuple[npt.NDArray[Any], str]
+
+class InvalidValue(ValueError): ...
+
+class Problems:
+    def __init__(
+        self,
+        weights: TypedArray,
+        importance: TypedArray | None,
+        quartic_importance: TypedArray | None,
+        axis: int | None,
+        entry: str,
+    ) -> None: ...
+    @property
+    def n_problems(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+
+def cluster(
+    problems: Problems,
+    k: int,
+    solver: str,
+    init: str,
+    given_centroids: list[float],
+    max_iter: int,
+    seed: int,
+    centroid_format: str,
+    label_dtype: str,
+    n_threads: int,
+) -> tuple[
+    npt.NDArray[np.float64],
+    npt.NDArray[Any],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.int64],
+]: ...
+def cost_curve(problems: Problems, k_max: int, n_threads: int) -> npt.NDArray[np.float64]: ...
+def prune(problems: Problems, keep: int, n_threads: int) -> npt.NDArray[np.bool_]: ...
+def prune_together(
+    problems: list[Problems], keep: int, n_threads: int
+) -> list[npt.NDArray[np.bool_]]: ...
+def prune_pattern(
+    problems: Problems, keep: int, group: int, n_threads: int
+) -> npt.NDArray[np.bool_]: ...
+def active_isa() -> str: ...
