@@ -6,16 +6,8 @@
 namespace wkmeans {
 
 void bind_problems(py::module_& module) {
-  static py::object invalid_value = py::exception<InvalidValue>(module, "InvalidValue", PyExc_ValueError);
-  py::register_exception_translator([](std::exception_ptr pointer) {
-    try {
-      if (pointer) std::rethrow_exception(pointer);
-    } catch (const InvalidValue& bad) {
-      // The Python layer knows the caller's shapes and turns this into its message.
-      const py::tuple args = py::make_tuple(bad.name, bad.problem, bad.item, bad.value);
-      PyErr_SetObject(invalid_value.ptr(), args.ptr());
-    }
-  });
+  // The Python layer knows the caller's arrays and turns this into its message.
+  py::register_exception<InvalidValue>(module, "InvalidValue", PyExc_ValueError);
   py::class_<BoundProblems>(module, "Problems")
       .def(py::init<const TypedArray&, const std::optional<TypedArray>&, const std::optional<TypedArray>&,
                     std::optional<py::ssize_t>, const std::string&>(),

@@ -44,6 +44,11 @@ int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
       begin = end;
     }
     previous = boundaries;
+    if (!std::is_sorted(centroids.begin(), centroids.end())) {
+      // Of equal centroids the first takes all and may overtake the others, which stay.
+      std::sort(centroids.begin(), centroids.end());
+      previous.assign(k, points.size() + 1);
+    }
   }
   return max_rounds;
 }

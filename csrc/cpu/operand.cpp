@@ -98,12 +98,10 @@ struct AllValid {
   }
 };
 
-void check(const Operand& operand, std::int64_t problem, std::int64_t begin, const std::vector<double>& values,
-           double low) {
-  if (dispatch<AllValid>(values.data(), static_cast<std::int64_t>(values.size()), low)) return;
-  const auto bad = std::find_if(values.begin(), values.end(),
-                                [&](double value) { return !(value >= low && value <= kLargest); });
-  throw InvalidValue(operand, problem, begin + (bad - values.begin()), *bad);
+void check(const Operand& operand, const std::vector<double>& values, double low) {
+  if (!dispatch<AllValid>(values.data(), static_cast<std::int64_t>(values.size()), low)) {
+    throw InvalidValue(operand.name());
+  }
 }
 
 }  // namespace
@@ -150,14 +148,6 @@ void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
   }
 }
 
-InvalidValue::InvalidValue(const Operand& operand, std::int64_t bad_problem, std::int64_t bad_item,
-                           double bad_value)
-    : std::invalid_argument(operand.name() + " holds an invalid value"),
-      name(operand.name()),
-      problem(bad_problem),
-      item(bad_item),
-      value(bad_value) {}
-
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin, std::int64_t count,
                 ItemBuffer& out) {
   const auto size = static_cast<std::size_t>(count);
@@ -175,14 +165,10 @@ void load_items(const Problems& problems, std::int64_t problem, std::int64_t beg
   }
 }
 
-void check_items(const Problems& problems, std::int64_t problem, std::int64_t begin, const ItemBuffer& items) {
-  check(*problems.weights, problem, begin, items.weight, -kLargest);
-  if (problems.importance) {
-    check(*problems.importance, problem, begin, items.importance, 0.0);
-  }
-  if (problems.quartic()) {
-    check(*problems.quartic_importance, problem, begin, items.quartic_importance, 0.0);
-  }
+void check_items(const Problems& problems, const ItemBuffer& items) {
+  check(*problems.weights, items.weight, -kLargest);
+  if (problems.importance) check(*problems.importance, items.importance, 0.0);
+  if (problems.quartic()) check(*problems.quartic_importance, items.quartic_importance, 0.0);
 }
 
 }  // namespace wkmeans

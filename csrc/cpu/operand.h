@@ -45,15 +45,10 @@ class Operand {
   std::int64_t n_items_;
 };
 
-// A value the objective cannot take. `item` counts the operand's items in C order.
+// Some value of the named operand is not one the objective can take.
 class InvalidValue : public std::invalid_argument {
  public:
-  InvalidValue(const Operand& operand, std::int64_t problem, std::int64_t item, double value);
-
-  std::string name;
-  std::int64_t problem;
-  std::int64_t item;
-  double value;
+  using std::invalid_argument::invalid_argument;
 };
 
 // The weights with their importances; a missing operand is null: importance 1, quartic importance 0.
@@ -75,8 +70,8 @@ struct ItemBuffer {
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin, std::int64_t count,
                 ItemBuffer& out);
 
-// Throws InvalidValue for the first weight that is not finite or importance that is not finite and
-// non-negative among the loaded items.
-void check_items(const Problems& problems, std::int64_t problem, std::int64_t begin, const ItemBuffer& items);
+// Throws InvalidValue, naming the operand, where a loaded weight is not finite or an importance not
+// finite and non-negative.
+void check_items(const Problems& problems, const ItemBuffer& items);
 
 }  // namespace wkmeans

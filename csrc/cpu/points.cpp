@@ -21,7 +21,7 @@ void PointCollector::read(const Problems& problems, std::int64_t problem, const 
       const std::int64_t begin = chunk * kChunk;
       const std::int64_t count = std::min(kChunk, n - begin);
       load_items(problems, problem, begin, count, items);
-      check_items(problems, problem, begin, items);
+      check_items(problems, items);
       for (std::int64_t i = 0; i < count; ++i) {
         const Value weight = static_cast<Value>(items.weight[static_cast<std::size_t>(i)]);
         keys[static_cast<std::size_t>(begin + i)] = {sort_key(weight), static_cast<std::uint32_t>(begin + i)};

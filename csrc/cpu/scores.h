@@ -36,7 +36,7 @@ class Scorer {
   const double* score(const Problems& problems, std::int64_t problem, std::int64_t begin,
                          std::int64_t count) {
     load_items(problems, problem, begin, count, items_);
-    check_items(problems, problem, begin, items_);
+    check_items(problems, items_);
     scores_.resize(static_cast<std::size_t>(count));
     const bool finite = dispatch<ScoreKernel>(
         items_.weight.data(), items_.importance.data(),

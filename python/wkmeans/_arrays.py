@@ -38,6 +38,12 @@ class Operand:
     def shape(self) -> tuple[int, ...]:
         return self.memory.shape
 
+    def values(self) -> npt.NDArray[np.float64]:
+        """A copy as float64, which holds every dtype exactly."""
+        if self.dtype == "bfloat16":
+            return (self.memory.astype(np.uint32) << 16).view(np.float32).astype(np.float64)
+        return self.memory.astype(np.float64)
+
     def to_caller(self, array: Array) -> Any:
         """`array`, as a tensor where the caller gave one."""
         return sys.modules["torch"].from_numpy(array) if self.is_torch else array
@@ -107,7 +113,7 @@ class Problem:
     kernel_view: _core.Problems
     weights: Operand
     axis: int | None
-    shapes: dict[str, tuple[int, ...]]  # of the arrays as given, by the name errors use
+    operands: dict[str, Operand]  # as given, by the name errors use
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -118,17 +124,6 @@ class Problem:
     @property
     def n_items(self) -> int:
         return self.kernel_view.n_items
-
-    def index_of(self, name: str, problem: int, item: int) -> tuple[int, ...]:
-        """Where an item lies in the array that the caller gave under `name`."""
-        if self.axis is None:
-            index = np.unravel_index(item, self.weights.shape)
-        else:
-            batch = np.unravel_index(problem, self.batch_shape) if self.batch_shape else ()
-            index = (*batch[: self.axis], item, *batch[self.axis :])
-        shape = self.shapes[name]
-        own = index[len(index) - len(shape) :]
-        return tuple(int(i) if extent > 1 else 0 for i, extent in zip(own, shape, strict=True))
 
     def arrange(self, per_item: Array) -> Any:
         """Kernel output `(problems, items)` in the shape and kind of the weights."""
@@ -150,18 +145,18 @@ def make_problem(
     weights_operand = as_operand(names[0], weights)
     if weights_operand.memory.size == 0:
         raise ValueError(f"{names[0]}: expected at least one value, got shape {weights_operand.shape}")
-    shapes = {names[0]: weights_operand.shape}
+    operands = {names[0]: weights_operand}
     memories: list[tuple[Array, str] | None] = [(weights_operand.memory, weights_operand.dtype)]
     for name, value in zip(names[1:], (importance, quartic_importance), strict=True):
         if value is None:
             memories.append(None)
             continue
         operand = as_operand(name, value)
-        shapes[name] = operand.shape
+        operands[name] = operand
         memories.append((_broadcast(name, operand, weights_operand.shape), operand.dtype))
     position = _normalised_axis(axis, weights_operand.memory.ndim)
     kernel_view = _core.Problems(*memories, axis=position, entry=entry)
-    return Problem(kernel_view, weights_operand, position, shapes)
+    return Problem(kernel_view, weights_operand, position, operands)
 
 
 def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
@@ -190,20 +185,34 @@ def explained_values(*problems: Problem) -> Iterator[None]:
     try:
         yield
     except _core.InvalidValue as error:
-        name, problem_number, item, value = error.args
-        owner = next(problem for problem in problems if name in problem.shapes)
-        index = owner.index_of(name, problem_number, item)
-        where = f"at index {index[0] if len(index) == 1 else index}"
-        raise ValueError(f"{name}: {_expectation(name, value)} {where}") from None
+        name = error.args[0]
+        operand = next(p.operands[name] for p in problems if name in p.operands)
+        raise ValueError(_explanation(name, operand.values())) from None
 
 
-def _expectation(name: str, value: float) -> str:
+def _explanation(name: str, values: npt.NDArray[np.float64]) -> str:
     if name.startswith("weights"):
-        return f"expected finite values, got {value}"
-    if value < 0:
+        index = first_index_where(~np.isfinite(values))
+        expected = "finite values"
+    else:
+        index = first_index_where(~(np.isfinite(values) & (values >= 0)))
+        expected = "finite, non-negative values"
+    if index is None:
+        return f"{name}: its values changed while they were being read"
+    hint = ""
+    if values[index] < 0 and not name.startswith("weights"):
         argument = name.split("[")[0]
-        return (
-            f"expected non-negative values (clamp with numpy.maximum({argument}, 0) or "
-            f"{argument}.clamp(min=0)), got {value}"
-        )
-    return f"expected finite, non-negative values, got {value}"
+        hint = f"; clamp with numpy.maximum({argument}, 0) or {argument}.clamp(min=0)"
+    return f"{name}: expected {expected}, got {values[index]} at index {shown_index(index)}{hint}"
+
+
+def first_index_where(condition: npt.NDArray[np.bool_]) -> tuple[int, ...] | None:
+    """Index of the first True in C order."""
+    position = int(condition.argmax())
+    if not condition.flat[position]:
+        return None
+    return tuple(int(i) for i in np.unravel_index(position, condition.shape))
+
+
+def shown_index(index: tuple[int, ...]) -> str:
+    return str(index[0] if len(index) == 1 else index)

@@ -9,7 +9,16 @@ from typing import Any
 import numpy as np
 
 from wkmeans import _core
-from wkmeans._arrays import Array, ArrayLike, Problem, as_operand, explained_values, make_problem
+from wkmeans._arrays import (
+    Array,
+    ArrayLike,
+    Problem,
+    as_operand,
+    explained_values,
+    first_index_where,
+    make_problem,
+    shown_index,
+)
 from wkmeans._threads import resolve_n_threads
 
 MAX_CENTROIDS = 65536
@@ -47,18 +56,17 @@ class Clustering:
 
     def dequantize(self) -> Any:
         """The weights' approximation ``centroids[labels]``, in the centroids' dtype."""
-        if self.axis is None:
-            return self.centroids[self._index(self.labels)]
-        labels = self._index(np.moveaxis(np.asarray(self.labels), self.axis, -1))
         if isinstance(self.centroids, np.ndarray):
-            values = np.take_along_axis(self.centroids, labels, -1)
+            labels = self.labels.astype(np.int64)
+            if self.axis is None:
+                return self.centroids[labels]
+            values = np.take_along_axis(self.centroids, np.moveaxis(labels, self.axis, -1), -1)
             return np.ascontiguousarray(np.moveaxis(values, -1, self.axis))
-        return self.centroids.gather(-1, labels).movedim(-1, self.axis).contiguous()
-
-    def _index(self, labels: Any) -> Any:
-        if isinstance(self.centroids, np.ndarray):
-            return np.asarray(labels, np.int64)
-        return self.centroids.new_tensor(labels, dtype=_torch_int64(self.centroids))
+        labels = self.labels.long()
+        if self.axis is None:
+            return self.centroids[labels]
+        values = self.centroids.gather(-1, labels.movedim(self.axis, -1))
+        return values.movedim(-1, self.axis).contiguous()
 
 
 def wkmeans(
@@ -68,7 +76,7 @@ def wkmeans(
     importance: ArrayLike | None = None,
     quartic_importance: ArrayLike | None = None,
     solver: str = "optimal",
-    init: ArrayLike = "quantile",
+    init: ArrayLike | None = None,
     max_iter: int = 300,
     axis: int | None = None,
     n_threads: int | None = None,
@@ -91,9 +99,9 @@ def wkmeans(
         "optimal" finds the global optimum by dynamic programming, in O(k n log n). "lloyd" is
         Algorithm 2 of Gao, Liu, Wang, Oh (2019), in O(n) for the sort and O(k log n) a round; it
         stops at a local optimum.
-    init : array_like or {"quantile", "linear", "kmeans++"}
+    init : array_like or {"quantile", "linear", "kmeans++"}, optional
         Where Lloyd starts: k centroids (or ``(..., k)``, some for each problem); evenly spaced
-        ranks; evenly spaced values; or random draws by `seed`.
+        ranks, the default; evenly spaced values; or random draws by `seed`.
     max_iter : int
         At most so many rounds of Lloyd; it stops earlier only where a round changes nothing.
     axis : int, optional
@@ -121,6 +129,7 @@ def wkmeans(
     """
     problem = make_problem(weights, importance, quartic_importance, axis)
     k = _checked_count("k", k)
+    init = "quantile" if init is None else init
     double = problem.weights.dtype == "float64"
     with explained_values(problem):
         centroids, labels, costs, lower_bounds, n_iters = _core.cluster(
@@ -178,12 +187,6 @@ def cost_curve(
     return problem.weights.to_caller(costs.reshape(*problem.batch_shape, k_max))
 
 
-def _torch_int64(tensor: Any) -> Any:
-    import torch
-
-    return torch.int64
-
-
 def _checked_count(name: str, value: int) -> int:
     return _checked_integer(name, value, 1, MAX_CENTROIDS)
 
@@ -215,22 +218,14 @@ def _given_centroids(init: ArrayLike, k: int, problem: Problem) -> list[float]:
     if operand.shape not in ((k,), shape):
         expected = f"shape ({k},)" if shape == (k,) else f"shape ({k},) or {shape}"
         raise ValueError(f"init: expected {expected}, got {operand.shape}")
-    centroids = _as_float64(operand.memory, operand.dtype)
-    bad = np.argwhere(~np.isfinite(centroids))
-    if len(bad):
-        index = tuple(int(i) for i in bad[0])
+    centroids = operand.values()
+    bad = first_index_where(~np.isfinite(centroids))
+    if bad is not None:
         raise ValueError(
-            f"init: expected finite centroids, got {centroids[index]} at index "
-            f"{index[0] if len(index) == 1 else index}"
+            f"init: expected finite centroids, got {centroids[bad]} at index {shown_index(bad)}"
         )
     given: list[float] = centroids.ravel().tolist()
     return given
-
-
-def _as_float64(memory: Array, dtype: str) -> Array:
-    if dtype == "bfloat16":
-        memory = (memory.astype(np.uint32) << 16).view(np.float32)
-    return memory.astype(np.float64)
 
 
 def _label_dtype(k: int, is_torch: bool) -> str:
