@@ -48,12 +48,6 @@ double best_rounded(const Moments& moments, CentroidFormat format) {
   return static_cast<double>(near_is_best ? near : other);
 }
 
-// Rounding in the sums of a layer grows with the points it walks over, each adding a few ulps.
-double below_rounding(double cost, std::size_t n_points) {
-  const double ulps = 16.0 * static_cast<double>(n_points + 64);
-  return std::max(0.0, cost * (1.0 - ulps * std::numeric_limits<double>::epsilon()));
-}
-
 template <class Moments>
 Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, const ClusterOptions& options,
                        const Parallel& parallel) {
@@ -69,7 +63,7 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, co
     solution.centroids.push_back(clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
     begin = end;
   }
-  solution.lower_bound = below_rounding(optimum.costs.back(), points.size());
+  solution.lower_bound = std::max(0.0, optimum.costs.back() * (1.0 - rounding_slack(points.size())));
   return solution;
 }
 

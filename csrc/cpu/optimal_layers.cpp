@@ -19,7 +19,12 @@ class Layer {
  public:
   Layer(const Points& points, const Pyramid<Moments>& pyramid, const std::vector<double>& previous,
         std::vector<double>& best, std::uint32_t* argmin)
-      : points_(points), pyramid_(pyramid), previous_(previous), best_(best), argmin_(argmin) {}
+      : points_(points),
+        pyramid_(pyramid),
+        previous_(previous),
+        best_(best),
+        argmin_(argmin),
+        tie_(1.0 + rounding_slack(points.size())) {}
 
   void solve(const Block& all, const Parallel& parallel) {
     // The first splits are made here, whatever the number of threads; what remains is independent.
@@ -41,25 +46,33 @@ class Layer {
   }
 
   // Solves the middle row; by the Monge property the argmins of the rows on either side lie on the
-  // same side of its own.
+  // same side of its own. Columns that tie within rounding all count as its own: the cost of a heavy
+  // prefix says nothing about where a light one, decades below its last digit, is best cut.
   template <class Visit>
   void split(const Block& block, Visit&& visit) {
     const std::size_t row = block.first_row + (block.last_row - block.first_row) / 2;
-    const std::size_t column = solve_row(row, block);
-    if (row > block.first_row) visit(Block{block.first_row, row - 1, block.first_column, column});
-    if (row < block.last_row) visit(Block{row + 1, block.last_row, column, block.last_column});
+    const Columns tied = solve_row(row, block);
+    if (row > block.first_row) visit(Block{block.first_row, row - 1, block.first_column, tied.last});
+    if (row < block.last_row) visit(Block{row + 1, block.last_row, tied.first, block.last_column});
   }
 
-  std::size_t solve_row(std::size_t row, const Block& block) {
+  struct Columns {
+    std::size_t first, last;
+  };
+
+  Columns solve_row(std::size_t row, const Block& block) {
     std::size_t column = block.last_column < row ? block.last_column : row - 1;
     std::size_t best_column = column;
+    Columns tied{column, column};
     double best = std::numeric_limits<double>::infinity();
     Moments moments = pyramid_.range(column, row);
     for (;;) {
       const double interval_cost = centre(moments).cost;
-      if (interval_cost > best) break;  // wider intervals cost more still
+      if (interval_cost > best * tie_) break;  // wider intervals cost more still
       const double cost = previous_[column] + interval_cost;
-      if (cost <= best) {
+      if (cost * tie_ < best) tied.last = column;
+      if (cost <= best * tie_) tied.first = column;
+      if (cost < best) {
         best = cost;
         best_column = column;
       }
@@ -69,7 +82,7 @@ class Layer {
     }
     best_[row] = best;
     if (argmin_) argmin_[row] = static_cast<std::uint32_t>(best_column);
-    return best_column;
+    return tied;
   }
 
   const Points& points_;
@@ -77,6 +90,7 @@ class Layer {
   const std::vector<double>& previous_;
   std::vector<double>& best_;
   std::uint32_t* argmin_;
+  double tie_;
 };
 
 template <class Moments>

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <vector>
 
 #include "cpu/parallel.h"
@@ -15,6 +16,11 @@ struct LayeredOptimum {
   std::vector<double> costs;            // costs[j]: the optimum with j + 1 clusters
   std::vector<std::size_t> boundaries;  // of the optimum with k clusters: cluster j ends before boundaries[j]
 };
+
+// How far rounding may move a cost summed over n points, relatively: each adds a few ulps.
+inline double rounding_slack(std::size_t n_points) {
+  return 16.0 * static_cast<double>(n_points + 64) * std::numeric_limits<double>::epsilon();
+}
 
 enum class Want { costs, boundaries };
 

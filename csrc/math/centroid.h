@@ -17,20 +17,20 @@ struct Centre {
   WKM_HD double value() const { return origin + offset; }
 };
 
-WKM_HD inline Centre centre(const QuadraticMoments& m) {
+WKM_HD Centre centre(const QuadraticMoments& m) {
   return {m.quadratic.origin, m.quadratic.offset, m.quadratic.second};
 }
 
 // sum H (w - mean - x)^4. |third| <= sqrt(second * fourth) bounds the alternating term by the others:
 // the sum is at least a third of `fourth`, so it never cancels.
-WKM_HD inline double fourth_power_cost(const FourthMoments& h, double x) {
+WKM_HD double fourth_power_cost(const FourthMoments& h, double x) {
   return h.fourth + x * (x * (6.0 * h.second + x * x * h.mass) - 4.0 * h.third);
 }
 
 // Root of mass x^3 + slope x = target with mass >= 0, slope >= 0, not both zero: Algorithm 2's cubic,
 // depressed by centring on the H-mean. Monotone, so there is one real root, and Newton from above
 // on the convex side converges without leaving it.
-WKM_HD inline double monotone_cubic_root(double mass, double slope, double target) {
+WKM_HD double monotone_cubic_root(double mass, double slope, double target) {
   if (target == 0.0) return 0.0;
   const double goal = std::fabs(target);
   const double linear = slope > 0.0 ? goal / slope : INFINITY;
@@ -48,7 +48,7 @@ WKM_HD inline double monotone_cubic_root(double mass, double slope, double targe
 // With x = c - (H-mean) and gap = (I-mean) - (H-mean), the cost is
 //   S + M (x - gap)^2 + sum H (w - H-mean - x)^4,
 // stationary where mass x^3 + (3 second + M/2) x = third + (M/2) gap.
-WKM_HD inline Centre centre(const QuarticMoments& m) {
+WKM_HD Centre centre(const QuarticMoments& m) {
   const SecondMoments& i = m.quadratic;
   const FourthMoments& h = m.quartic;
   if (!(h.mass > 0.0)) return {i.origin, i.offset, i.second};
@@ -72,20 +72,20 @@ WKM_HD inline Centre centre(const QuarticMoments& m) {
 }
 
 // The cost about a given centroid.
-WKM_HD inline double cost_about(const SecondMoments& i, double centroid) {
+WKM_HD double cost_about(const SecondMoments& i, double centroid) {
   const double distance = (centroid - i.origin) - i.offset;
   return i.second + i.mass * distance * distance;
 }
-WKM_HD inline double cost_about(const QuadraticMoments& m, double centroid) {
+WKM_HD double cost_about(const QuadraticMoments& m, double centroid) {
   return cost_about(m.quadratic, centroid);
 }
-WKM_HD inline double cost_about(const QuarticMoments& m, double centroid) {
+WKM_HD double cost_about(const QuarticMoments& m, double centroid) {
   return cost_about(m.quadratic, centroid) +
          fourth_power_cost(m.quartic, (centroid - m.quartic.origin) - m.quartic.offset);
 }
 
 // A centroid of a set of weights lies between them; rounding may push it out by an ulp.
-WKM_HD inline double clamp_between(double value, double low, double high) {
+WKM_HD double clamp_between(double value, double low, double high) {
   return value < low ? low : (value > high ? high : value);
 }
 

@@ -29,48 +29,50 @@ struct FourthMoments {
 };
 
 template <class From, class To>
-WKM_HD inline double mean_distance(const From& from, const To& to) {
+WKM_HD double mean_distance(const From& from, const To& to) {
   return (to.origin - from.origin) + (to.offset - from.offset);
 }
 
-WKM_HD inline SecondMoments merge(const SecondMoments& a, const SecondMoments& b) {
+// Where two sets' common mean lies. Selections instead of branches, so that loops vectorise.
+struct CommonMean {
+  double mass, origin, offset;
+  double from_a, from_b;  // common mean - mean of a, of b
+  double between;         // sum of squares about the common mean beyond those about the own means
+};
+
+template <class Part>
+WKM_HD CommonMean common_mean(const Part& a, const Part& b) {
   const double mass = a.mass + b.mass;
-  if (!(mass > 0.0)) return a;
-  const SecondMoments& heavy = a.mass >= b.mass ? a : b;
-  const SecondMoments& light = a.mass >= b.mass ? b : a;
-  const double distance = mean_distance(heavy, light);
-  const double light_share = light.mass / mass;
-  SecondMoments m;
+  const double divisor = mass > 0.0 ? mass : 1.0;
+  const double share_a = a.mass / divisor;
+  const double share_b = b.mass / divisor;
+  const double distance = mean_distance(a, b);
+  const bool a_is_heavier = a.mass >= b.mass;
+  CommonMean m;
   m.mass = mass;
-  m.origin = heavy.origin;
-  m.offset = heavy.offset + distance * light_share;
-  m.second = (a.second + b.second) + distance * distance * (heavy.mass * light_share);
+  m.from_a = distance * share_b;
+  m.from_b = -distance * share_a;
+  m.origin = a_is_heavier ? a.origin : b.origin;
+  m.offset = a_is_heavier ? a.offset + m.from_a : b.offset + m.from_b;
+  m.between = distance * distance * (a.mass * share_b);
   return m;
 }
 
-WKM_HD inline FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
-  const double mass = a.mass + b.mass;
-  if (!(mass > 0.0)) return a;
-  const FourthMoments& heavy = a.mass >= b.mass ? a : b;
-  const FourthMoments& light = a.mass >= b.mass ? b : a;
-  const double distance = mean_distance(heavy, light);
-  const double light_share = light.mass / mass;
-  const double shift = distance * light_share;          // new mean - heavy mean
-  const double rest = shift - distance;                 // new mean - light mean
-  const double between = heavy.mass * light_share;      // heavy.mass * light.mass / mass
-  const double shift2 = shift * shift;
-  const double rest2 = rest * rest;
-  FourthMoments m;
-  m.mass = mass;
-  m.origin = heavy.origin;
-  m.offset = heavy.offset + shift;
-  m.second = (a.second + b.second) + distance * distance * between;
-  m.third = (heavy.third - 3.0 * shift * heavy.second) + (light.third - 3.0 * rest * light.second) -
-            (heavy.mass * shift2 * shift + light.mass * rest2 * rest);
-  m.fourth = (heavy.fourth + shift * (6.0 * shift * heavy.second - 4.0 * heavy.third)) +
-             (light.fourth + rest * (6.0 * rest * light.second - 4.0 * light.third)) +
-             (heavy.mass * (shift2 * shift2) + light.mass * (rest2 * rest2));
-  return m;
+WKM_HD SecondMoments merge(const SecondMoments& a, const SecondMoments& b) {
+  const CommonMean m = common_mean(a, b);
+  return {m.mass, m.origin, m.offset, (a.second + b.second) + m.between};
+}
+
+WKM_HD FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
+  const CommonMean m = common_mean(a, b);
+  const double square_a = m.from_a * m.from_a;
+  const double square_b = m.from_b * m.from_b;
+  const double third = (a.third - 3.0 * m.from_a * a.second) + (b.third - 3.0 * m.from_b * b.second) -
+                       (a.mass * square_a * m.from_a + b.mass * square_b * m.from_b);
+  const double fourth = (a.fourth + m.from_a * (6.0 * m.from_a * a.second - 4.0 * a.third)) +
+                        (b.fourth + m.from_b * (6.0 * m.from_b * b.second - 4.0 * b.third)) +
+                        (a.mass * (square_a * square_a) + b.mass * (square_b * square_b));
+  return {m.mass, m.origin, m.offset, (a.second + b.second) + m.between, third, fourth};
 }
 
 // sum I (w - c)^2 alone.
@@ -94,11 +96,11 @@ struct QuarticMoments {
   WKM_HD bool empty() const { return !(quadratic.mass > 0.0) && !(quartic.mass > 0.0); }
 };
 
-WKM_HD inline QuadraticMoments merge(const QuadraticMoments& a, const QuadraticMoments& b) {
+WKM_HD QuadraticMoments merge(const QuadraticMoments& a, const QuadraticMoments& b) {
   return {merge(a.quadratic, b.quadratic)};
 }
 
-WKM_HD inline QuarticMoments merge(const QuarticMoments& a, const QuarticMoments& b) {
+WKM_HD QuarticMoments merge(const QuarticMoments& a, const QuarticMoments& b) {
   return {merge(a.quadratic, b.quadratic), merge(a.quartic, b.quartic)};
 }
 
