@@ -7,6 +7,7 @@
 #include "cpu/assign.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
+#include "cpu/optimal.h"
 #include "cpu/optimal_layers.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
@@ -56,14 +57,15 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, co
     solution.centroids = points.weight;
     return solution;
   }
-  const LayeredOptimum optimum = optimal_layers(points, pyramid, options.k, Want::boundaries, parallel);
+  const Optimum optimum = optimal(points, pyramid, options.k, parallel);
   std::size_t begin = 0;
   for (const std::size_t end : optimum.boundaries) {
     const double centroid = best_rounded(pyramid.range(begin, end), options.format);
     solution.centroids.push_back(clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
     begin = end;
   }
-  solution.lower_bound = std::max(0.0, optimum.costs.back() * (1.0 - rounding_slack(points.size())));
+  solution.lower_bound = optimum.lower_bound;
+  solution.n_iter = optimum.n_rounds;
   return solution;
 }
 

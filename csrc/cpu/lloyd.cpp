@@ -53,6 +53,14 @@ int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
   return max_rounds;
 }
 
+std::vector<std::size_t> cluster_boundaries(const Points& points, const std::vector<double>& centroids) {
+  std::vector<double> thresholds;
+  label_thresholds(centroids, thresholds);
+  std::vector<std::size_t> boundaries(centroids.size());
+  find_boundaries(points, thresholds, boundaries);
+  return boundaries;
+}
+
 template int lloyd(const Points&, const Pyramid<QuadraticMoments>&, int, std::vector<double>&);
 template int lloyd(const Points&, const Pyramid<QuarticMoments>&, int, std::vector<double>&);
 

@@ -1,0 +1,261 @@
+#include "cpu/grid.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wkmeans {
+namespace {
+
+template <class Moments>
+void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Parallel& parallel) {
+  constexpr std::int64_t kCellsPerTask = 256;
+  const auto n = static_cast<std::int64_t>(grid.borders.size() - 1);
+  grid.cells.resize(static_cast<std::size_t>(n));
+  parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
+    const std::int64_t end = std::min(n, (task + 1) * kCellsPerTask);
+    for (std::int64_t v = task * kCellsPerTask; v < end; ++v) {
+      const auto cell = static_cast<std::size_t>(v);
+      grid.cells[cell] = pyramid.range(grid.borders[cell], grid.borders[cell + 1]);
+    }
+  });
+}
+
+double measure(double importance, double quartic_importance, double width) {
+  const double square = width * width;
+  return std::cbrt((importance + quartic_importance * square) * square);
+}
+
+double measure_of_group(const Points& points, std::size_t begin, std::size_t end) {
+  double importance = 0.0;
+  double quartic_importance = 0.0;
+  for (std::size_t i = begin; i < end; ++i) {
+    importance += points.importance[i];
+    if (points.quartic()) quartic_importance += points.quartic_importance[i];
+  }
+  const std::size_t next = std::min(end, points.size() - 1);
+  return measure(importance, quartic_importance, points.weight[next] - points.weight[begin]);
+}
+
+// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at the
+// boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it, where d is the
+// half-gap: more than `worth` is impossible.
+double widest_half_gap(double radius, double importance, double quartic_importance, double worth) {
+  const double quadratic = radius + std::sqrt(radius * radius + worth / importance);
+  const double quartic = 2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / quartic_importance));
+  return quadratic < quartic ? quadratic : quartic;  // a zero importance bounds nothing
+}
+
+double mass_of(const QuadraticMoments& m) { return m.quadratic.mass; }
+double mass_of(const QuarticMoments& m) { return m.quadratic.mass; }
+double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
+double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
+
+// Sum of v_i and of v_i (w - mean)^2 over a cell for v_i = a I_i + b H_i.
+SecondMoments blend(const QuadraticMoments& m, double a, double /*b*/) {
+  return {a * m.quadratic.mass, m.quadratic.origin, m.quadratic.offset, a * m.quadratic.second};
+}
+SecondMoments blend(const QuarticMoments& m, double a, double b) {
+  return merge(blend(QuadraticMoments{m.quadratic}, a, b),
+               SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
+}
+
+// What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
+template <class Moments>
+class SplitGain {
+ public:
+  SplitGain(const Points& points, const Grid<Moments>& grid, double worth)
+      : points_(points), grid_(grid), worth_(worth) {}
+
+  double of(std::size_t v) const {
+    if (!grid_.open[v]) return 0.0;
+    const double width = high(v) - low(v);
+    const double half_gap = half_gap_around(v);
+    // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the lighter
+    // side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
+    const SecondMoments gains = blend(grid_.cells[v], 4.0 * half_gap,
+                                      8.0 * half_gap * (half_gap * half_gap + width * width));
+    const double one_boundary = 0.5 * std::sqrt(gains.mass * gains.second);
+    // More: a centroid of the optimum lies inside the cell and can serve all of it.
+    const double square = width * width;
+    const double more = square * (mass_of(grid_.cells[v]) + quartic_mass_of(grid_.cells[v]) * square);
+    return std::max(one_boundary, more);
+  }
+
+ private:
+  double low(std::size_t v) const { return points_.weight[grid_.borders[v]]; }
+  double high(std::size_t v) const { return points_.weight[grid_.borders[v + 1] - 1]; }
+
+  // Takes in cells around v, nearest first, as long as that can lower the bound.
+  double half_gap_around(std::size_t v) const {
+    double radius = high(v) - low(v);
+    double importance = mass_of(grid_.cells[v]);
+    double quartic_importance = quartic_mass_of(grid_.cells[v]);
+    double bound = widest_half_gap(radius, importance, quartic_importance, worth_);
+    std::size_t left = v;
+    std::size_t right = v;
+    for (;;) {
+      const bool has_left = left > 0;
+      const bool has_right = right + 1 < grid_.size();
+      if (!has_left && !has_right) return bound;
+      const double left_radius = has_left ? high(v) - low(left - 1) : 0.0;
+      const double right_radius = has_right ? high(right + 1) - low(v) : 0.0;
+      const bool go_left = has_left && (!has_right || left_radius <= right_radius);
+      radius = go_left ? left_radius : right_radius;
+      if (2.0 * radius >= bound) return bound;
+      const Moments& taken = grid_.cells[go_left ? --left : ++right];
+      importance += mass_of(taken);
+      quartic_importance += quartic_mass_of(taken);
+      bound = std::min(bound, widest_half_gap(radius, importance, quartic_importance, worth_));
+    }
+  }
+
+  const Points& points_;
+  const Grid<Moments>& grid_;
+  double worth_;
+};
+
+}  // namespace
+
+template <class Moments>
+bool Grid<Moments>::is_exact() const {
+  return std::none_of(open.begin(), open.end(), [](bool is_open) { return is_open; });
+}
+
+template <class Moments>
+Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid, std::size_t n_cells,
+                            const Parallel& parallel) {
+  constexpr std::size_t kGroup = 16;
+  const std::size_t n = points.size();
+  std::vector<double> measures((n + kGroup - 1) / kGroup);
+  for_each_chunk(parallel, static_cast<std::int64_t>(measures.size()),
+                 [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+                   for (auto g = static_cast<std::size_t>(begin); g < static_cast<std::size_t>(end); ++g) {
+                     measures[g] = measure_of_group(points, g * kGroup, std::min(n, (g + 1) * kGroup));
+                   }
+                 });
+  double total = 0.0;
+  for (const double share : measures) total += share;
+  const double share_per_cell = total / static_cast<double>(n_cells);
+  Grid<Moments> grid;
+  grid.borders.push_back(0);
+  double share = 0.0;
+  for (std::size_t g = 0; g < measures.size(); ++g) {
+    if (share + measures[g] > share_per_cell && g * kGroup > grid.borders.back()) {
+      grid.borders.push_back(g * kGroup);
+      share = 0.0;
+    }
+    share += measures[g];
+    if (measures[g] > share_per_cell) {  // too much for a cell: one for each of its points
+      for (std::size_t i = g * kGroup + 1; i < std::min(n, (g + 1) * kGroup); ++i) grid.borders.push_back(i);
+    }
+  }
+  grid.borders.push_back(n);
+  fill_cells(pyramid, grid, parallel);
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1);
+  }
+  return grid;
+}
+
+template <class Moments>
+Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points, const std::vector<Zone>& zones,
+                         const Parallel& parallel) {
+  Grid<Moments> grid;
+  grid.borders.push_back(0);
+  for (const Zone& zone : zones) {
+    for (std::size_t position = zone.first; position <= zone.last; ++position) grid.borders.push_back(position);
+  }
+  grid.borders.push_back(n_points);
+  grid.open.assign(grid.borders.size() - 1, false);
+  fill_cells(pyramid, grid, parallel);
+  return grid;
+}
+
+template <class Moments>
+std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid, double worth,
+                                const Parallel& parallel) {
+  constexpr std::int64_t kCellsPerTask = 1024;
+  const auto n = static_cast<std::int64_t>(grid.size());
+  std::vector<double> gains(grid.size());
+  const SplitGain<Moments> gain(points, grid, worth);
+  parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
+    for (std::int64_t v = task * kCellsPerTask; v < std::min(n, (task + 1) * kCellsPerTask); ++v) {
+      gains[static_cast<std::size_t>(v)] = gain.of(static_cast<std::size_t>(v));
+    }
+  });
+  return gains;
+}
+
+std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier) {
+  std::vector<double> discounts(gains.size() + 1, 0.0);
+  for (std::size_t i = 1; i < gains.size(); ++i) {
+    // Both cells are cut and moved to one node only where a cluster between them vanishes, and its edge.
+    const double either = std::max(gains[i - 1], gains[i]);
+    discounts[i] = std::max(either, gains[i - 1] + gains[i] - multiplier);
+  }
+  return discounts;
+}
+
+template <class Moments>
+Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid, const Verdict& verdict,
+                           const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
+  Grid<Moments> fine;
+  fine.borders.push_back(0);
+  const auto cut = [&](std::size_t border, bool open) {
+    if (border == fine.borders.back()) return;
+    fine.open.push_back(open && border - fine.borders.back() > 1);
+    fine.borders.push_back(border);
+  };
+  auto boundary = boundaries.begin();
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    const std::size_t begin = grid.borders[v];
+    const std::size_t end = grid.borders[v + 1];
+    const bool open = grid.open[v] && (verdict.alive[v] || verdict.alive[v + 1]);
+    if (open) {
+      const std::size_t parts = std::min(verdict.n_parts[v], end - begin);
+      for (std::size_t part = 1; part <= parts; ++part) {
+        const std::size_t border = begin + (end - begin) * part / parts;
+        while (boundary != boundaries.end() && *boundary <= fine.borders.back()) ++boundary;
+        for (; boundary != boundaries.end() && *boundary < border; ++boundary) cut(*boundary, true);
+        cut(border, true);
+      }
+      continue;
+    }
+    const bool next_open = v + 1 < grid.size() && grid.open[v + 1] && (verdict.alive[v + 1] || verdict.alive[v + 2]);
+    if (v + 1 == grid.size() || verdict.alive[v + 1] || next_open) cut(end, false);
+  }
+  fill_cells(pyramid, fine, parallel);
+  return fine;
+}
+
+template <class Moments>
+std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>& alive) {
+  std::vector<Zone> zones;
+  const auto add = [&](std::size_t first, std::size_t last) {
+    if (!zones.empty() && first <= zones.back().last) {
+      zones.back().last = std::max(zones.back().last, last);
+    } else {
+      zones.push_back({first, last});
+    }
+  };
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    if (v > 0 && alive[v]) add(grid.borders[v], grid.borders[v]);
+    if (grid.open[v] && (alive[v] || alive[v + 1])) add(grid.borders[v] + 1, grid.borders[v + 1] - 1);
+  }
+  return zones;
+}
+
+#define WKM_INSTANTIATE(Moments)                                                                             \
+  template struct Grid<Moments>;                                                                             \
+  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, const Parallel&); \
+  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t, const std::vector<Zone>&,          \
+                                    const Parallel&);                                                        \
+  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, double, const Parallel&);    \
+  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&, const Verdict&,         \
+                                      const std::vector<std::size_t>&, const Parallel&);                     \
+  template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
+WKM_INSTANTIATE(QuadraticMoments)
+WKM_INSTANTIATE(QuarticMoments)
+#undef WKM_INSTANTIATE
+
+}  // namespace wkmeans

@@ -1,0 +1,187 @@
+#include "cpu/optimal.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/grid.h"
+#include "cpu/k_path.h"
+#include "cpu/lloyd.h"
+#include "math/centroid.h"
+
+namespace wkmeans {
+namespace {
+
+using Boundaries = std::vector<std::size_t>;
+
+template <class Moments>
+class BranchAndBound {
+ public:
+  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel)
+      : points_(points), pyramid_(pyramid), k_(k), parallel_(parallel) {}
+
+  Optimum run() {
+    const double whole = centre(pyramid_.range(0, points_.size())).cost;
+    multiplier_ = 2.0 * whole / std::pow(static_cast<double>(k_), 3.0);
+    if (points_.size() <= kCellsPerCluster * k_ + kFewPoints) return finish({{1, points_.size() - 1}});
+    Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
+    improve_on(grid);
+    worth_ = worth_of_a_centroid();
+    double tolerated = kFirstTolerance;
+    for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
+      const Verdict verdict = judge(grid, tolerated * multiplier_);
+      std::vector<Zone> zones = open_zones(grid, verdict.alive);
+      if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
+      grid = refined_grid(pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      improve_on(grid);
+    }
+    return {incumbent_, lower_bound_, round_};
+  }
+
+ private:
+  static constexpr std::size_t kCellsPerCluster = 12;
+  static constexpr std::size_t kFewPoints = 64;
+  static constexpr int kMostRounds = 60;
+  static constexpr int kLloydRounds = 20;
+  static constexpr std::size_t kMostParts = 8;
+  // A cell may leave this much undecided, in multipliers, or this share of what a boundary there costs anyway.
+  static constexpr double kFirstTolerance = 0.02;
+  static constexpr double kToleranceFall = 1.0 / 16;
+  static constexpr double kToleratedShare = 0.25;
+
+  // The optimal cost is convex in k: one more centroid saves at most what each of those between half of k
+  // and k saves on average.
+  double worth_of_a_centroid() const {
+    Boundaries merged;
+    for (std::size_t j = 1; j < k_; j += 2) merged.push_back(incumbent_[j]);
+    if (merged.empty() || merged.back() != points_.size()) merged.push_back(points_.size());
+    return merged.size() < k_ ? cost_of(merged) / static_cast<double>(k_ - merged.size()) : cost_of(merged);
+  }
+
+  // Takes the best path over the grid, after some rounds of Lloyd, as the new incumbent if it is cheaper.
+  bool improve_on(const Grid<Moments>& grid) {
+    if (grid.size() < k_) return false;
+    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    if (path.multiplier > 0.0 && std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
+    Boundaries boundaries;
+    for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
+    Boundaries polished = lloyd_boundaries(boundaries);
+    double cost = cost_of(polished);
+    const double raw_cost = cost_of(boundaries);
+    if (raw_cost < cost) {
+      cost = raw_cost;
+      polished = boundaries;
+    }
+    const bool improved = cost < upper_bound_ * (1.0 - 1e-12);
+    if (cost < upper_bound_) {
+      upper_bound_ = cost;
+      incumbent_ = polished;
+    }
+    return improved;
+  }
+
+  Boundaries lloyd_boundaries(const Boundaries& boundaries) {
+    std::vector<double> centroids;
+    std::size_t begin = 0;
+    for (const std::size_t end : boundaries) {
+      centroids.push_back(centre(pyramid_.range(begin, end)).value());
+      begin = end;
+    }
+    std::sort(centroids.begin(), centroids.end());
+    lloyd(points_, pyramid_, kLloydRounds, centroids);
+    Boundaries moved = cluster_boundaries(points_, centroids);
+    const bool has_empty = moved.front() == 0 || std::adjacent_find(moved.begin(), moved.end()) != moved.end();
+    return has_empty ? boundaries : moved;
+  }
+
+  double cost_of(const Boundaries& boundaries) const {
+    double cost = 0.0;
+    std::size_t begin = 0;
+    for (const std::size_t end : boundaries) {
+      cost += centre(pyramid_.range(begin, end)).cost;
+      begin = end;
+    }
+    return cost;
+  }
+
+  // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to cut the rest.
+  Verdict judge(const Grid<Moments>& grid, double tolerated) {
+    constexpr int kMostTightenings = 3;
+    const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
+    const double slack = path_slack(upper_bound_, multiplier_, k_);
+    std::vector<double> gains;
+    std::vector<double> discounts;
+    Potentials forward;
+    for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
+      gains = split_gains(points_, grid, worth_, parallel_);
+      discounts = boundary_discounts(gains, multiplier_);
+      forward = sweeper_.run(grid.cells, multiplier_, discounts);
+      const double gap = limit - forward.costs.back() + slack;
+      lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
+      const bool tighter = multiplier_ + gap < 0.7 * worth_;
+      worth_ = std::min(worth_, multiplier_ + gap);
+      if (!tighter) break;
+    }
+    const std::size_t n = grid.size();
+    const std::vector<Moments> reversed(grid.cells.rbegin(), grid.cells.rend());
+    const Potentials& backward =
+        sweeper_.run(reversed, multiplier_, std::vector<double>(discounts.rbegin(), discounts.rend()));
+    std::vector<double> through(n + 1);  // the least cost of a path through each node
+    Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
+    for (std::size_t i = 0; i <= n; ++i) {
+      through[i] = forward.costs[i] + backward.costs[n - i] + discounts[i];
+      verdict.alive[i] = i > 0 && i < n && through[i] <= limit + slack;
+    }
+    for (std::size_t v = 0; v < n; ++v) {
+      const double excess = std::min(through[v], through[v + 1]) - forward.costs.back();
+      const double share = gains[v] / std::max(tolerated, kToleratedShare * excess);
+      if (share > 1.0) {
+        verdict.n_parts[v] = std::min<std::size_t>(kMostParts, 1 + static_cast<std::size_t>(std::sqrt(share)));
+      }
+    }
+    return verdict;
+  }
+
+  static std::size_t n_positions(const std::vector<Zone>& zones) {
+    std::size_t count = 0;
+    for (const Zone& zone : zones) count += zone.last - zone.first + 1;
+    return count;
+  }
+
+  static Boundaries inner(const Boundaries& boundaries) { return {boundaries.begin(), boundaries.end() - 1}; }
+
+  // Every boundary of the optimum is among the positions left: the best path over them is the optimum.
+  Optimum finish(const std::vector<Zone>& zones) {
+    const Grid<Moments> grid = exact_grid(pyramid_, points_.size(), zones, parallel_);
+    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    Optimum optimum;
+    for (std::size_t j = 1; j <= k_; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
+    optimum.lower_bound = path.lower_bound;
+    optimum.n_rounds = round_;
+    return optimum;
+  }
+
+  const Points& points_;
+  const Pyramid<Moments>& pyramid_;
+  const std::size_t k_;
+  const Parallel& parallel_;
+  Sweeper<Moments> sweeper_;
+  Boundaries incumbent_;
+  double upper_bound_ = std::numeric_limits<double>::infinity();
+  double lower_bound_ = 0.0;
+  double multiplier_ = 0.0;
+  double worth_ = std::numeric_limits<double>::infinity();
+  int round_ = 0;
+};
+
+}  // namespace
+
+template <class Moments>
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel) {
+  return BranchAndBound<Moments>(points, pyramid, k, parallel).run();
+}
+
+template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, std::size_t, const Parallel&);
+template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, std::size_t, const Parallel&);
+
+}  // namespace wkmeans

@@ -1,0 +1,25 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "cpu/parallel.h"
+#include "cpu/points.h"
+#include "cpu/pyramid.h"
+
+namespace wkmeans {
+
+// A clustering of sorted points into intervals, and its certificate.
+struct Optimum {
+  std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
+  double lower_bound = 0.0;             // no clustering costs less
+  int n_rounds = 0;
+};
+
+// The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian: shortest
+// paths over coarse cells bound every clustering from below, cells that cannot hold a boundary
+// of the optimum are closed, the others refined until only single points are left.
+template <class Moments>
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel);
+
+}  // namespace wkmeans
