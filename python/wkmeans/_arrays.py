@@ -98,7 +98,9 @@ def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
             "this build has CPU kernels only: pass .cpu() to copy it yourself"
         )
     plain = tensor.detach().resolve_neg()
-    memory = plain.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else plain.numpy()
+    memory = (
+        plain.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else plain.numpy()
+    )
     return Operand(memory, dtype, is_torch=True)
 
 
@@ -141,21 +143,28 @@ def make_problem(
     entry: str = "",
 ) -> Problem:
     """Checks shapes, dtypes and axis; values are checked by the kernel as it reads them."""
-    names = [f"{argument}{entry}" for argument in ("weights", "importance", "quartic_importance")]
-    weights_operand = as_operand(names[0], weights)
+    weights_name = f"weights{entry}"
+    weights_operand = as_operand(weights_name, weights)
+    shape = weights_operand.shape
     if weights_operand.memory.size == 0:
-        raise ValueError(f"{names[0]}: expected at least one value, got shape {weights_operand.shape}")
-    operands = {names[0]: weights_operand}
-    memories: list[tuple[Array, str] | None] = [(weights_operand.memory, weights_operand.dtype)]
-    for name, value in zip(names[1:], (importance, quartic_importance), strict=True):
+        raise ValueError(f"{weights_name}: expected at least one value, got shape {shape}")
+    operands = {weights_name: weights_operand}
+
+    def broadcast(argument: str, value: ArrayLike | None) -> tuple[Array, str] | None:
         if value is None:
-            memories.append(None)
-            continue
-        operand = as_operand(name, value)
-        operands[name] = operand
-        memories.append((_broadcast(name, operand, weights_operand.shape), operand.dtype))
-    position = _normalised_axis(axis, weights_operand.memory.ndim)
-    kernel_view = _core.Problems(*memories, axis=position, entry=entry)
+            return None
+        name = f"{argument}{entry}"
+        operand = operands[name] = as_operand(name, value)
+        return _broadcast(name, operand, shape), operand.dtype
+
+    position = _normalised_axis(axis, len(shape))
+    kernel_view = _core.Problems(
+        weights=(weights_operand.memory, weights_operand.dtype),
+        importance=broadcast("importance", importance),
+        quartic_importance=broadcast("quartic_importance", quartic_importance),
+        axis=position,
+        entry=entry,
+    )
     return Problem(kernel_view, weights_operand, position, operands)
 
 
@@ -175,7 +184,9 @@ def _normalised_axis(axis: int | None, ndim: int) -> int | None:
         raise TypeError(f"axis: expected an integer or None, got {axis!r}")
     position = axis.__index__()
     if not -ndim <= position < ndim:
-        raise ValueError(f"axis: expected {-ndim} to {ndim - 1} for {ndim}-dimensional weights, got {axis}")
+        raise ValueError(
+            f"axis: expected {-ndim} to {ndim - 1} for {ndim}-dimensional weights, got {axis}"
+        )
     return position % ndim
 
 

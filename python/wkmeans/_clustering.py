@@ -42,7 +42,7 @@ class Clustering:
     lower_bound : float, float64 array (...) or None
         No clustering with k centroids costs less: the optimal solver's certificate. None for Lloyd.
     n_iter : int or int64 array (...)
-        Rounds of Lloyd that were made; 0 for the optimal solver.
+        Rounds of Lloyd, or of refinement by the optimal solver, that were made.
     axis : int or None
         The axis that was clustered, counted from the front.
     """
@@ -96,9 +96,9 @@ def wkmeans(
         A weight without importance takes its nearest centroid and moves nothing; where a whole
         problem has none, each of its weights counts 1.
     solver : {"optimal", "lloyd"}
-        "optimal" finds the global optimum by dynamic programming, in O(k n log n). "lloyd" is
-        Algorithm 2 of Gao, Liu, Wang, Oh (2019), in O(n) for the sort and O(k log n) a round; it
-        stops at a local optimum.
+        "optimal" finds the global optimum and certifies it; beyond the sort it mostly costs as
+        much as some rounds over a few dozen cells per centroid. "lloyd" is Algorithm 2 of Gao, Liu,
+        Wang, Oh (2019), O(n) for the sort and O(k log n) a round; it stops at a local optimum.
     init : array_like or {"quantile", "linear", "kmeans++"}, optional
         Where Lloyd starts: k centroids (or ``(..., k)``, some for each problem); evenly spaced
         ranks, the default; evenly spaced values; or random draws by `seed`.
@@ -205,7 +205,9 @@ def _checked_integer(name: str, value: int, low: int, high: int) -> int:
 
 def _checked_name(argument: str, value: str, names: tuple[str, ...]) -> str:
     if value not in names:
-        raise ValueError(f"{argument}: expected one of {', '.join(map(repr, names))}, got {value!r}")
+        raise ValueError(
+            f"{argument}: expected one of {', '.join(map(repr, names))}, got {value!r}"
+        )
     return value
 
 

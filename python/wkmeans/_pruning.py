@@ -63,11 +63,14 @@ def prune(
             raise ValueError(f"axis: expected None for a mapping of weights, got {axis}")
         problems = _mapped_problems(weights, importance, quartic_importance, pattern)
         if pattern is not None:
-            return {key: _prune_pattern(problem, pattern, density, threads) for key, problem in problems.items()}
+            return {
+                key: _prune_pattern(problem, pattern, density, threads)
+                for key, problem in problems.items()
+            }
         return _prune_together(problems, density, threads)
     if pattern is not None:
         if axis is not None:
-            raise ValueError(f"axis: expected None with a pattern (it runs along the last), got {axis}")
+            raise ValueError(f"axis: expected None with a pattern, which runs last, got {axis}")
         problem = make_problem(weights, importance, quartic_importance, -1)
         return _prune_pattern(problem, pattern, density, threads)
     problem = make_problem(weights, importance, quartic_importance, axis)
@@ -102,22 +105,29 @@ def _check_keys(name: str, mapping: Any, weights: Mapping[str, ArrayLike]) -> No
     if mapping is None:
         return
     if not isinstance(mapping, Mapping):
-        raise TypeError(f"{name}: expected a mapping, as the weights are, got {type(mapping).__name__}")
+        kind = type(mapping).__name__
+        raise TypeError(f"{name}: expected a mapping, as the weights are, got {kind}")
     different = sorted(map(repr, set(weights) ^ set(mapping)))
     if different:
-        raise ValueError(f"{name}: expected the keys of the weights, they differ in {', '.join(different)}")
+        keys = ", ".join(different)
+        raise ValueError(f"{name}: expected the keys of the weights, they differ in {keys}")
 
 
-def _prune_together(problems: dict[str, Problem], density: float | None, threads: int) -> dict[str, Any]:
+def _prune_together(
+    problems: dict[str, Problem], density: float | None, threads: int
+) -> dict[str, Any]:
     keep = _keep_count(density, sum(problem.n_items for problem in problems.values()))
     with explained_values(*problems.values()):
         masks = _core.prune_together([p.kernel_view for p in problems.values()], keep, threads)
     return {
-        key: problem.arrange(mask) for (key, problem), mask in zip(problems.items(), masks, strict=True)
+        key: problem.arrange(mask)
+        for (key, problem), mask in zip(problems.items(), masks, strict=True)
     }
 
 
-def _prune_pattern(problem: Problem, pattern: tuple[int, int], density: float | None, threads: int) -> Any:
+def _prune_pattern(
+    problem: Problem, pattern: tuple[int, int], density: float | None, threads: int
+) -> Any:
     keep, group = _checked_pattern(pattern, problem.n_items)
     if density is not None and density != keep / group:
         raise ValueError(f"density: expected None with a pattern of {keep}:{group}, got {density}")
@@ -133,7 +143,9 @@ def _checked_pattern(pattern: tuple[int, int], length: int) -> tuple[int, int]:
     if not 0 <= keep <= group or group < 1:
         raise ValueError(f"pattern: expected (n, m) with 0 <= n <= m and m >= 1, got {pattern!r}")
     if length % group:
-        raise ValueError(f"pattern: expected m to divide the last axis of length {length}, got {pattern!r}")
+        raise ValueError(
+            f"pattern: expected m to divide the last axis of length {length}, got {pattern!r}"
+        )
     return keep, group
 
 
