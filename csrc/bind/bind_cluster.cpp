@@ -50,7 +50,7 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
 py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std::string& solver,
                         const std::string& init, std::vector<double> given_centroids, int max_iter,
                         std::uint64_t seed, const std::string& centroid_format,
-                        const std::string& label_dtype, int n_threads) {
+                        const std::string& label_dtype, bool include_zero, int n_threads) {
   ClusterOptions options;
   options.k = k;
   options.solver = solver_named(solver);
@@ -59,6 +59,7 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
   options.max_iter = max_iter;
   options.seed = seed;
   options.format = format_named(centroid_format);
+  options.zero = include_zero ? Zero::pinned : Zero::free;
   options.n_threads = n_threads;
   const std::int64_t n_problems = problems.n_problems();
   if (k < 1 || k > 65536) throw py::value_error("k: expected 1 to 65536, got " + std::to_string(k));
@@ -81,7 +82,7 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
   return py::make_tuple(results.centroids, labels, results.costs, results.lower_bounds, results.n_iters);
 }
 
-py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max, int n_threads) {
+py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max, bool include_zero, int n_threads) {
   if (k_max < 1 || k_max > 65536) {
     throw py::value_error("k_max: expected 1 to 65536, got " + std::to_string(k_max));
   }
@@ -90,7 +91,7 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
   const Problems view = problems.view();
   {
     const py::gil_scoped_release release;
-    cost_curve(view, k_max, n_threads, out);
+    cost_curve(view, k_max, include_zero ? Zero::pinned : Zero::free, n_threads, out);
   }
   return costs;
 }
@@ -100,8 +101,9 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
 void bind_cluster(py::module_& module) {
   module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"), py::arg("init"),
              py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"), py::arg("centroid_format"),
-             py::arg("label_dtype"), py::arg("n_threads"));
-  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"), py::arg("n_threads"));
+             py::arg("label_dtype"), py::arg("include_zero"), py::arg("n_threads"));
+  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"), py::arg("include_zero"),
+             py::arg("n_threads"));
 }
 
 }  // namespace wkmeans

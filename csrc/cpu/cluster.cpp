@@ -60,7 +60,8 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, co
   const Optimum optimum = optimal(points, pyramid, options.k, parallel);
   std::size_t begin = 0;
   for (const std::size_t end : optimum.boundaries) {
-    const double centroid = best_rounded(pyramid.range(begin, end), options.format);
+    const bool pinned = begin <= points.pin && points.pin < end;
+    const double centroid = pinned ? 0.0 : best_rounded(pyramid.range(begin, end), options.format);
     solution.centroids.push_back(clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
     begin = end;
   }
@@ -83,6 +84,11 @@ std::vector<double> initial_centroids(const Points& points, const ClusterOptions
   return {first, first + static_cast<std::int64_t>(options.k)};
 }
 
+double& nearest_to_zero(std::vector<double>& centroids) {
+  return *std::min_element(centroids.begin(), centroids.end(),
+                           [](double a, double b) { return std::fabs(a) < std::fabs(b); });
+}
+
 template <class Moments>
 Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid, const ClusterOptions& options,
                      std::int64_t problem) {
@@ -95,6 +101,7 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid, cons
   std::sort(solution.centroids.begin(), solution.centroids.end());
   solution.n_iter = lloyd(points, pyramid, options.max_iter, solution.centroids);
   for (double& centroid : solution.centroids) centroid = rounded(centroid, options.format);
+  if (points.pin != kNoPoint) nearest_to_zero(solution.centroids) = 0.0;
   return solution;
 }
 
@@ -109,7 +116,7 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const ClusterOpt
 template <class Label>
 void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
                  const Parallel& parallel, Workspace& workspace, const ClusterOutput<Label>& output) {
-  const Points& points = workspace.collector.collect(problems, problem, parallel);
+  const Points& points = workspace.collector.collect(problems, problem, options.zero, parallel);
   Solution solution = points.quartic() ? solve(points, workspace.quartic, options, problem, parallel)
                                        : solve(points, workspace.quadratic, options, problem, parallel);
   solution.centroids.resize(options.k, solution.centroids.back());
@@ -160,10 +167,10 @@ void cluster(const Problems& problems, const ClusterOptions& options, const Clus
                    });
 }
 
-void cost_curve(const Problems& problems, std::size_t k_max, int n_threads, double* costs) {
+void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads, double* costs) {
   for_each_problem(
       problems, n_threads, [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-        const Points& points = workspace.collector.collect(problems, problem, parallel);
+        const Points& points = workspace.collector.collect(problems, problem, zero, parallel);
         std::vector<double> curve = points.quartic()
                                         ? curve_of(points, workspace.quartic, k_max, parallel)
                                         : curve_of(points, workspace.quadratic, k_max, parallel);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/operand.h"
+#include "cpu/points.h"
 
 namespace wkmeans {
 
@@ -19,6 +20,7 @@ struct ClusterOptions {
   int max_iter = 0;
   std::uint64_t seed = 0;
   CentroidFormat format = CentroidFormat::float32;
+  Zero zero = Zero::free;  // pinned: one centroid is exactly zero
   int n_threads = 1;
 };
 
@@ -36,6 +38,6 @@ template <class Label>
 void cluster(const Problems& problems, const ClusterOptions& options, const ClusterOutput<Label>& output);
 
 // costs: n_problems x k_max, the optimum for 1..k_max clusters.
-void cost_curve(const Problems& problems, std::size_t k_max, int n_threads, double* costs);
+void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads, double* costs);
 
 }  // namespace wkmeans

@@ -29,6 +29,7 @@ double measure_of_group(const Points& points, std::size_t begin, std::size_t end
   double importance = 0.0;
   double quartic_importance = 0.0;
   for (std::size_t i = begin; i < end; ++i) {
+    if (i == points.pin) continue;  // it says where a centroid is, not where many are needed
     importance += points.importance[i];
     if (points.quartic()) quartic_importance += points.quartic_importance[i];
   }
@@ -139,14 +140,17 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
   Grid<Moments> grid;
   grid.borders.push_back(0);
   double share = 0.0;
+  const auto cut = [&](std::size_t border) {
+    if (border > grid.borders.back() && border < n) grid.borders.push_back(border);
+    share = 0.0;
+  };
   for (std::size_t g = 0; g < measures.size(); ++g) {
-    if (share + measures[g] > share_per_cell && g * kGroup > grid.borders.back()) {
-      grid.borders.push_back(g * kGroup);
-      share = 0.0;
-    }
+    const std::size_t begin = g * kGroup;
+    const bool holds_pin = points.pin / kGroup == g;  // alone in a cell, lest it outweigh the others
+    if (share + measures[g] > share_per_cell || holds_pin) cut(begin);
     share += measures[g];
-    if (measures[g] > share_per_cell) {  // too much for a cell: one for each of its points
-      for (std::size_t i = g * kGroup + 1; i < std::min(n, (g + 1) * kGroup); ++i) grid.borders.push_back(i);
+    if (measures[g] > share_per_cell || holds_pin) {  // too much for a cell: one for each of its points
+      for (std::size_t i = begin + 1; i <= begin + kGroup; ++i) cut(i);
     }
   }
   grid.borders.push_back(n);

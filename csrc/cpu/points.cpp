@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -89,26 +90,49 @@ void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Para
   });
 }
 
+// A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others: so many
+// decades above them, its centroid moves off zero by less than any digit shows.
+void PointCollector::pin_zero() {
+  constexpr double kDecades = 1e60;
+  double mass = 0.0;
+  const double widest = std::max(std::fabs(points_.weight.front()), std::fabs(points_.weight.back()));
+  for (std::size_t i = 0; i < points_.size(); ++i) {
+    mass += points_.importance[i];
+    if (points_.quartic()) mass += points_.quartic_importance[i] * (widest * widest);
+  }
+  const auto at = std::lower_bound(points_.weight.begin(), points_.weight.end(), 0.0);
+  const auto index = at - points_.weight.begin();
+  if (at == points_.weight.end() || *at != 0.0) {
+    points_.weight.insert(at, 0.0);
+    points_.importance.insert(points_.importance.begin() + index, 0.0);
+    if (points_.quartic()) points_.quartic_importance.insert(points_.quartic_importance.begin() + index, 0.0);
+  }
+  points_.importance[static_cast<std::size_t>(index)] += kDecades * mass;
+  points_.pin = static_cast<std::size_t>(index);
+}
+
 template <class Key, class Value>
-const Points& PointCollector::collect_as(const Problems& problems, std::int64_t problem,
-                                         const Parallel& parallel, std::vector<Keyed<Key>>& keys,
-                                         std::vector<Keyed<Key>>& spare) {
+void PointCollector::collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
+                                std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare) {
   read<Key, Value>(problems, problem, parallel, keys);
   radix_sort(keys, spare, parallel);
   merge_equal(keys, parallel);
-  return points_;
 }
 
-const Points& PointCollector::collect(const Problems& problems, std::int64_t problem,
+const Points& PointCollector::collect(const Problems& problems, std::int64_t problem, Zero zero,
                                       const Parallel& parallel) {
   if (problems.weights->n_items() > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
                             std::to_string(problems.weights->n_items()));
   }
   if (problems.weights->dtype() == DType::float64) {
-    return collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
+    collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
+  } else {
+    collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
   }
-  return collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
+  points_.pin = kNoPoint;
+  if (zero == Zero::pinned) pin_zero();
+  return points_;
 }
 
 }  // namespace wkmeans

@@ -10,6 +10,8 @@
 
 namespace wkmeans {
 
+constexpr std::size_t kNoPoint = static_cast<std::size_t>(-1);
+
 // What a solver sees of a problem: the distinct weights that carry importance, ascending, with the
 // importances of equal weights added up. Where no weight carries any, each counts 1.
 struct Points {
@@ -17,14 +19,18 @@ struct Points {
   std::vector<double> importance;
   std::vector<double> quartic_importance;  // empty where the objective is quadratic
 
+  std::size_t pin = kNoPoint;  // a point at zero so important that its centroid is zero
+
   std::size_t size() const { return weight.size(); }
   bool quartic() const { return !quartic_importance.empty(); }
 };
 
+enum class Zero { free, pinned };
+
 // Reads, checks, sorts and merges one problem after another, reusing its memory between them.
 class PointCollector {
  public:
-  const Points& collect(const Problems& problems, std::int64_t problem, const Parallel& parallel);
+  const Points& collect(const Problems& problems, std::int64_t problem, Zero zero, const Parallel& parallel);
 
   // Whether the problem last collected carries no importance at all, so that each weight counts 1.
   bool unit_importance() const { return unit_importance_; }
@@ -35,9 +41,10 @@ class PointCollector {
             std::vector<Keyed<Key>>& keys);
   template <class Key>
   void merge_equal(const std::vector<Keyed<Key>>& keys, const Parallel& parallel);
+  void pin_zero();
   template <class Key, class Value>
-  const Points& collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                           std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare);
+  void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
+                  std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare);
 
   Points points_;
   bool unit_importance_ = false;

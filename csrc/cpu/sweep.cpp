@@ -21,7 +21,7 @@ constexpr double kTie = 1e-12;
 struct Front {
   double* state;  // moments of [p, end), a column a field
   std::size_t stride;
-  double* roots;       // quartic: centroid - H-mean of each interval, from the step before
+  double* roots;       // quartic: centroid - anchor of each interval, from the step before
   double* candidates;  // costs[p] + cost of [p, end)
   const double* costs;
   std::size_t first, last;  // the p that matter
@@ -66,13 +66,25 @@ struct GrowQuartic {
     return *std::min_element(least, least + kLanes);
   }
 
+  struct Anchor {
+    double origin, offset;
+  };
+
+  // Roots are held about the I-mean: the cost is at its most delicate where I dominates, and the
+  // distance to the I-mean is then too small to survive a detour over any other reference.
+  static WKM_ALWAYS_INLINE Anchor anchor(const QuarticMoments& m) {
+    const bool has_quadratic = m.quadratic.mass > 0.0;
+    return {has_quadratic ? m.quadratic.origin : m.quartic.origin,
+            has_quadratic ? m.quadratic.offset : m.quartic.offset};
+  }
+
   static WKM_ALWAYS_INLINE void grow(const Front& front, std::size_t p, const QuarticMoments& cell) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       double* at = front.state + p + lane;
       const QuarticMoments before = QuarticFields::load(at, front.stride);
       const QuarticMoments moments = merge(before, cell);
       QuarticFields::store(moments, at, front.stride);
-      front.roots[p + lane] += mean_distance(moments.quartic, before.quartic);
+      front.roots[p + lane] += mean_distance(anchor(moments), anchor(before));
     }
   }
 
@@ -83,9 +95,9 @@ struct GrowQuartic {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const QuarticMoments m = QuarticFields::load(front.state + p + lane, front.stride);
       const double pull = 0.5 * m.quadratic.mass;
-      const double gap = mean_distance(m.quartic, m.quadratic);
-      double y = front.roots[p + lane] - gap;
-      double x = front.roots[p + lane];
+      const double gap = mean_distance(m.quartic, anchor(m));
+      double y = front.roots[p + lane];  // centroid - anchor
+      double x = gap + y;                // centroid - H-mean
       double residual = 0.0;
       for (int step = 0; step <= kSteps; ++step) {
         const double square = x * x;
@@ -95,7 +107,7 @@ struct GrowQuartic {
         y -= residual / (stiffness > 0.0 ? stiffness : 1.0);
         x = gap + y;
       }
-      front.roots[p + lane] = x;
+      front.roots[p + lane] = y;
       const double cost = m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
       const double least_stiffness = pull + 3.0 * m.quartic.second;
       const double slack = 2.0 * (residual * residual) / (least_stiffness > 0.0 ? least_stiffness : 1.0);

@@ -79,6 +79,7 @@ def wkmeans(
     init: ArrayLike | None = None,
     max_iter: int = 300,
     axis: int | None = None,
+    include_zero: bool = False,
     n_threads: int | None = None,
     seed: int = 0,
 ) -> Clustering:
@@ -107,6 +108,8 @@ def wkmeans(
     axis : int, optional
         Cluster along this axis, one codebook for each of the other positions. None clusters
         everything together.
+    include_zero : bool
+        One of the k centroids is exactly 0, the others optimal beside it.
     n_threads : int, optional
         None takes every core, or what WKMEANS_NUM_THREADS or OMP_NUM_THREADS says. Results are the
         same to the last bit for every number.
@@ -142,6 +145,7 @@ def wkmeans(
             seed=_checked_integer("seed", seed, 0, 2**64 - 1),
             centroid_format="float64" if double else "float32",
             label_dtype=_label_dtype(k, problem.weights.is_torch),
+            include_zero=bool(include_zero),
             n_threads=resolve_n_threads(n_threads),
         )
     batch = problem.batch_shape
@@ -166,6 +170,7 @@ def cost_curve(
     importance: ArrayLike | None = None,
     quartic_importance: ArrayLike | None = None,
     axis: int | None = None,
+    include_zero: bool = False,
     n_threads: int | None = None,
 ) -> Any:
     """The optimal cost for every number of centroids from 1 to `k_max`.
@@ -182,7 +187,10 @@ def cost_curve(
     k_max = _checked_count("k_max", k_max)
     with explained_values(problem):
         costs = _core.cost_curve(
-            problem.kernel_view, k_max=k_max, n_threads=resolve_n_threads(n_threads)
+            problem.kernel_view,
+            k_max=k_max,
+            include_zero=bool(include_zero),
+            n_threads=resolve_n_threads(n_threads),
         )
     return problem.weights.to_caller(costs.reshape(*problem.batch_shape, k_max))
 

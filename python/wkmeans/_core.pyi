@@ -31,6 +31,7 @@ def cluster(
     seed: int,
     centroid_format: str,
     label_dtype: str,
+    include_zero: bool,
     n_threads: int,
 ) -> tuple[
     npt.NDArray[np.float64],
@@ -39,7 +40,9 @@ def cluster(
     npt.NDArray[np.float64],
     npt.NDArray[np.int64],
 ]: ...
-def cost_curve(problems: Problems, k_max: int, n_threads: int) -> npt.NDArray[np.float64]: ...
+def cost_curve(
+    problems: Problems, k_max: int, include_zero: bool, n_threads: int
+) -> npt.NDArray[np.float64]: ...
 def prune(problems: Problems, keep: int, n_threads: int) -> npt.NDArray[np.bool_]: ...
 def prune_together(
     problems: list[Problems], keep: int, n_threads: int
