@@ -34,11 +34,12 @@ struct Results {
 };
 
 template <class Label>
-py::array run_cluster(const BoundProblems& problems, const ClusterOptions& options, Results& results) {
+py::array run_cluster(const BoundProblems& problems, const ClusterOptions& options,
+                      Results& results) {
   py::array_t<Label> labels({problems.n_problems(), problems.n_items()});
-  const ClusterOutput<Label> output{results.centroids.mutable_data(), labels.mutable_data(),
-                                    results.costs.mutable_data(), results.lower_bounds.mutable_data(),
-                                    results.n_iters.mutable_data()};
+  const ClusterOutput<Label> output{
+      results.centroids.mutable_data(), labels.mutable_data(), results.costs.mutable_data(),
+      results.lower_bounds.mutable_data(), results.n_iters.mutable_data()};
   const Problems view = problems.view();
   {
     const py::gil_scoped_release release;  // every Python object has been read by now
@@ -67,8 +68,9 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
   if (given != 0 && given != k && given != k * static_cast<std::size_t>(n_problems)) {
     throw py::value_error("init: expected k centroids, or k for each problem");
   }
-  Results results{py::array_t<double>({n_problems, static_cast<std::int64_t>(k)}), py::array_t<double>(n_problems),
-                  py::array_t<double>(n_problems), py::array_t<std::int64_t>(n_problems)};
+  Results results{py::array_t<double>({n_problems, static_cast<std::int64_t>(k)}),
+                  py::array_t<double>(n_problems), py::array_t<double>(n_problems),
+                  py::array_t<std::int64_t>(n_problems)};
   py::array labels;
   if (label_dtype == "uint8" && k <= 256) {
     labels = run_cluster<std::uint8_t>(problems, options, results);
@@ -77,12 +79,15 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
   } else if (label_dtype == "uint32") {
     labels = run_cluster<std::uint32_t>(problems, options, results);
   } else {
-    throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) + " centroids");
+    throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) +
+                          " centroids");
   }
-  return py::make_tuple(results.centroids, labels, results.costs, results.lower_bounds, results.n_iters);
+  return py::make_tuple(results.centroids, labels, results.costs, results.lower_bounds,
+                        results.n_iters);
 }
 
-py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max, bool include_zero, int n_threads) {
+py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max,
+                                     bool include_zero, int n_threads) {
   if (k_max < 1 || k_max > 65536) {
     throw py::value_error("k_max: expected 1 to 65536, got " + std::to_string(k_max));
   }
@@ -99,11 +104,12 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
 }  // namespace
 
 void bind_cluster(py::module_& module) {
-  module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"), py::arg("init"),
-             py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"), py::arg("centroid_format"),
-             py::arg("label_dtype"), py::arg("include_zero"), py::arg("n_threads"));
-  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"), py::arg("include_zero"),
+  module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"),
+             py::arg("init"), py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"),
+             py::arg("centroid_format"), py::arg("label_dtype"), py::arg("include_zero"),
              py::arg("n_threads"));
+  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
+             py::arg("include_zero"), py::arg("n_threads"));
 }
 
 }  // namespace wkmeans

@@ -9,11 +9,14 @@ namespace {
 
 using Mask = py::array_t<bool>;
 
-Mask mask_of(const BoundProblems& problems) { return Mask({problems.n_problems(), problems.n_items()}); }
+Mask mask_of(const BoundProblems& problems) {
+  return Mask({problems.n_problems(), problems.n_items()});
+}
 
 void check_keep(std::int64_t keep, std::int64_t total) {
   if (keep < 0 || keep > total) {
-    throw py::value_error("keep: expected 0 to " + std::to_string(total) + ", got " + std::to_string(keep));
+    throw py::value_error("keep: expected 0 to " + std::to_string(total) + ", got " +
+                          std::to_string(keep));
   }
 }
 
@@ -29,15 +32,16 @@ Mask bound_prune(const BoundProblems& problems, std::int64_t keep, int n_threads
   return mask;
 }
 
-std::vector<Mask> bound_prune_together(const std::vector<const BoundProblems*>& together, std::int64_t keep,
-                                       int n_threads) {
+std::vector<Mask> bound_prune_together(const std::vector<const BoundProblems*>& together,
+                                       std::int64_t keep, int n_threads) {
   std::vector<Mask> masks;
   std::vector<MaskTarget> targets;
   std::int64_t total = 0;
   for (const BoundProblems* problems : together) {
     masks.push_back(mask_of(*problems));
     for (std::int64_t problem = 0; problem < problems->n_problems(); ++problem) {
-      targets.push_back({problems->view(), problem, masks.back().mutable_data() + problem * problems->n_items()});
+      targets.push_back(
+          {problems->view(), problem, masks.back().mutable_data() + problem * problems->n_items()});
     }
     total += problems->n_problems() * problems->n_items();
   }
@@ -49,10 +53,12 @@ std::vector<Mask> bound_prune_together(const std::vector<const BoundProblems*>& 
   return masks;
 }
 
-Mask bound_prune_pattern(const BoundProblems& problems, std::int64_t keep, std::int64_t group, int n_threads) {
+Mask bound_prune_pattern(const BoundProblems& problems, std::int64_t keep, std::int64_t group,
+                         int n_threads) {
   if (group < 1 || problems.n_items() % group != 0) {
-    throw py::value_error("pattern: expected groups that divide " + std::to_string(problems.n_items()) +
-                          " items, got groups of " + std::to_string(group));
+    throw py::value_error("pattern: expected groups that divide " +
+                          std::to_string(problems.n_items()) + " items, got groups of " +
+                          std::to_string(group));
   }
   check_keep(keep, group);
   Mask mask = mask_of(problems);
@@ -69,9 +75,10 @@ Mask bound_prune_pattern(const BoundProblems& problems, std::int64_t keep, std::
 
 void bind_prune(py::module_& module) {
   module.def("prune", &bound_prune, py::arg("problems"), py::arg("keep"), py::arg("n_threads"));
-  module.def("prune_together", &bound_prune_together, py::arg("problems"), py::arg("keep"), py::arg("n_threads"));
-  module.def("prune_pattern", &bound_prune_pattern, py::arg("problems"), py::arg("keep"), py::arg("group"),
+  module.def("prune_together", &bound_prune_together, py::arg("problems"), py::arg("keep"),
              py::arg("n_threads"));
+  module.def("prune_pattern", &bound_prune_pattern, py::arg("problems"), py::arg("keep"),
+             py::arg("group"), py::arg("n_threads"));
 }
 
 }  // namespace wkmeans

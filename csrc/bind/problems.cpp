@@ -13,7 +13,8 @@ DType dtype_named(const std::string& name) {
   throw py::type_error("dtype: expected float16, bfloat16, float32 or float64, got " + name);
 }
 
-Operand make_operand(const std::string& name, const TypedArray& typed, std::optional<py::ssize_t> axis) {
+Operand make_operand(const std::string& name, const TypedArray& typed,
+                     std::optional<py::ssize_t> axis) {
   const py::array& array = typed.first;
   const DType dtype = dtype_named(typed.second);
   if (static_cast<std::size_t>(array.itemsize()) != size_of(dtype)) {
@@ -28,12 +29,14 @@ Operand make_operand(const std::string& name, const TypedArray& typed, std::opti
   return {name, static_cast<const std::byte*>(array.data()), dtype, problem_dims, item_dims};
 }
 
-std::optional<Operand> make_optional(const std::string& name, const std::optional<TypedArray>& typed,
+std::optional<Operand> make_optional(const std::string& name,
+                                     const std::optional<TypedArray>& typed,
                                      std::optional<py::ssize_t> axis, const py::array& weights) {
   if (!typed) return std::nullopt;
   const py::array& array = typed->first;
   bool same_shape = array.ndim() == weights.ndim();
-  for (py::ssize_t d = 0; same_shape && d < array.ndim(); ++d) same_shape = array.shape(d) == weights.shape(d);
+  for (py::ssize_t d = 0; same_shape && d < array.ndim(); ++d)
+    same_shape = array.shape(d) == weights.shape(d);
   if (!same_shape) throw py::value_error(name + ": expected the shape of the weights");
   return make_operand(name, *typed, axis);
 }
@@ -47,14 +50,16 @@ BoundProblems::BoundProblems(const TypedArray& weights, const std::optional<Type
       importance_(make_optional("importance" + entry, importance, axis, weights.first)),
       quartic_importance_(
           make_optional("quartic_importance" + entry, quartic_importance, axis, weights.first)) {
-  if (weights_.n_items() == 0 || weights_.n_problems() == 0) throw py::value_error("weights: expected some, got none");
+  if (weights_.n_items() == 0 || weights_.n_problems() == 0)
+    throw py::value_error("weights: expected some, got none");
   keep_alive_.push_back(weights.first);
   if (importance) keep_alive_.push_back(importance->first);
   if (quartic_importance) keep_alive_.push_back(quartic_importance->first);
 }
 
 Problems BoundProblems::view() const {
-  return {&weights_, importance_ ? &*importance_ : nullptr, quartic_importance_ ? &*quartic_importance_ : nullptr};
+  return {&weights_, importance_ ? &*importance_ : nullptr,
+          quartic_importance_ ? &*quartic_importance_ : nullptr};
 }
 
 }  // namespace wkmeans

@@ -32,17 +32,18 @@ struct LabelAndCost {
   template <class Label>
   static WKM_ALWAYS_INLINE double run(const double* weight, const double* importance,
                                       const double* quartic_importance, std::int64_t count,
-                                      const double* thresholds, std::int64_t half, const double* centroids,
-                                      Label* labels) {
+                                      const double* thresholds, std::int64_t half,
+                                      const double* centroids, Label* labels) {
     double sums[kLanes] = {};
     std::int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) {
-      block<kLanes>(weight + i, importance + i, quartic_importance ? quartic_importance + i : nullptr,
-                    thresholds, half, centroids, labels + i, sums);
+      block<kLanes>(weight + i, importance + i,
+                    quartic_importance ? quartic_importance + i : nullptr, thresholds, half,
+                    centroids, labels + i, sums);
     }
     for (std::int64_t lane = 0; i < count; ++i, ++lane) {
-      block<1>(weight + i, importance + i, quartic_importance ? quartic_importance + i : nullptr, thresholds,
-               half, centroids, labels + i, sums + lane);
+      block<1>(weight + i, importance + i, quartic_importance ? quartic_importance + i : nullptr,
+               thresholds, half, centroids, labels + i, sums + lane);
     }
     for (std::int64_t width = kLanes / 2; width > 0; width /= 2) {
       for (std::int64_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
@@ -61,7 +62,8 @@ struct LabelAndCost {
         label[lane] += thresholds[label[lane] + step - 1] < weight[lane] ? step : 0;
       }
     }
-    for (std::int64_t lane = 0; lane < Lanes; ++lane) labels[lane] = static_cast<Label>(label[lane]);
+    for (std::int64_t lane = 0; lane < Lanes; ++lane)
+      labels[lane] = static_cast<Label>(label[lane]);
     for (std::int64_t lane = 0; lane < Lanes; ++lane) {
       const double distance = weight[lane] - centroids[label[lane]];
       const double square = distance * distance;
@@ -97,9 +99,9 @@ double assign(const Problems& problems, std::int64_t problem, const std::vector<
   return cost;
 }
 
-#define WKM_INSTANTIATE(Label)                                                                      \
-  template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool, const Parallel&, \
-                         Label*);
+#define WKM_INSTANTIATE(Label)                                                            \
+  template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool, \
+                         const Parallel&, Label*);
 WKM_INSTANTIATE(std::uint8_t)
 WKM_INSTANTIATE(std::uint16_t)
 WKM_INSTANTIATE(std::uint32_t)

@@ -8,8 +8,8 @@
 
 namespace wkmeans {
 
-// Labels each weight of a problem with its nearest centroid (ties: the lower; of equal centroids the
-// first) and returns the cost, summed directly about the centroids in chunk order. With
+// Labels each weight of a problem with its nearest centroid (ties: the lower; of equal centroids
+// the first) and returns the cost, summed directly about the centroids in chunk order. With
 // `unit_importance` the problem's own importances, all zero, count as 1.
 template <class Label>
 double assign(const Problems& problems, std::int64_t problem, const std::vector<double>& centroids,

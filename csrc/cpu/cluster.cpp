@@ -30,11 +30,12 @@ struct Workspace {
 };
 
 double rounded(double centroid, CentroidFormat format) {
-  return format == CentroidFormat::float32 ? static_cast<double>(static_cast<float>(centroid)) : centroid;
+  return format == CentroidFormat::float32 ? static_cast<double>(static_cast<float>(centroid))
+                                           : centroid;
 }
 
-// The value of the format at which the cluster costs least. The cost is convex in the centroid, so it is
-// one of the two neighbours of the free optimum.
+// The value of the format at which the cluster costs least. The cost is convex in the centroid, so
+// it is one of the two neighbours of the free optimum.
 template <class Moments>
 double best_rounded(const Moments& moments, CentroidFormat format) {
   const double free = centre(moments).value();
@@ -44,14 +45,14 @@ double best_rounded(const Moments& moments, CentroidFormat format) {
   const float other = std::nextafter(near, static_cast<double>(near) < free
                                                ? std::numeric_limits<float>::infinity()
                                                : -std::numeric_limits<float>::infinity());
-  const bool near_is_best =
-      cost_about(moments, static_cast<double>(near)) <= cost_about(moments, static_cast<double>(other));
+  const bool near_is_best = cost_about(moments, static_cast<double>(near)) <=
+                            cost_about(moments, static_cast<double>(other));
   return static_cast<double>(near_is_best ? near : other);
 }
 
 template <class Moments>
-Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, const ClusterOptions& options,
-                       const Parallel& parallel) {
+Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
+                       const ClusterOptions& options, const Parallel& parallel) {
   Solution solution;
   if (points.size() <= options.k) {
     solution.centroids = points.weight;
@@ -62,7 +63,8 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, co
   for (const std::size_t end : optimum.boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;
     const double centroid = pinned ? 0.0 : best_rounded(pyramid.range(begin, end), options.format);
-    solution.centroids.push_back(clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
+    solution.centroids.push_back(
+        clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
     begin = end;
   }
   solution.lower_bound = optimum.lower_bound;
@@ -73,10 +75,14 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid, co
 std::vector<double> initial_centroids(const Points& points, const ClusterOptions& options,
                                       std::int64_t problem) {
   switch (options.init) {
-    case Init::quantile: return quantile_centroids(points, options.k);
-    case Init::linear: return linear_centroids(points, options.k);
-    case Init::kmeans_plus_plus: return kmeans_plus_plus_centroids(points, options.k, options.seed);
-    case Init::given: break;
+    case Init::quantile:
+      return quantile_centroids(points, options.k);
+    case Init::linear:
+      return linear_centroids(points, options.k);
+    case Init::kmeans_plus_plus:
+      return kmeans_plus_plus_centroids(points, options.k, options.seed);
+    case Init::given:
+      break;
   }
   const bool shared = options.given_centroids.size() == options.k;
   const auto first = options.given_centroids.begin() +
@@ -90,8 +96,8 @@ double& nearest_to_zero(std::vector<double>& centroids) {
 }
 
 template <class Moments>
-Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid, const ClusterOptions& options,
-                     std::int64_t problem) {
+Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
+                     const ClusterOptions& options, std::int64_t problem) {
   Solution solution;
   if (points.size() < options.k) {
     solution.centroids = points.weight;
@@ -115,10 +121,12 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const ClusterOpt
 
 template <class Label>
 void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
-                 const Parallel& parallel, Workspace& workspace, const ClusterOutput<Label>& output) {
+                 const Parallel& parallel, Workspace& workspace,
+                 const ClusterOutput<Label>& output) {
   const Points& points = workspace.collector.collect(problems, problem, options.zero, parallel);
-  Solution solution = points.quartic() ? solve(points, workspace.quartic, options, problem, parallel)
-                                       : solve(points, workspace.quadratic, options, problem, parallel);
+  Solution solution = points.quartic()
+                          ? solve(points, workspace.quartic, options, problem, parallel)
+                          : solve(points, workspace.quadratic, options, problem, parallel);
   solution.centroids.resize(options.k, solution.centroids.back());
   std::copy(solution.centroids.begin(), solution.centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(options.k));
@@ -129,8 +137,8 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   output.n_iters[problem] = solution.n_iter;
 }
 
-// Many problems go one to a thread, few large ones one after another on all threads. Each problem is
-// solved the same way on either path, so that the choice shows in no result.
+// Many problems go one to a thread, few large ones one after another on all threads. Each problem
+// is solved the same way on either path, so that the choice shows in no result.
 template <class SolveOne>  // solve_one(problem, parallel, workspace)
 void for_each_problem(const Problems& problems, int n_threads, SolveOne&& solve_one) {
   const std::int64_t n_problems = problems.weights->n_problems();
@@ -160,16 +168,19 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, st
 }  // namespace
 
 template <class Label>
-void cluster(const Problems& problems, const ClusterOptions& options, const ClusterOutput<Label>& output) {
+void cluster(const Problems& problems, const ClusterOptions& options,
+             const ClusterOutput<Label>& output) {
   for_each_problem(problems, options.n_threads,
                    [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
                      cluster_one(problems, problem, options, parallel, workspace, output);
                    });
 }
 
-void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads, double* costs) {
+void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads,
+                double* costs) {
   for_each_problem(
-      problems, n_threads, [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
+      problems, n_threads,
+      [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
         const Points& points = workspace.collector.collect(problems, problem, zero, parallel);
         std::vector<double> curve = points.quartic()
                                         ? curve_of(points, workspace.quartic, k_max, parallel)

@@ -35,9 +35,11 @@ struct ClusterOutput {
 };
 
 template <class Label>
-void cluster(const Problems& problems, const ClusterOptions& options, const ClusterOutput<Label>& output);
+void cluster(const Problems& problems, const ClusterOptions& options,
+             const ClusterOutput<Label>& output);
 
 // costs: n_problems x k_max, the optimum for 1..k_max clusters.
-void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads, double* costs);
+void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, int n_threads,
+                double* costs);
 
 }  // namespace wkmeans

@@ -13,8 +13,8 @@ void label_thresholds(const std::vector<double>& centroids, std::vector<double>&
     std::size_t next = first + 1;
     while (next < k && centroids[next] == centroids[first]) ++next;
     // Past the last centroid nothing is larger; between equal ones the same threshold serves all.
-    const double threshold =
-        next < k ? split_point(centroids[first], centroids[next]) : std::numeric_limits<double>::infinity();
+    const double threshold = next < k ? split_point(centroids[first], centroids[next])
+                                      : std::numeric_limits<double>::infinity();
     for (std::size_t j = first; j < next && j < k - 1; ++j) thresholds[j] = threshold;
     first = next;
   }

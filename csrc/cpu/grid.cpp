@@ -37,9 +37,9 @@ double measure_of_group(const Points& points, std::size_t begin, std::size_t end
   return measure(importance, quartic_importance, points.weight[next] - points.weight[begin]);
 }
 
-// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at the
-// boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it, where d is the
-// half-gap: more than `worth` is impossible.
+// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
+// the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
+// where d is the half-gap: more than `worth` is impossible.
 double widest_half_gap(double radius, double importance, double quartic_importance, double worth) {
   const double quadratic = radius + std::sqrt(radius * radius + worth / importance);
   const double quartic = 2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / quartic_importance));
@@ -56,14 +56,15 @@ SecondMoments blend(const QuadraticMoments& m, double a, double /*b*/) {
   return {a * m.quadratic.mass, m.quadratic.origin, m.quadratic.offset, a * m.quadratic.second};
 }
 SecondMoments blend(const QuarticMoments& m, double a, double b) {
-  return merge(blend(QuadraticMoments{m.quadratic}, a, b),
-               SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
+  return merge(
+      blend(QuadraticMoments{m.quadratic}, a, b),
+      SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
 }
 
 // What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
 template <class Moments>
 class SplitGain {
- public:
+public:
   SplitGain(const Points& points, const Grid<Moments>& grid, double worth)
       : points_(points), grid_(grid), worth_(worth) {}
 
@@ -71,18 +72,19 @@ class SplitGain {
     if (!grid_.open[v]) return 0.0;
     const double width = high(v) - low(v);
     const double half_gap = half_gap_around(v);
-    // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the lighter
-    // side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
+    // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
+    // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
     const SecondMoments gains = blend(grid_.cells[v], 4.0 * half_gap,
                                       8.0 * half_gap * (half_gap * half_gap + width * width));
     const double one_boundary = 0.5 * std::sqrt(gains.mass * gains.second);
     // More: a centroid of the optimum lies inside the cell and can serve all of it.
     const double square = width * width;
-    const double more = square * (mass_of(grid_.cells[v]) + quartic_mass_of(grid_.cells[v]) * square);
+    const double more =
+        square * (mass_of(grid_.cells[v]) + quartic_mass_of(grid_.cells[v]) * square);
     return std::max(one_boundary, more);
   }
 
- private:
+private:
   double low(std::size_t v) const { return points_.weight[grid_.borders[v]]; }
   double high(std::size_t v) const { return points_.weight[grid_.borders[v + 1] - 1]; }
 
@@ -123,17 +125,18 @@ bool Grid<Moments>::is_exact() const {
 }
 
 template <class Moments>
-Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid, std::size_t n_cells,
-                            const Parallel& parallel) {
+Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                            std::size_t n_cells, const Parallel& parallel) {
   constexpr std::size_t kGroup = 16;
   const std::size_t n = points.size();
   std::vector<double> measures((n + kGroup - 1) / kGroup);
-  for_each_chunk(parallel, static_cast<std::int64_t>(measures.size()),
-                 [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-                   for (auto g = static_cast<std::size_t>(begin); g < static_cast<std::size_t>(end); ++g) {
-                     measures[g] = measure_of_group(points, g * kGroup, std::min(n, (g + 1) * kGroup));
-                   }
-                 });
+  for_each_chunk(
+      parallel, static_cast<std::int64_t>(measures.size()),
+      [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+        for (auto g = static_cast<std::size_t>(begin); g < static_cast<std::size_t>(end); ++g) {
+          measures[g] = measure_of_group(points, g * kGroup, std::min(n, (g + 1) * kGroup));
+        }
+      });
   double total = 0.0;
   for (const double share : measures) total += share;
   const double share_per_cell = total / static_cast<double>(n_cells);
@@ -146,10 +149,12 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
   };
   for (std::size_t g = 0; g < measures.size(); ++g) {
     const std::size_t begin = g * kGroup;
-    const bool holds_pin = points.pin / kGroup == g;  // alone in a cell, lest it outweigh the others
+    const bool holds_pin =
+        points.pin / kGroup == g;  // alone in a cell, lest it outweigh the others
     if (share + measures[g] > share_per_cell || holds_pin) cut(begin);
     share += measures[g];
-    if (measures[g] > share_per_cell || holds_pin) {  // too much for a cell: one for each of its points
+    if (measures[g] > share_per_cell ||
+        holds_pin) {  // too much for a cell: one for each of its points
       for (std::size_t i = begin + 1; i <= begin + kGroup; ++i) cut(i);
     }
   }
@@ -162,12 +167,13 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
 }
 
 template <class Moments>
-Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points, const std::vector<Zone>& zones,
-                         const Parallel& parallel) {
+Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
+                         const std::vector<Zone>& zones, const Parallel& parallel) {
   Grid<Moments> grid;
   grid.borders.push_back(0);
   for (const Zone& zone : zones) {
-    for (std::size_t position = zone.first; position <= zone.last; ++position) grid.borders.push_back(position);
+    for (std::size_t position = zone.first; position <= zone.last; ++position)
+      grid.borders.push_back(position);
   }
   grid.borders.push_back(n_points);
   grid.open.assign(grid.borders.size() - 1, false);
@@ -193,7 +199,8 @@ std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid,
 std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier) {
   std::vector<double> discounts(gains.size() + 1, 0.0);
   for (std::size_t i = 1; i < gains.size(); ++i) {
-    // Both cells are cut and moved to one node only where a cluster between them vanishes, and its edge.
+    // Both cells are cut and moved to one node only where a cluster between them vanishes, and its
+    // edge.
     const double either = std::max(gains[i - 1], gains[i]);
     discounts[i] = std::max(either, gains[i - 1] + gains[i] - multiplier);
   }
@@ -201,8 +208,9 @@ std::vector<double> boundary_discounts(const std::vector<double>& gains, double 
 }
 
 template <class Moments>
-Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid, const Verdict& verdict,
-                           const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
+Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
+                           const Verdict& verdict, const std::vector<std::size_t>& boundaries,
+                           const Parallel& parallel) {
   Grid<Moments> fine;
   fine.borders.push_back(0);
   const auto cut = [&](std::size_t border, bool open) {
@@ -225,7 +233,8 @@ Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>&
       }
       continue;
     }
-    const bool next_open = v + 1 < grid.size() && grid.open[v + 1] && (verdict.alive[v + 1] || verdict.alive[v + 2]);
+    const bool next_open =
+        v + 1 < grid.size() && grid.open[v + 1] && (verdict.alive[v + 1] || verdict.alive[v + 2]);
     if (v + 1 == grid.size() || verdict.alive[v + 1] || next_open) cut(end, false);
   }
   fill_cells(pyramid, fine, parallel);
@@ -244,19 +253,23 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
   };
   for (std::size_t v = 0; v < grid.size(); ++v) {
     if (v > 0 && alive[v]) add(grid.borders[v], grid.borders[v]);
-    if (grid.open[v] && (alive[v] || alive[v + 1])) add(grid.borders[v] + 1, grid.borders[v + 1] - 1);
+    if (grid.open[v] && (alive[v] || alive[v + 1]))
+      add(grid.borders[v] + 1, grid.borders[v + 1] - 1);
   }
   return zones;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                                             \
-  template struct Grid<Moments>;                                                                             \
-  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, const Parallel&); \
-  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t, const std::vector<Zone>&,          \
-                                    const Parallel&);                                                        \
-  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, double, const Parallel&);    \
-  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&, const Verdict&,         \
-                                      const std::vector<std::size_t>&, const Parallel&);                     \
+#define WKM_INSTANTIATE(Moments)                                                            \
+  template struct Grid<Moments>;                                                            \
+  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, \
+                                       const Parallel&);                                    \
+  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                   \
+                                    const std::vector<Zone>&, const Parallel&);             \
+  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, double,     \
+                                           const Parallel&);                                \
+  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&,        \
+                                      const Verdict&, const std::vector<std::size_t>&,      \
+                                      const Parallel&);                                     \
   template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

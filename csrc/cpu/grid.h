@@ -25,20 +25,20 @@ struct Grid {
   bool is_exact() const;  // no cell is open: every boundary of the optimum is a border
 };
 
-// Cells of about equal share of the measure (importance * width^2)^(1/3), whose k-th parts make a fair
-// first guess at the optimal clusters.
+// Cells of about equal share of the measure (importance * width^2)^(1/3), whose k-th parts make a
+// fair first guess at the optimal clusters.
 template <class Moments>
-Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid, std::size_t n_cells,
-                            const Parallel& parallel);
+Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                            std::size_t n_cells, const Parallel& parallel);
 
-// One cell for each point that some zone lets a boundary come before or after; one cell fills each space
-// between zones.
+// One cell for each point that some zone lets a boundary come before or after; one cell fills each
+// space between zones.
 template <class Moments>
-Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points, const std::vector<Zone>& zones,
-                         const Parallel& parallel);
+Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
+                         const std::vector<Zone>& zones, const Parallel& parallel);
 
-// gains[v]: how much a clustering with boundaries inside cell v can cost less than the same centroids with the
-// cell whole. `worth` bounds what one more centroid would save the optimum.
+// gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
+// centroids with the cell whole. `worth` bounds what one more centroid would save the optimum.
 template <class Moments>
 std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid, double worth,
                                 const Parallel& parallel);
@@ -52,10 +52,12 @@ struct Verdict {
   std::vector<std::size_t> n_parts;  // cell v: into how many it should be cut
 };
 
-// Closes and fuses the cells between dead nodes, cuts the others, and makes every one of `boundaries` a border.
+// Closes and fuses the cells between dead nodes, cuts the others, and makes every one of
+// `boundaries` a border.
 template <class Moments>
-Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid, const Verdict& verdict,
-                           const std::vector<std::size_t>& boundaries, const Parallel& parallel);
+Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
+                           const Verdict& verdict, const std::vector<std::size_t>& boundaries,
+                           const Parallel& parallel);
 
 // The positions that are left: alive nodes and the insides of open cells.
 template <class Moments>

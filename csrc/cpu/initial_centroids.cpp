@@ -7,9 +7,10 @@
 namespace wkmeans {
 namespace {
 
-// SplitMix64 (Steele, Lea, Flood 2014): the standard library's distributions differ between platforms.
+// SplitMix64 (Steele, Lea, Flood 2014): the standard library's distributions differ between
+// platforms.
 class Random {
- public:
+public:
   explicit Random(std::uint64_t seed) : state_(seed) {}
 
   double uniform() {  // [0, 1)
@@ -19,13 +20,13 @@ class Random {
     return static_cast<double>((z ^ (z >> 31)) >> 11) * 0x1p-53;
   }
 
- private:
+private:
   std::uint64_t state_;
 };
 
 // Non-negative masses that are drawn from and partly replaced in turn; block sums keep both cheap.
 class MassTable {
- public:
+public:
   explicit MassTable(std::vector<double> masses) : masses_(std::move(masses)) {
     block_sums_.resize((masses_.size() + kBlock - 1) / kBlock);
     refresh(0, masses_.size());
@@ -52,7 +53,8 @@ class MassTable {
   // The item at `level` of the cumulative mass; never one of mass zero.
   std::size_t item_at(double level) const {
     std::size_t block = 0;
-    while (block + 1 < block_sums_.size() && level >= block_sums_[block]) level -= block_sums_[block++];
+    while (block + 1 < block_sums_.size() && level >= block_sums_[block])
+      level -= block_sums_[block++];
     std::size_t last_positive = masses_.size();
     for (std::size_t i = block * kBlock; i < masses_.size(); ++i) {
       if (!(masses_[i] > 0.0)) continue;
@@ -67,7 +69,7 @@ class MassTable {
     return i;
   }
 
- private:
+private:
   static constexpr std::size_t kBlock = 1024;
   std::vector<double> masses_;
   std::vector<double> block_sums_;
@@ -76,14 +78,16 @@ class MassTable {
 double point_cost(const Points& points, std::size_t i, double centroid) {
   const double distance = points.weight[i] - centroid;
   const double square = distance * distance;
-  return points.importance[i] * square + (points.quartic() ? points.quartic_importance[i] * square * square : 0.0);
+  return points.importance[i] * square +
+         (points.quartic() ? points.quartic_importance[i] * square * square : 0.0);
 }
 
 }  // namespace
 
 std::vector<double> quantile_centroids(const Points& points, std::size_t k) {
   std::vector<double> centroids(k);
-  for (std::size_t j = 0; j < k; ++j) centroids[j] = points.weight[(2 * j + 1) * points.size() / (2 * k)];
+  for (std::size_t j = 0; j < k; ++j)
+    centroids[j] = points.weight[(2 * j + 1) * points.size() / (2 * k)];
   return centroids;
 }
 
@@ -100,7 +104,8 @@ std::vector<double> linear_centroids(const Points& points, std::size_t k) {
   return centroids;
 }
 
-std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t k, std::uint64_t seed) {
+std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t k,
+                                               std::uint64_t seed) {
   Random random(seed);
   std::vector<double> first_masses = points.importance;
   if (points.quartic()) {
@@ -109,7 +114,8 @@ std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t
   MassTable masses(std::move(first_masses));
   std::set<std::size_t> chosen{masses.item_at(random.uniform() * masses.total())};
   const std::size_t first = *chosen.begin();
-  for (std::size_t i = 0; i < points.size(); ++i) masses[i] = point_cost(points, i, points.weight[first]);
+  for (std::size_t i = 0; i < points.size(); ++i)
+    masses[i] = point_cost(points, i, points.weight[first]);
   masses.refresh(0, points.size());
   while (chosen.size() < k) {
     const double total = masses.total();
@@ -123,7 +129,8 @@ std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t
     // Only points between the neighbouring centroids can have the new one as their nearest.
     const std::size_t begin = next == chosen.begin() ? 0 : *std::prev(next);
     const std::size_t end = next == chosen.end() ? points.size() : *next;
-    for (std::size_t i = begin; i < end; ++i) masses[i] = std::min(masses[i], point_cost(points, i, centroid));
+    for (std::size_t i = begin; i < end; ++i)
+      masses[i] = std::min(masses[i], point_cost(points, i, centroid));
     masses.refresh(begin, end);
     chosen.insert(drawn);
   }

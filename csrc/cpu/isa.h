@@ -4,8 +4,8 @@ namespace wkmeans {
 
 enum class Isa { baseline, avx2, avx512 };
 
-// The widest instruction set that this processor has, or the narrower one that the environment variable
-// WKMEANS_ISA (baseline, avx2, avx512) asks for. Decided once, at the first call.
+// The widest instruction set that this processor has, or the narrower one that the environment
+// variable WKMEANS_ISA (baseline, avx2, avx512) asks for. Decided once, at the first call.
 Isa active_isa();
 const char* name_of(Isa isa);
 
@@ -45,9 +45,12 @@ template <class Kernel, class... Args>
 auto dispatch(Args... args) {
 #if WKM_X86_DISPATCH
   switch (active_isa()) {
-    case Isa::avx512: return run_avx512<Kernel>(args...);
-    case Isa::avx2: return run_avx2<Kernel>(args...);
-    case Isa::baseline: break;
+    case Isa::avx512:
+      return run_avx512<Kernel>(args...);
+    case Isa::avx2:
+      return run_avx2<Kernel>(args...);
+    case Isa::baseline:
+      break;
   }
 #endif
   return Kernel::run(args...);

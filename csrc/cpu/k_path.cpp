@@ -18,8 +18,9 @@ struct Probe {
   std::size_t n_edges() const { return nodes.size() - 1; }
 };
 
-// The cost falls like a power of the number of edges, so between two probes the multiplier is interpolated
-// on logarithmic scales; every third step halves the bracket in case the cost does not.
+// The cost falls like a power of the number of edges, so between two probes the multiplier is
+// interpolated on logarithmic scales; every third step halves the bracket in case the cost does
+// not.
 double between(const Probe& more, const Probe& fewer, std::size_t k, int step) {
   const double low = std::log(more.multiplier);
   const double high = std::log(fewer.multiplier);
@@ -30,7 +31,8 @@ double between(const Probe& more, const Probe& fewer, std::size_t k, int step) {
   return std::exp(low + (high - low) * std::clamp(share, 0.02, 0.98));
 }
 
-// Past a probe with nothing known on its other side; importances may lie decades apart, so the steps grow.
+// Past a probe with nothing known on its other side; importances may lie decades apart, so the
+// steps grow.
 double beyond(const Probe& probe, std::size_t k, int n_steps) {
   const double ratio = static_cast<double>(probe.n_edges()) / static_cast<double>(k);
   return probe.multiplier * std::clamp(std::pow(ratio, 3.5 * n_steps), 1e-9, 1e9);
@@ -56,7 +58,8 @@ std::vector<std::uint32_t> every_node(std::size_t n_cells) {
 }  // namespace
 
 template <class Moments>
-KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess, Sweeper<Moments>& sweeper) {
+KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
+                    Sweeper<Moments>& sweeper) {
   constexpr int kMostProbes = 200;
   constexpr double kNarrow = 1.0 + 1e-14;
   double lower_bound = 0.0;
@@ -66,9 +69,11 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     lower_bound = std::max(lower_bound, bound - path_slack(std::fabs(bound), multiplier, k));
     return Probe{multiplier, shortest_path(potentials)};
   };
-  // Without a multiplier every cell is a cluster of its own; from the cost of the whole on, all are one.
+  // Without a multiplier every cell is a cluster of its own; from the cost of the whole on, all are
+  // one.
   Probe more{0.0, every_node(cells.size())};
-  Probe fewer{std::numeric_limits<double>::infinity(), {0, static_cast<std::uint32_t>(cells.size())}};
+  Probe fewer{std::numeric_limits<double>::infinity(),
+              {0, static_cast<std::uint32_t>(cells.size())}};
   std::vector<std::uint32_t> found;
   double found_cost = std::numeric_limits<double>::infinity();
   double multiplier = guess;
@@ -81,8 +86,8 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
         found_cost = cost;
         found = probe.nodes;
       }
-      // Any multiplier from f(k) - f(k + 1) <= f(k) on finds this number of edges; one far above f(k) would
-      // drown the differences between such paths in its own rounding.
+      // Any multiplier from f(k) - f(k + 1) <= f(k) on finds this number of edges; one far above
+      // f(k) would drown the differences between such paths in its own rounding.
       if (!cheaper || multiplier <= 2.0 * cost) break;
       fewer = std::move(probe);
       multiplier = cost;
@@ -100,19 +105,22 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
   return {splice(fewer.nodes, more.nodes, k), multiplier, lower_bound};
 }
 
-std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer, const std::vector<std::uint32_t>& more,
-                                  std::size_t k) {
+std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
+                                  const std::vector<std::uint32_t>& more, std::size_t k) {
   const std::size_t surplus = k - (fewer.size() - 1);
-  // The first edge of `fewer` that holds the edge of `more` which comes `surplus` later: crossing over there
-  // costs no more than the two edges themselves.
+  // The first edge of `fewer` that holds the edge of `more` which comes `surplus` later: crossing
+  // over there costs no more than the two edges themselves.
   std::size_t i = 0;
   while (more[i + 1 + surplus] > fewer[i + 1]) ++i;
-  std::vector<std::uint32_t> nodes(more.begin(), more.begin() + static_cast<std::ptrdiff_t>(i + surplus + 1));
+  std::vector<std::uint32_t> nodes(more.begin(),
+                                   more.begin() + static_cast<std::ptrdiff_t>(i + surplus + 1));
   nodes.insert(nodes.end(), fewer.begin() + static_cast<std::ptrdiff_t>(i + 1), fewer.end());
   return nodes;
 }
 
-template KPath cheapest_path(const std::vector<QuadraticMoments>&, std::size_t, double, Sweeper<QuadraticMoments>&);
-template KPath cheapest_path(const std::vector<QuarticMoments>&, std::size_t, double, Sweeper<QuarticMoments>&);
+template KPath cheapest_path(const std::vector<QuadraticMoments>&, std::size_t, double,
+                             Sweeper<QuadraticMoments>&);
+template KPath cheapest_path(const std::vector<QuarticMoments>&, std::size_t, double,
+                             Sweeper<QuarticMoments>&);
 
 }  // namespace wkmeans

@@ -15,15 +15,16 @@ struct KPath {
   double lower_bound;                // no path of k edges costs less
 };
 
-// The cheapest path of exactly k edges, 1 <= k <= cells.size(). The cost is convex in k, so some multiplier
-// on the number of edges finds it; `guess` > 0 is where to look first.
+// The cheapest path of exactly k edges, 1 <= k <= cells.size(). The cost is convex in k, so some
+// multiplier on the number of edges finds it; `guess` > 0 is where to look first.
 template <class Moments>
-KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess, Sweeper<Moments>& sweeper);
+KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
+                    Sweeper<Moments>& sweeper);
 
-// Of two paths that are both shortest for one multiplier, with fewer and with more than k edges, makes one
-// with exactly k that is shortest too (Aggarwal, Schieber, Tokuyama 1994).
-std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer, const std::vector<std::uint32_t>& more,
-                                  std::size_t k);
+// Of two paths that are both shortest for one multiplier, with fewer and with more than k edges,
+// makes one with exactly k that is shortest too (Aggarwal, Schieber, Tokuyama 1994).
+std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
+                                  const std::vector<std::uint32_t>& more, std::size_t k);
 
 // What rounding can take from or add to a path's cost plus k multipliers.
 inline double path_slack(double cost, double multiplier, std::size_t k) {

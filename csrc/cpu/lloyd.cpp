@@ -22,7 +22,8 @@ void find_boundaries(const Points& points, const std::vector<double>& thresholds
 }  // namespace
 
 template <class Moments>
-int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds, std::vector<double>& centroids) {
+int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
+          std::vector<double>& centroids) {
   const std::size_t k = centroids.size();
   std::vector<double> thresholds;
   std::vector<std::size_t> boundaries(k);
@@ -37,8 +38,8 @@ int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
       const std::size_t end = boundaries[j];
       const bool moved = begin != previous_begin || end != previous[j];
       if (moved && begin < end) {
-        centroids[j] = clamp_between(centre(pyramid.range(begin, end)).value(), points.weight[begin],
-                                     points.weight[end - 1]);
+        centroids[j] = clamp_between(centre(pyramid.range(begin, end)).value(),
+                                     points.weight[begin], points.weight[end - 1]);
       }
       previous_begin = previous[j];
       begin = end;
@@ -53,7 +54,8 @@ int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
   return max_rounds;
 }
 
-std::vector<std::size_t> cluster_boundaries(const Points& points, const std::vector<double>& centroids) {
+std::vector<std::size_t> cluster_boundaries(const Points& points,
+                                            const std::vector<double>& centroids) {
   std::vector<double> thresholds;
   label_thresholds(centroids, thresholds);
   std::vector<std::size_t> boundaries(centroids.size());

@@ -6,7 +6,6 @@
 
 namespace wkmeans {
 
-
 // How moments lie in columns of doubles, `stride` apart, so that loops over many of them vectorise.
 struct QuadraticFields {
   static constexpr std::size_t kCount = 4;

@@ -78,12 +78,17 @@ void read_run(const std::byte* at, std::int64_t stride, std::int64_t count, doub
   }
 }
 
-void read_run(DType dtype, const std::byte* at, std::int64_t stride, std::int64_t count, double* out) {
+void read_run(DType dtype, const std::byte* at, std::int64_t stride, std::int64_t count,
+              double* out) {
   switch (dtype) {
-    case DType::float16: return read_run<ReadFloat16>(at, stride, count, out);
-    case DType::bfloat16: return read_run<ReadBfloat16>(at, stride, count, out);
-    case DType::float32: return read_run<ReadFloat32>(at, stride, count, out);
-    case DType::float64: return read_run<ReadFloat64>(at, stride, count, out);
+    case DType::float16:
+      return read_run<ReadFloat16>(at, stride, count, out);
+    case DType::bfloat16:
+      return read_run<ReadBfloat16>(at, stride, count, out);
+    case DType::float32:
+      return read_run<ReadFloat32>(at, stride, count, out);
+    case DType::float64:
+      return read_run<ReadFloat64>(at, stride, count, out);
   }
 }
 
@@ -109,15 +114,18 @@ void check(const Operand& operand, const std::vector<double>& values, double low
 std::size_t size_of(DType dtype) {
   switch (dtype) {
     case DType::float16:
-    case DType::bfloat16: return 2;
-    case DType::float32: return 4;
-    case DType::float64: return 8;
+    case DType::bfloat16:
+      return 2;
+    case DType::float32:
+      return 4;
+    case DType::float64:
+      return 8;
   }
   return 0;
 }
 
-Operand::Operand(std::string name, const std::byte* data, DType dtype, std::vector<Dimension> problem_dims,
-                 std::vector<Dimension> item_dims)
+Operand::Operand(std::string name, const std::byte* data, DType dtype,
+                 std::vector<Dimension> problem_dims, std::vector<Dimension> item_dims)
     : name_(std::move(name)),
       data_(data),
       dtype_(dtype),
@@ -136,7 +144,8 @@ const std::byte* Operand::address(const std::vector<Dimension>& dims, std::int64
   return base + offset;
 }
 
-void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const {
+void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                   double* out) const {
   const std::byte* base = address(problem_dims_, problem, data_);
   const Dimension inner = item_dims_.back();
   while (count > 0) {
@@ -148,8 +157,8 @@ void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
   }
 }
 
-void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin, std::int64_t count,
-                ItemBuffer& out) {
+void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                std::int64_t count, ItemBuffer& out) {
   const auto size = static_cast<std::size_t>(count);
   out.weight.resize(size);
   problems.weights->load(problem, begin, count, out.weight.data());

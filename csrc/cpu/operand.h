@@ -21,7 +21,7 @@ struct Dimension {
 // A caller's array seen as `problems x items`, read in place whatever its strides. Items follow the
 // C order of the array's own axes. Values are read as double, which holds every dtype exactly.
 class Operand {
- public:
+public:
   Operand(std::string name, const std::byte* data, DType dtype, std::vector<Dimension> problem_dims,
           std::vector<Dimension> item_dims);
 
@@ -32,7 +32,7 @@ class Operand {
 
   void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
 
- private:
+private:
   const std::byte* address(const std::vector<Dimension>& dims, std::int64_t index,
                            const std::byte* base) const;
 
@@ -47,11 +47,12 @@ class Operand {
 
 // Some value of the named operand is not one the objective can take.
 class InvalidValue : public std::invalid_argument {
- public:
+public:
   using std::invalid_argument::invalid_argument;
 };
 
-// The weights with their importances; a missing operand is null: importance 1, quartic importance 0.
+// The weights with their importances; a missing operand is null: importance 1, quartic importance
+// 0.
 struct Problems {
   const Operand* weights;
   const Operand* importance;
@@ -67,8 +68,8 @@ struct ItemBuffer {
   std::vector<double> quartic_importance;  // empty where the objective is quadratic
 };
 
-void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin, std::int64_t count,
-                ItemBuffer& out);
+void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                std::int64_t count, ItemBuffer& out);
 
 // Throws InvalidValue, naming the operand, where a loaded weight is not finite or an importance not
 // finite and non-negative.

@@ -16,14 +16,16 @@ using Boundaries = std::vector<std::size_t>;
 
 template <class Moments>
 class BranchAndBound {
- public:
-  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel)
+public:
+  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
+                 const Parallel& parallel)
       : points_(points), pyramid_(pyramid), k_(k), parallel_(parallel) {}
 
   Optimum run() {
     const double whole = centre(pyramid_.range(0, points_.size())).cost;
     multiplier_ = 2.0 * whole / std::pow(static_cast<double>(k_), 3.0);
-    if (points_.size() <= kCellsPerCluster * k_ + kFewPoints) return finish({{1, points_.size() - 1}});
+    if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
+      return finish({{1, points_.size() - 1}});
     Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
     improve_on(grid);
     worth_ = worth_of_a_centroid();
@@ -38,27 +40,30 @@ class BranchAndBound {
     return {incumbent_, lower_bound_, round_};
   }
 
- private:
+private:
   static constexpr std::size_t kCellsPerCluster = 12;
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
   static constexpr int kLloydRounds = 20;
   static constexpr std::size_t kMostParts = 8;
-  // A cell may leave this much undecided, in multipliers, or this share of what a boundary there costs anyway.
+  // A cell may leave this much undecided, in multipliers, or this share of what a boundary there
+  // costs anyway.
   static constexpr double kFirstTolerance = 0.02;
   static constexpr double kToleranceFall = 1.0 / 16;
   static constexpr double kToleratedShare = 0.25;
 
-  // The optimal cost is convex in k: one more centroid saves at most what each of those between half of k
-  // and k saves on average.
+  // The optimal cost is convex in k: one more centroid saves at most what each of those between
+  // half of k and k saves on average.
   double worth_of_a_centroid() const {
     Boundaries merged;
     for (std::size_t j = 1; j < k_; j += 2) merged.push_back(incumbent_[j]);
     if (merged.empty() || merged.back() != points_.size()) merged.push_back(points_.size());
-    return merged.size() < k_ ? cost_of(merged) / static_cast<double>(k_ - merged.size()) : cost_of(merged);
+    return merged.size() < k_ ? cost_of(merged) / static_cast<double>(k_ - merged.size())
+                              : cost_of(merged);
   }
 
-  // Takes the best path over the grid, after some rounds of Lloyd, as the new incumbent if it is cheaper.
+  // Takes the best path over the grid, after some rounds of Lloyd, as the new incumbent if it is
+  // cheaper.
   bool improve_on(const Grid<Moments>& grid) {
     if (grid.size() < k_) return false;
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
@@ -90,7 +95,8 @@ class BranchAndBound {
     std::sort(centroids.begin(), centroids.end());
     lloyd(points_, pyramid_, kLloydRounds, centroids);
     Boundaries moved = cluster_boundaries(points_, centroids);
-    const bool has_empty = moved.front() == 0 || std::adjacent_find(moved.begin(), moved.end()) != moved.end();
+    const bool has_empty =
+        moved.front() == 0 || std::adjacent_find(moved.begin(), moved.end()) != moved.end();
     return has_empty ? boundaries : moved;
   }
 
@@ -104,7 +110,8 @@ class BranchAndBound {
     return cost;
   }
 
-  // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to cut the rest.
+  // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
+  // cut the rest.
   Verdict judge(const Grid<Moments>& grid, double tolerated) {
     constexpr int kMostTightenings = 3;
     const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
@@ -124,8 +131,8 @@ class BranchAndBound {
     }
     const std::size_t n = grid.size();
     const std::vector<Moments> reversed(grid.cells.rbegin(), grid.cells.rend());
-    const Potentials& backward =
-        sweeper_.run(reversed, multiplier_, std::vector<double>(discounts.rbegin(), discounts.rend()));
+    const Potentials& backward = sweeper_.run(
+        reversed, multiplier_, std::vector<double>(discounts.rbegin(), discounts.rend()));
     std::vector<double> through(n + 1);  // the least cost of a path through each node
     Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
     for (std::size_t i = 0; i <= n; ++i) {
@@ -136,7 +143,8 @@ class BranchAndBound {
       const double excess = std::min(through[v], through[v + 1]) - forward.costs.back();
       const double share = gains[v] / std::max(tolerated, kToleratedShare * excess);
       if (share > 1.0) {
-        verdict.n_parts[v] = std::min<std::size_t>(kMostParts, 1 + static_cast<std::size_t>(std::sqrt(share)));
+        verdict.n_parts[v] =
+            std::min<std::size_t>(kMostParts, 1 + static_cast<std::size_t>(std::sqrt(share)));
       }
     }
     return verdict;
@@ -148,9 +156,12 @@ class BranchAndBound {
     return count;
   }
 
-  static Boundaries inner(const Boundaries& boundaries) { return {boundaries.begin(), boundaries.end() - 1}; }
+  static Boundaries inner(const Boundaries& boundaries) {
+    return {boundaries.begin(), boundaries.end() - 1};
+  }
 
-  // Every boundary of the optimum is among the positions left: the best path over them is the optimum.
+  // Every boundary of the optimum is among the positions left: the best path over them is the
+  // optimum.
   Optimum finish(const std::vector<Zone>& zones) {
     const Grid<Moments> grid = exact_grid(pyramid_, points_.size(), zones, parallel_);
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
@@ -177,11 +188,14 @@ class BranchAndBound {
 }  // namespace
 
 template <class Moments>
-Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel) {
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
+                const Parallel& parallel) {
   return BranchAndBound<Moments>(points, pyramid, k, parallel).run();
 }
 
-template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, std::size_t, const Parallel&);
-template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, std::size_t, const Parallel&);
+template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, std::size_t,
+                         const Parallel&);
+template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, std::size_t,
+                         const Parallel&);
 
 }  // namespace wkmeans

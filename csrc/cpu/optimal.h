@@ -16,10 +16,11 @@ struct Optimum {
   int n_rounds = 0;
 };
 
-// The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian: shortest
-// paths over coarse cells bound every clustering from below, cells that cannot hold a boundary
-// of the optimum are closed, the others refined until only single points are left.
+// The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
+// shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
+// boundary of the optimum are closed, the others refined until only single points are left.
 template <class Moments>
-Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, const Parallel& parallel);
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
+                const Parallel& parallel);
 
 }  // namespace wkmeans

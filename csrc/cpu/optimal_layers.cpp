@@ -7,7 +7,8 @@
 namespace wkmeans {
 namespace {
 
-// Rows [first_row, last_row] of a layer, whose best last boundaries lie in [first_column, last_column].
+// Rows [first_row, last_row] of a layer, whose best last boundaries lie in [first_column,
+// last_column].
 struct Block {
   std::size_t first_row, last_row;
   std::size_t first_column, last_column;
@@ -16,7 +17,7 @@ struct Block {
 // One layer: best[i] = min over p < i of previous[p] + cost of points [p, i).
 template <class Moments>
 class Layer {
- public:
+public:
   Layer(const Points& points, const Pyramid<Moments>& pyramid, const std::vector<double>& previous,
         std::vector<double>& best, std::uint32_t* argmin)
       : points_(points),
@@ -31,14 +32,15 @@ class Layer {
     std::vector<Block> blocks{all};
     for (int depth = 0; depth < kSerialDepth; ++depth) {
       std::vector<Block> halves;
-      for (const Block& block : blocks) split(block, [&](const Block& half) { halves.push_back(half); });
+      for (const Block& block : blocks)
+        split(block, [&](const Block& half) { halves.push_back(half); });
       blocks = std::move(halves);
     }
     parallel.run(static_cast<std::int64_t>(blocks.size()),
                  [&](std::int64_t i) { solve_below(blocks[static_cast<std::size_t>(i)]); });
   }
 
- private:
+private:
   static constexpr int kSerialDepth = 5;
 
   void solve_below(const Block& block) {
@@ -46,13 +48,14 @@ class Layer {
   }
 
   // Solves the middle row; by the Monge property the argmins of the rows on either side lie on the
-  // same side of its own. Columns that tie within rounding all count as its own: the cost of a heavy
-  // prefix says nothing about where a light one, decades below its last digit, is best cut.
+  // same side of its own. Columns that tie within rounding all count as its own: the cost of a
+  // heavy prefix says nothing about where a light one, decades below its last digit, is best cut.
   template <class Visit>
   void split(const Block& block, Visit&& visit) {
     const std::size_t row = block.first_row + (block.last_row - block.first_row) / 2;
     const Columns tied = solve_row(row, block);
-    if (row > block.first_row) visit(Block{block.first_row, row - 1, block.first_column, tied.last});
+    if (row > block.first_row)
+      visit(Block{block.first_row, row - 1, block.first_column, tied.last});
     if (row < block.last_row) visit(Block{row + 1, block.last_row, tied.first, block.last_column});
   }
 
@@ -107,8 +110,8 @@ std::vector<double> one_cluster_costs(const Points& points) {
 }  // namespace
 
 template <class Moments>
-LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, Want want,
-                              const Parallel& parallel) {
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
+                              Want want, const Parallel& parallel) {
   const std::size_t n = points.size();
   const std::size_t row_size = n + 1;
   LayeredOptimum optimum;
@@ -117,8 +120,10 @@ LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyra
   std::vector<double> best(row_size);
   optimum.costs.push_back(previous[n]);
   for (std::size_t layer = 1; layer < k; ++layer) {
-    std::uint32_t* argmin = want == Want::boundaries ? argmins.data() + (layer - 1) * row_size : nullptr;
-    Layer<Moments>(points, pyramid, previous, best, argmin).solve({layer + 1, n, layer, n - 1}, parallel);
+    std::uint32_t* argmin =
+        want == Want::boundaries ? argmins.data() + (layer - 1) * row_size : nullptr;
+    Layer<Moments>(points, pyramid, previous, best, argmin)
+        .solve({layer + 1, n, layer, n - 1}, parallel);
     optimum.costs.push_back(best[n]);
     previous.swap(best);
   }
@@ -131,9 +136,9 @@ LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyra
   return optimum;
 }
 
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuadraticMoments>&, std::size_t, Want,
-                                       const Parallel&);
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuarticMoments>&, std::size_t, Want,
-                                       const Parallel&);
+template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuadraticMoments>&, std::size_t,
+                                       Want, const Parallel&);
+template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuarticMoments>&, std::size_t,
+                                       Want, const Parallel&);
 
 }  // namespace wkmeans

@@ -13,8 +13,9 @@ namespace wkmeans {
 // The plain optimal solver: one dynamic-programming layer per cluster, each by divide and conquer
 // over the Monge interval costs, O(k n log n) time. It stays as the oracle of faster ones.
 struct LayeredOptimum {
-  std::vector<double> costs;            // costs[j]: the optimum with j + 1 clusters
-  std::vector<std::size_t> boundaries;  // of the optimum with k clusters: cluster j ends before boundaries[j]
+  std::vector<double> costs;  // costs[j]: the optimum with j + 1 clusters
+  std::vector<std::size_t>
+      boundaries;  // of the optimum with k clusters: cluster j ends before boundaries[j]
 };
 
 // How far rounding may move a cost summed over n points, relatively: each adds a few ulps.
@@ -26,7 +27,7 @@ enum class Want { costs, boundaries };
 
 // Needs 1 <= k <= points.size(). Memory: 16 n bytes, and 4 k n more where boundaries are wanted.
 template <class Moments>
-LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k, Want want,
-                              const Parallel& parallel);
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
+                              Want want, const Parallel& parallel);
 
 }  // namespace wkmeans

@@ -13,13 +13,14 @@ namespace wkmeans {
 // Runs numbered tasks on up to `n_threads` threads. What a task computes may depend on its number
 // alone, never on the thread that runs it: that is what keeps results the same for any `n_threads`.
 class Parallel {
- public:
+public:
   explicit Parallel(int n_threads) : n_threads_(n_threads < 1 ? 1 : n_threads) {}
 
   int n_threads() const { return n_threads_; }
 
-  // Calls `make_worker()` once a thread and `worker(task)` once a task. Of the exceptions thrown, the
-  // one of the smallest task number is rethrown, so that the error does not depend on timing either.
+  // Calls `make_worker()` once a thread and `worker(task)` once a task. Of the exceptions thrown,
+  // the one of the smallest task number is rethrown, so that the error does not depend on timing
+  // either.
   template <class MakeWorker>
   void run_with_workers(std::int64_t n_tasks, MakeWorker&& make_worker) const {
     std::atomic<std::int64_t> next{0};
@@ -57,7 +58,7 @@ class Parallel {
     run_with_workers(n_tasks, [&] { return [&](std::int64_t number) { task(number); }; });
   }
 
- private:
+private:
   int n_threads_;
 };
 

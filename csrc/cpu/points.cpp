@@ -25,7 +25,8 @@ void PointCollector::read(const Problems& problems, std::int64_t problem, const 
       check_items(problems, items);
       for (std::int64_t i = 0; i < count; ++i) {
         const Value weight = static_cast<Value>(items.weight[static_cast<std::size_t>(i)]);
-        keys[static_cast<std::size_t>(begin + i)] = {sort_key(weight), static_cast<std::uint32_t>(begin + i)};
+        keys[static_cast<std::size_t>(begin + i)] = {sort_key(weight),
+                                                     static_cast<std::uint32_t>(begin + i)};
       }
       std::copy(items.importance.begin(), items.importance.end(), importance_.begin() + begin);
       std::copy(items.quartic_importance.begin(), items.quartic_importance.end(),
@@ -90,12 +91,13 @@ void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Para
   });
 }
 
-// A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others: so many
-// decades above them, its centroid moves off zero by less than any digit shows.
+// A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
+// so many decades above them, its centroid moves off zero by less than any digit shows.
 void PointCollector::pin_zero() {
   constexpr double kDecades = 1e60;
   double mass = 0.0;
-  const double widest = std::max(std::fabs(points_.weight.front()), std::fabs(points_.weight.back()));
+  const double widest =
+      std::max(std::fabs(points_.weight.front()), std::fabs(points_.weight.back()));
   for (std::size_t i = 0; i < points_.size(); ++i) {
     mass += points_.importance[i];
     if (points_.quartic()) mass += points_.quartic_importance[i] * (widest * widest);
@@ -105,15 +107,17 @@ void PointCollector::pin_zero() {
   if (at == points_.weight.end() || *at != 0.0) {
     points_.weight.insert(at, 0.0);
     points_.importance.insert(points_.importance.begin() + index, 0.0);
-    if (points_.quartic()) points_.quartic_importance.insert(points_.quartic_importance.begin() + index, 0.0);
+    if (points_.quartic())
+      points_.quartic_importance.insert(points_.quartic_importance.begin() + index, 0.0);
   }
   points_.importance[static_cast<std::size_t>(index)] += kDecades * mass;
   points_.pin = static_cast<std::size_t>(index);
 }
 
 template <class Key, class Value>
-void PointCollector::collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                                std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare) {
+void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
+                                const Parallel& parallel, std::vector<Keyed<Key>>& keys,
+                                std::vector<Keyed<Key>>& spare) {
   read<Key, Value>(problems, problem, parallel, keys);
   radix_sort(keys, spare, parallel);
   merge_equal(keys, parallel);

@@ -29,13 +29,14 @@ enum class Zero { free, pinned };
 
 // Reads, checks, sorts and merges one problem after another, reusing its memory between them.
 class PointCollector {
- public:
-  const Points& collect(const Problems& problems, std::int64_t problem, Zero zero, const Parallel& parallel);
+public:
+  const Points& collect(const Problems& problems, std::int64_t problem, Zero zero,
+                        const Parallel& parallel);
 
   // Whether the problem last collected carries no importance at all, so that each weight counts 1.
   bool unit_importance() const { return unit_importance_; }
 
- private:
+private:
   template <class Key, class Value>
   void read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
             std::vector<Keyed<Key>>& keys);

@@ -39,8 +39,8 @@ struct PieceCensus {
 
 // Marks scores from bracket.high on, counts the ties at both ends and flags what lies between them.
 struct CensusKernel {
-  static WKM_ALWAYS_INLINE void run(const double* score, std::int64_t count, Bracket bracket, bool* mask,
-                                    std::uint8_t* is_between, PieceCensus* census) {
+  static WKM_ALWAYS_INLINE void run(const double* score, std::int64_t count, Bracket bracket,
+                                    bool* mask, std::uint8_t* is_between, PieceCensus* census) {
     std::int64_t above = 0;
     std::int64_t at_high = 0;
     std::int64_t at_low = 0;
@@ -51,7 +51,8 @@ struct CensusKernel {
     }
     for (std::int64_t i = 0; i < count; ++i) mask[i] = score[i] >= bracket.high;
     for (std::int64_t i = 0; i < count; ++i) {
-      is_between[i] = static_cast<std::uint8_t>((score[i] > bracket.low) & (score[i] < bracket.high));
+      is_between[i] =
+          static_cast<std::uint8_t>((score[i] > bracket.low) & (score[i] < bracket.high));
     }
     census->above += above;
     census->at_high += at_high;
@@ -60,7 +61,7 @@ struct CensusKernel {
 };
 
 class Selection {
- public:
+public:
   Selection(const std::vector<MaskTarget>& targets, std::int64_t keep, const Parallel& parallel)
       : targets_(targets), keep_(keep), parallel_(parallel) {
     for (std::size_t t = 0; t < targets.size(); ++t) {
@@ -77,7 +78,7 @@ class Selection {
     while (!try_bracket(bracket)) bracket = kEverything;
   }
 
- private:
+private:
   static constexpr std::int64_t kPiece = 1 << 15;
   static constexpr std::int64_t kFlagsAtOnce = sizeof(std::uint64_t);
   static constexpr std::int64_t kSample = 1 << 14;
@@ -97,8 +98,10 @@ class Selection {
       for (; at < first_of_target + target.n_items(); at += stride) {
         state = state * 6364136223846793005u + 1442695040888963407u;
         const std::int64_t last = first_of_target + target.n_items() - 1;
-        const std::int64_t jittered = at + static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(stride));
-        sample.push_back(*scorer.score(target.problems, target.problem, std::min(jittered, last) - first_of_target, 1));
+        const std::int64_t jittered =
+            at + static_cast<std::int64_t>((state >> 33) % static_cast<std::uint64_t>(stride));
+        sample.push_back(*scorer.score(target.problems, target.problem,
+                                       std::min(jittered, last) - first_of_target, 1));
       }
       first_of_target += target.n_items();
     }
@@ -111,7 +114,8 @@ class Selection {
             rank - margin >= 0.0 ? at_rank(rank - margin) : kEverything.high};
   }
 
-  // Marks what lies at or over the bracket, then settles what lies in it. False if the bracket misses.
+  // Marks what lies at or over the bracket, then settles what lies in it. False if the bracket
+  // misses.
   bool try_bracket(const Bracket& bracket) {
     sweep(bracket);
     std::int64_t above = 0;
@@ -172,7 +176,8 @@ class Selection {
     });
   }
 
-  void sweep_run(const Bracket& bracket, std::size_t p, std::int64_t begin, std::int64_t count, Scorer& scorer) {
+  void sweep_run(const Bracket& bracket, std::size_t p, std::int64_t begin, std::int64_t count,
+                 Scorer& scorer) {
     const MaskTarget& target = targets_[pieces_[p].target];
     const double* score = scorer.score(target.problems, target.problem, begin, count);
     std::uint8_t is_between[Scorer::kRun + kFlagsAtOnce] = {};
@@ -192,7 +197,7 @@ class Selection {
   }
 
   // Of the items that score exactly `tied`, keeps the first `count` and drops the rest.
-  void keep_first_at(double tied, std::int64_t count, std::int64_t PieceCensus::*n_tied) {
+  void keep_first_at(double tied, std::int64_t count, std::int64_t PieceCensus::* n_tied) {
     std::vector<std::int64_t> quota(pieces_.size());
     for (std::size_t p = 0; p < pieces_.size(); ++p) {
       quota[p] = std::min(count, census_[p].*n_tied);
@@ -224,23 +229,29 @@ class Selection {
 
 }  // namespace
 
-void keep_largest(const std::vector<MaskTarget>& targets, std::int64_t keep, const Parallel& parallel) {
+void keep_largest(const std::vector<MaskTarget>& targets, std::int64_t keep,
+                  const Parallel& parallel) {
   Selection(targets, keep, parallel).run();
 }
 
-void keep_largest_per_problem(const Problems& problems, std::int64_t keep, int n_threads, bool* mask) {
+void keep_largest_per_problem(const Problems& problems, std::int64_t keep, int n_threads,
+                              bool* mask) {
   const std::int64_t n_problems = problems.weights->n_problems();
   const auto prune_one = [&](std::int64_t problem, const Parallel& parallel) {
-    keep_largest({{problems, problem, mask + problem * problems.weights->n_items()}}, keep, parallel);
+    keep_largest({{problems, problem, mask + problem * problems.weights->n_items()}}, keep,
+                 parallel);
   };
   if (n_problems >= n_threads) {
-    Parallel(n_threads).run(n_problems, [&](std::int64_t problem) { prune_one(problem, Parallel(1)); });
+    Parallel(n_threads).run(n_problems,
+                            [&](std::int64_t problem) { prune_one(problem, Parallel(1)); });
   } else {
-    for (std::int64_t problem = 0; problem < n_problems; ++problem) prune_one(problem, Parallel(n_threads));
+    for (std::int64_t problem = 0; problem < n_problems; ++problem)
+      prune_one(problem, Parallel(n_threads));
   }
 }
 
-void keep_pattern(const Problems& problems, std::int64_t keep, std::int64_t group, int n_threads, bool* mask) {
+void keep_pattern(const Problems& problems, std::int64_t keep, std::int64_t group, int n_threads,
+                  bool* mask) {
   const std::int64_t n_items = problems.weights->n_items();
   const std::int64_t groups_per_run = std::max<std::int64_t>(1, (1 << 13) / group);
   const std::int64_t run_size = groups_per_run * group;

@@ -21,7 +21,7 @@ Moments point_moments(const Points& points, std::size_t i) {
 // O(log n) of them.
 template <class Moments>
 class Pyramid {
- public:
+public:
   static constexpr std::size_t kLeaf = 16;
   static constexpr std::size_t kFanOut = 4;
 
@@ -37,8 +37,9 @@ class Pyramid {
                      [&](std::int64_t, std::int64_t begin, std::int64_t end) {
                        for (std::int64_t node = begin; node < end; ++node) {
                          levels_[level][static_cast<std::size_t>(node)] =
-                             level == 0 ? merged_points(static_cast<std::size_t>(node) * kLeaf, kLeaf)
-                                        : merged_children(level - 1, static_cast<std::size_t>(node));
+                             level == 0
+                                 ? merged_points(static_cast<std::size_t>(node) * kLeaf, kLeaf)
+                                 : merged_children(level - 1, static_cast<std::size_t>(node));
                        }
                      });
     }
@@ -59,10 +60,11 @@ class Pyramid {
     return merge(left, right);
   }
 
- private:
+private:
   Moments merged_points(std::size_t begin, std::size_t count) const {
     Moments sum{};
-    for (std::size_t i = begin; i < begin + count; ++i) sum = merge(sum, point_moments<Moments>(*points_, i));
+    for (std::size_t i = begin; i < begin + count; ++i)
+      sum = merge(sum, point_moments<Moments>(*points_, i));
     return sum;
   }
 

@@ -45,10 +45,11 @@ inline double value_of_key(std::uint64_t key) {
   return value;
 }
 
-// Stable least-significant-digit radix sort. A stable order is unique, so the result does not depend on
-// how many segments work on it. `spare` is scratch of any size.
+// Stable least-significant-digit radix sort. A stable order is unique, so the result does not
+// depend on how many segments work on it. `spare` is scratch of any size.
 template <class Key>
-void radix_sort(std::vector<Keyed<Key>>& items, std::vector<Keyed<Key>>& spare, const Parallel& parallel) {
+void radix_sort(std::vector<Keyed<Key>>& items, std::vector<Keyed<Key>>& spare,
+                const Parallel& parallel) {
   const auto n = static_cast<std::int64_t>(items.size());
   // Wide digits need fewer passes, narrow ones less bookkeeping where there is little to sort.
   const int digit_bits = n < 2048 ? 8 : 11;

@@ -13,7 +13,8 @@ namespace wkmeans {
 // Returns whether every score is finite.
 struct ScoreKernel {
   static WKM_ALWAYS_INLINE bool run(const double* weight, const double* importance,
-                                    const double* quartic_importance, std::int64_t count, double* score) {
+                                    const double* quartic_importance, std::int64_t count,
+                                    double* score) {
     for (std::int64_t i = 0; i < count; ++i) score[i] = importance[i] * (weight[i] * weight[i]);
     if (quartic_importance) {
       for (std::int64_t i = 0; i < count; ++i) {
@@ -28,13 +29,14 @@ struct ScoreKernel {
   static constexpr double kLargestFinite = std::numeric_limits<double>::max();
 };
 
-// Reads, checks and scores runs of items, reusing its memory. Runs of up to kRun items stay in cache.
+// Reads, checks and scores runs of items, reusing its memory. Runs of up to kRun items stay in
+// cache.
 class Scorer {
- public:
+public:
   static constexpr std::int64_t kRun = 1024;
 
   const double* score(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                         std::int64_t count) {
+                      std::int64_t count) {
     load_items(problems, problem, begin, count, items_);
     check_items(problems, items_);
     scores_.resize(static_cast<std::size_t>(count));
@@ -43,12 +45,13 @@ class Scorer {
         problems.quartic() ? items_.quartic_importance.data() : nullptr, count, scores_.data());
     if (!finite) {
       throw std::overflow_error(
-          "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances down");
+          "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
+          "down");
     }
     return scores_.data();
   }
 
- private:
+private:
   ItemBuffer items_;
   std::vector<double> scores_;
 };

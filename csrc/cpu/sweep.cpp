@@ -78,7 +78,8 @@ struct GrowQuartic {
             has_quadratic ? m.quadratic.offset : m.quartic.offset};
   }
 
-  static WKM_ALWAYS_INLINE void grow(const Front& front, std::size_t p, const QuarticMoments& cell) {
+  static WKM_ALWAYS_INLINE void grow(const Front& front, std::size_t p,
+                                     const QuarticMoments& cell) {
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       double* at = front.state + p + lane;
       const QuarticMoments before = QuarticFields::load(at, front.stride);
@@ -88,8 +89,9 @@ struct GrowQuartic {
     }
   }
 
-  // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of at
-  // least K lies within slope^2 / 2K of its minimum. Returns by how much the worst bound is too loose.
+  // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
+  // at least K lies within slope^2 / 2K of its minimum. Returns by how much the worst bound is too
+  // loose.
   static WKM_ALWAYS_INLINE double refine(const Front& front, std::size_t p) {
     double excess[kLanes];
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
@@ -102,15 +104,18 @@ struct GrowQuartic {
       for (int step = 0; step <= kSteps; ++step) {
         const double square = x * x;
         const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * square);
-        residual = pull * y + (x * (m.quartic.mass * square + 3.0 * m.quartic.second) - m.quartic.third);
+        residual =
+            pull * y + (x * (m.quartic.mass * square + 3.0 * m.quartic.second) - m.quartic.third);
         if (step == kSteps) break;
         y -= residual / (stiffness > 0.0 ? stiffness : 1.0);
         x = gap + y;
       }
       front.roots[p + lane] = y;
-      const double cost = m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
+      const double cost =
+          m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
       const double least_stiffness = pull + 3.0 * m.quartic.second;
-      const double slack = 2.0 * (residual * residual) / (least_stiffness > 0.0 ? least_stiffness : 1.0);
+      const double slack =
+          2.0 * (residual * residual) / (least_stiffness > 0.0 ? least_stiffness : 1.0);
       const double bound = least_stiffness > 0.0 || residual == 0.0 ? cost - slack : 0.0;
       front.candidates[p + lane] = front.costs[p + lane] + (bound > 0.0 ? bound : 0.0);
       // Lanes past the last interval cost infinity whatever their root.
@@ -144,7 +149,8 @@ struct SweepKernel {
       const double least = GrowFor<Moments>::Type::run(front, cells[i]);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
       // within rounding have not lost.
-      while (front.candidates[front.first] > least + kTie * (std::fabs(least) + multiplier)) ++front.first;
+      while (front.candidates[front.first] > least + kTie * (std::fabs(least) + multiplier))
+        ++front.first;
       std::size_t best = front.first;
       while (best < i && front.candidates[best] != least) ++best;
       previous[i + 1] = static_cast<std::uint32_t>(best);
@@ -165,9 +171,11 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   candidates_.resize(stride);
   potentials_.costs.assign(stride + 1, kInfinity);
   potentials_.previous.assign(n + 1, 0);
-  const Front front{state_.data(), stride, roots_.data(), candidates_.data(), potentials_.costs.data(), 0, 0};
-  dispatch<SweepKernel<Moments>>(cells.data(), n, multiplier, discounts.empty() ? nullptr : discounts.data(),
-                                 front, potentials_.costs.data(), potentials_.previous.data());
+  const Front front{
+      state_.data(), stride, roots_.data(), candidates_.data(), potentials_.costs.data(), 0, 0};
+  dispatch<SweepKernel<Moments>>(cells.data(), n, multiplier,
+                                 discounts.empty() ? nullptr : discounts.data(), front,
+                                 potentials_.costs.data(), potentials_.previous.data());
   potentials_.costs.resize(n + 1);
   return potentials_;
 }

@@ -6,22 +6,23 @@
 
 namespace wkmeans {
 
-// Shortest paths over a row of cells: node i stands before cell i, an edge (p, i) makes one cluster of
-// cells [p, i) and costs the cluster's optimum plus `multiplier`, and reaching an inner node i earns
-// `discounts[i]` (empty: nothing).
+// Shortest paths over a row of cells: node i stands before cell i, an edge (p, i) makes one cluster
+// of cells [p, i) and costs the cluster's optimum plus `multiplier`, and reaching an inner node i
+// earns `discounts[i]` (empty: nothing).
 struct Potentials {
   std::vector<double> costs;            // of the shortest path from node 0 to each node
   std::vector<std::uint32_t> previous;  // the node before each node on that path
 };
 
-// Where the optimum of a cluster is a root found by iteration, its cost is taken at a value that the true
-// one never undercuts: paths never look longer than they are.
+// Where the optimum of a cluster is a root found by iteration, its cost is taken at a value that
+// the true one never undercuts: paths never look longer than they are.
 template <class Moments>
 class Sweeper {
- public:
-  const Potentials& run(const std::vector<Moments>& cells, double multiplier, const std::vector<double>& discounts);
+public:
+  const Potentials& run(const std::vector<Moments>& cells, double multiplier,
+                        const std::vector<double>& discounts);
 
- private:
+private:
   Potentials potentials_;
   std::vector<double> state_, roots_, candidates_;
 };

@@ -21,15 +21,15 @@ WKM_HD Centre centre(const QuadraticMoments& m) {
   return {m.quadratic.origin, m.quadratic.offset, m.quadratic.second};
 }
 
-// sum H (w - mean - x)^4. |third| <= sqrt(second * fourth) bounds the alternating term by the others:
-// the sum is at least a third of `fourth`, so it never cancels.
+// sum H (w - mean - x)^4. |third| <= sqrt(second * fourth) bounds the alternating term by the
+// others: the sum is at least a third of `fourth`, so it never cancels.
 WKM_HD double fourth_power_cost(const FourthMoments& h, double x) {
   return h.fourth + x * (x * (6.0 * h.second + x * x * h.mass) - 4.0 * h.third);
 }
 
-// Root of mass x^3 + slope x = target with mass >= 0, slope >= 0, not both zero: Algorithm 2's cubic,
-// depressed by centring on the H-mean. Monotone, so there is one real root, and Newton from above
-// on the convex side converges without leaving it.
+// Root of mass x^3 + slope x = target with mass >= 0, slope >= 0, not both zero: Algorithm 2's
+// cubic, depressed by centring on the H-mean. Monotone, so there is one real root, and Newton from
+// above on the convex side converges without leaving it.
 WKM_HD double monotone_cubic_root(double mass, double slope, double target) {
   if (target == 0.0) return 0.0;
   const double goal = std::fabs(target);
@@ -61,7 +61,8 @@ WKM_HD Centre centre(const QuarticMoments& m) {
   double x = monotone_cubic_root(h.mass, 3.0 * h.second + pull, h.third + pull * gap);
   double y = x - gap;
   const double stiffness = 3.0 * (h.second + h.mass * x * x);
-  if (pull <= stiffness) return {h.origin, h.offset + x, i.second + i.mass * y * y + fourth_power_cost(h, x)};
+  if (pull <= stiffness)
+    return {h.origin, h.offset + x, i.second + i.mass * y * y + fourth_power_cost(h, x)};
   // I dominates: y = x - gap cancels although mass * y^2 counts, so polish y itself.
   for (int step = 0; step < 2; ++step) {
     const double force = x * (h.mass * x * x + 3.0 * h.second) - h.third;

@@ -13,14 +13,14 @@ namespace wkmeans {
 // survives a merge because the mean lies nearer to it.
 
 struct SecondMoments {
-  double mass = 0.0;    // sum I
+  double mass = 0.0;  // sum I
   double origin = 0.0;
   double offset = 0.0;  // weighted mean - origin
   double second = 0.0;  // sum I (w - mean)^2
 };
 
 struct FourthMoments {
-  double mass = 0.0;    // sum H
+  double mass = 0.0;  // sum H
   double origin = 0.0;
   double offset = 0.0;
   double second = 0.0;  // sum H (w - mean)^2
@@ -67,7 +67,8 @@ WKM_HD FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
   const CommonMean m = common_mean(a, b);
   const double square_a = m.from_a * m.from_a;
   const double square_b = m.from_b * m.from_b;
-  const double third = (a.third - 3.0 * m.from_a * a.second) + (b.third - 3.0 * m.from_b * b.second) -
+  const double third = (a.third - 3.0 * m.from_a * a.second) +
+                       (b.third - 3.0 * m.from_b * b.second) -
                        (a.mass * square_a * m.from_a + b.mass * square_b * m.from_b);
   const double fourth = (a.fourth + m.from_a * (6.0 * m.from_a * a.second - 4.0 * a.third)) +
                         (b.fourth + m.from_b * (6.0 * m.from_b * b.second - 4.0 * b.third)) +
@@ -79,7 +80,8 @@ WKM_HD FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
 struct QuadraticMoments {
   SecondMoments quadratic;
 
-  WKM_HD static QuadraticMoments of(double weight, double importance, double /*quartic_importance*/) {
+  WKM_HD static QuadraticMoments of(double weight, double importance,
+                                    double /*quartic_importance*/) {
     return {{importance, weight, 0.0, 0.0}};
   }
   WKM_HD bool empty() const { return !(quadratic.mass > 0.0); }

@@ -8,7 +8,8 @@
 namespace wkmeans {
 
 // The largest double t that is at least as near to `low` as to `high` (low < high): weights up to t
-// take the lower centroid. Exact: t <= (low + high) / 2 in real arithmetic, and no double lies between.
+// take the lower centroid. Exact: t <= (low + high) / 2 in real arithmetic, and no double lies
+// between.
 inline double split_point(double low, double high) {
   if (low == high) return low;
   constexpr double huge = std::numeric_limits<double>::max() / 4;
