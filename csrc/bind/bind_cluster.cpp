@@ -1,5 +1,7 @@
 #include <pybind11/stl.h>
 
+#include <map>
+
 #include "bind/module.h"
 #include "bind/problems.h"
 #include "cpu/cluster.h"
@@ -21,13 +23,24 @@ Init init_named(const std::string& name) {
 }
 
 CentroidFormat format_named(const std::string& name) {
-  if (name == "float32") return CentroidFormat::float32;
-  if (name == "float64") return CentroidFormat::float64;
-  throw py::value_error("centroid format: expected 'float32' or 'float64', got '" + name + "'");
+  static const std::map<std::string, CentroidFormat> formats{
+      {"float64", CentroidFormat::float64},
+      {"float32", CentroidFormat::float32},
+      {"float16", CentroidFormat::float16},
+      {"bfloat16", CentroidFormat::bfloat16},
+      {"float8_e4m3fn", CentroidFormat::float8_e4m3fn},
+      {"float8_e5m2", CentroidFormat::float8_e5m2},
+      {"int8", CentroidFormat::int8},
+  };
+  const auto found = formats.find(name);
+  if (found == formats.end())
+    throw py::value_error("centroid_dtype: unknown format '" + name + "'");
+  return found->second;
 }
 
 struct Results {
   py::array_t<double> centroids;
+  py::array_t<double> scales;
   py::array_t<double> costs;
   py::array_t<double> lower_bounds;
   py::array_t<std::int64_t> n_iters;
@@ -38,7 +51,8 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
                       Results& results) {
   py::array_t<Label> labels({problems.n_problems(), problems.n_items()});
   const ClusterOutput<Label> output{
-      results.centroids.mutable_data(), labels.mutable_data(), results.costs.mutable_data(),
+      results.centroids.mutable_data(),    labels.mutable_data(),
+      results.scales.mutable_data(),       results.costs.mutable_data(),
       results.lower_bounds.mutable_data(), results.n_iters.mutable_data()};
   const Problems view = problems.view();
   {
@@ -51,26 +65,28 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
 py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std::string& solver,
                         const std::string& init, std::vector<double> given_centroids, int max_iter,
                         std::uint64_t seed, const std::string& centroid_format,
-                        const std::string& label_dtype, bool include_zero, int n_threads) {
+                        bool optimal_in_format, const std::string& label_dtype, bool include_zero,
+                        int n_threads) {
   ClusterOptions options;
-  options.k = k;
-  options.solver = solver_named(solver);
-  options.init = given_centroids.empty() ? init_named(init) : Init::given;
-  options.given_centroids = std::move(given_centroids);
-  options.max_iter = max_iter;
-  options.seed = seed;
-  options.format = format_named(centroid_format);
+  options.solver.k = k;
+  options.solver.solver = solver_named(solver);
+  options.solver.init = given_centroids.empty() ? init_named(init) : Init::given;
+  options.solver.given_centroids = std::move(given_centroids);
+  options.solver.max_iter = max_iter;
+  options.solver.seed = seed;
+  options.solver.format = format_named(centroid_format);
+  options.solver.optimal_in_format = optimal_in_format;
   options.zero = include_zero ? Zero::pinned : Zero::free;
   options.n_threads = n_threads;
   const std::int64_t n_problems = problems.n_problems();
   if (k < 1 || k > 65536) throw py::value_error("k: expected 1 to 65536, got " + std::to_string(k));
-  const std::size_t given = options.given_centroids.size();
+  const std::size_t given = options.solver.given_centroids.size();
   if (given != 0 && given != k && given != k * static_cast<std::size_t>(n_problems)) {
     throw py::value_error("init: expected k centroids, or k for each problem");
   }
   Results results{py::array_t<double>({n_problems, static_cast<std::int64_t>(k)}),
                   py::array_t<double>(n_problems), py::array_t<double>(n_problems),
-                  py::array_t<std::int64_t>(n_problems)};
+                  py::array_t<double>(n_problems), py::array_t<std::int64_t>(n_problems)};
   py::array labels;
   if (label_dtype == "uint8" && k <= 256) {
     labels = run_cluster<std::uint8_t>(problems, options, results);
@@ -82,21 +98,24 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
     throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) +
                           " centroids");
   }
-  return py::make_tuple(results.centroids, labels, results.costs, results.lower_bounds,
-                        results.n_iters);
+  return py::make_tuple(results.centroids, labels, results.scales, results.costs,
+                        results.lower_bounds, results.n_iters);
 }
 
 py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max,
-                                     bool include_zero, int n_threads) {
+                                     bool include_zero, const std::string& centroid_format,
+                                     int n_threads) {
   if (k_max < 1 || k_max > 65536) {
     throw py::value_error("k_max: expected 1 to 65536, got " + std::to_string(k_max));
   }
   py::array_t<double> costs({problems.n_problems(), static_cast<std::int64_t>(k_max)});
   double* out = costs.mutable_data();
   const Problems view = problems.view();
+  const Zero zero = include_zero ? Zero::pinned : Zero::free;
+  const CentroidFormat format = format_named(centroid_format);
   {
     const py::gil_scoped_release release;
-    cost_curve(view, k_max, include_zero ? Zero::pinned : Zero::free, n_threads, out);
+    cost_curve(view, k_max, zero, format, n_threads, out);
   }
   return costs;
 }
@@ -106,10 +125,10 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
 void bind_cluster(py::module_& module) {
   module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"),
              py::arg("init"), py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"),
-             py::arg("centroid_format"), py::arg("label_dtype"), py::arg("include_zero"),
-             py::arg("n_threads"));
-  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
+             py::arg("centroid_format"), py::arg("optimal_in_format"), py::arg("label_dtype"),
              py::arg("include_zero"), py::arg("n_threads"));
+  module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
+             py::arg("include_zero"), py::arg("centroid_format"), py::arg("n_threads"));
 }
 
 }  // namespace wkmeans

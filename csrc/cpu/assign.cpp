@@ -99,12 +99,11 @@ double assign(const Problems& problems, std::int64_t problem, const std::vector<
   return cost;
 }
 
-#define WKM_INSTANTIATE(Label)                                                            \
-  template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool, \
-                         const Parallel&, Label*);
-WKM_INSTANTIATE(std::uint8_t)
-WKM_INSTANTIATE(std::uint16_t)
-WKM_INSTANTIATE(std::uint32_t)
-#undef WKM_INSTANTIATE
+template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool,
+                       const Parallel&, std::uint8_t*);
+template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool,
+                       const Parallel&, std::uint16_t*);
+template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool,
+                       const Parallel&, std::uint32_t*);
 
 }  // namespace wkmeans

@@ -65,8 +65,9 @@ SecondMoments blend(const QuarticMoments& m, double a, double b) {
 template <class Moments>
 class SplitGain {
 public:
-  SplitGain(const Points& points, const Grid<Moments>& grid, double worth)
-      : points_(points), grid_(grid), worth_(worth) {}
+  SplitGain(const Points& points, const Grid<Moments>& grid, const Placement& placement,
+            double worth)
+      : points_(points), grid_(grid), placement_(placement), worth_(worth) {}
 
   double of(std::size_t v) const {
     if (!grid_.open[v]) return 0.0;
@@ -90,7 +91,10 @@ private:
 
   // Takes in cells around v, nearest first, as long as that can lower the bound.
   double half_gap_around(std::size_t v) const {
-    double radius = high(v) - low(v);
+    // The centroid to add may have to stand up to half a step off the boundary.
+    const double misplaced =
+        0.25 * placement_.step_at(std::max(std::fabs(low(v)), std::fabs(high(v))));
+    double radius = misplaced + (high(v) - low(v));
     double importance = mass_of(grid_.cells[v]);
     double quartic_importance = quartic_mass_of(grid_.cells[v]);
     double bound = widest_half_gap(radius, importance, quartic_importance, worth_);
@@ -103,7 +107,7 @@ private:
       const double left_radius = has_left ? high(v) - low(left - 1) : 0.0;
       const double right_radius = has_right ? high(right + 1) - low(v) : 0.0;
       const bool go_left = has_left && (!has_right || left_radius <= right_radius);
-      radius = go_left ? left_radius : right_radius;
+      radius = misplaced + (go_left ? left_radius : right_radius);
       if (2.0 * radius >= bound) return bound;
       const Moments& taken = grid_.cells[go_left ? --left : ++right];
       importance += mass_of(taken);
@@ -114,6 +118,7 @@ private:
 
   const Points& points_;
   const Grid<Moments>& grid_;
+  const Placement& placement_;
   double worth_;
 };
 
@@ -182,12 +187,13 @@ Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
 }
 
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid, double worth,
+std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid,
+                                const Placement& placement, double worth,
                                 const Parallel& parallel) {
   constexpr std::int64_t kCellsPerTask = 1024;
   const auto n = static_cast<std::int64_t>(grid.size());
   std::vector<double> gains(grid.size());
-  const SplitGain<Moments> gain(points, grid, worth);
+  const SplitGain<Moments> gain(points, grid, placement, worth);
   parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
     for (std::int64_t v = task * kCellsPerTask; v < std::min(n, (task + 1) * kCellsPerTask); ++v) {
       gains[static_cast<std::size_t>(v)] = gain.of(static_cast<std::size_t>(v));
@@ -259,17 +265,17 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
   return zones;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                            \
-  template struct Grid<Moments>;                                                            \
-  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, \
-                                       const Parallel&);                                    \
-  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                   \
-                                    const std::vector<Zone>&, const Parallel&);             \
-  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, double,     \
-                                           const Parallel&);                                \
-  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&,        \
-                                      const Verdict&, const std::vector<std::size_t>&,      \
-                                      const Parallel&);                                     \
+#define WKM_INSTANTIATE(Moments)                                                                  \
+  template struct Grid<Moments>;                                                                  \
+  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t,       \
+                                       const Parallel&);                                          \
+  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                         \
+                                    const std::vector<Zone>&, const Parallel&);                   \
+  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, const Placement&, \
+                                           double, const Parallel&);                              \
+  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&,              \
+                                      const Verdict&, const std::vector<std::size_t>&,            \
+                                      const Parallel&);                                           \
   template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

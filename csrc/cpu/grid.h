@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/placement.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
 
@@ -40,8 +41,8 @@ Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
 // gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
 // centroids with the cell whole. `worth` bounds what one more centroid would save the optimum.
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid, double worth,
-                                const Parallel& parallel);
+std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid,
+                                const Placement& placement, double worth, const Parallel& parallel);
 
 // What a node may earn for the boundaries that are moved to it out of the cells on either side.
 std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier);

@@ -135,6 +135,7 @@ std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t
     chosen.insert(drawn);
   }
   std::vector<double> centroids;
+  centroids.reserve(k);
   for (const std::size_t i : chosen) centroids.push_back(points.weight[i]);
   return centroids;
 }

@@ -5,8 +5,6 @@
 #include <limits>
 #include <numeric>
 
-#include "math/centroid.h"
-
 namespace wkmeans {
 namespace {
 
@@ -39,12 +37,13 @@ double beyond(const Probe& probe, std::size_t k, int n_steps) {
 }
 
 template <class Moments>
-double path_cost(const std::vector<Moments>& cells, const std::vector<std::uint32_t>& nodes) {
+double path_cost(const std::vector<Moments>& cells, const std::vector<std::uint32_t>& nodes,
+                 const Placement& placement) {
   double cost = 0.0;
   for (std::size_t j = 0; j + 1 < nodes.size(); ++j) {
     Moments moments = cells[nodes[j]];
     for (std::uint32_t v = nodes[j] + 1; v < nodes[j + 1]; ++v) moments = merge(moments, cells[v]);
-    cost += centre(moments).cost;
+    cost += placement.cost(moments);
   }
   return cost;
 }
@@ -80,7 +79,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
   for (int step = 0; step < kMostProbes && multiplier > 0.0 && std::isfinite(multiplier); ++step) {
     Probe probe = probe_at(multiplier);
     if (probe.n_edges() == k) {
-      const double cost = path_cost(cells, probe.nodes);
+      const double cost = path_cost(cells, probe.nodes, sweeper.placement());
       const bool cheaper = cost < found_cost;
       if (cheaper) {
         found_cost = cost;

@@ -125,7 +125,8 @@ std::size_t size_of(DType dtype) {
 }
 
 Operand::Operand(std::string name, const std::byte* data, DType dtype,
-                 std::vector<Dimension> problem_dims, std::vector<Dimension> item_dims)
+                 const std::vector<Dimension>& problem_dims,
+                 const std::vector<Dimension>& item_dims)
     : name_(std::move(name)),
       data_(data),
       dtype_(dtype),

@@ -22,8 +22,8 @@ struct Dimension {
 // C order of the array's own axes. Values are read as double, which holds every dtype exactly.
 class Operand {
 public:
-  Operand(std::string name, const std::byte* data, DType dtype, std::vector<Dimension> problem_dims,
-          std::vector<Dimension> item_dims);
+  Operand(std::string name, const std::byte* data, DType dtype,
+          const std::vector<Dimension>& problem_dims, const std::vector<Dimension>& item_dims);
 
   const std::string& name() const { return name_; }
   DType dtype() const { return dtype_; }

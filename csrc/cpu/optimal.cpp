@@ -17,12 +17,17 @@ using Boundaries = std::vector<std::size_t>;
 template <class Moments>
 class BranchAndBound {
 public:
-  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
-                 const Parallel& parallel)
-      : points_(points), pyramid_(pyramid), k_(k), parallel_(parallel) {}
+  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+                 std::size_t k, const Parallel& parallel)
+      : points_(points),
+        pyramid_(pyramid),
+        placement_(placement),
+        k_(k),
+        parallel_(parallel),
+        sweeper_(placement) {}
 
   Optimum run() {
-    const double whole = centre(pyramid_.range(0, points_.size())).cost;
+    const double whole = placement_.cost(pyramid_.range(0, points_.size()));
     multiplier_ = 2.0 * whole / std::pow(static_cast<double>(k_), 3.0);
     if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
       return finish({{1, points_.size() - 1}});
@@ -32,7 +37,7 @@ public:
     double tolerated = kFirstTolerance;
     for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
       const Verdict verdict = judge(grid, tolerated * multiplier_);
-      std::vector<Zone> zones = open_zones(grid, verdict.alive);
+      const std::vector<Zone> zones = open_zones(grid, verdict.alive);
       if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
       grid = refined_grid(pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
@@ -104,7 +109,7 @@ private:
     double cost = 0.0;
     std::size_t begin = 0;
     for (const std::size_t end : boundaries) {
-      cost += centre(pyramid_.range(begin, end)).cost;
+      cost += placement_.cost(pyramid_.range(begin, end));
       begin = end;
     }
     return cost;
@@ -120,7 +125,7 @@ private:
     std::vector<double> discounts;
     Potentials forward;
     for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
-      gains = split_gains(points_, grid, worth_, parallel_);
+      gains = split_gains(points_, grid, placement_, worth_, parallel_);
       discounts = boundary_discounts(gains, multiplier_);
       forward = sweeper_.run(grid.cells, multiplier_, discounts);
       const double gap = limit - forward.costs.back() + slack;
@@ -174,6 +179,7 @@ private:
 
   const Points& points_;
   const Pyramid<Moments>& pyramid_;
+  const Placement& placement_;
   const std::size_t k_;
   const Parallel& parallel_;
   Sweeper<Moments> sweeper_;
@@ -188,14 +194,14 @@ private:
 }  // namespace
 
 template <class Moments>
-Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
-                const Parallel& parallel) {
-  return BranchAndBound<Moments>(points, pyramid, k, parallel).run();
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+                std::size_t k, const Parallel& parallel) {
+  return BranchAndBound<Moments>(points, pyramid, placement, k, parallel).run();
 }
 
-template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, std::size_t,
-                         const Parallel&);
-template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, std::size_t,
-                         const Parallel&);
+template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,
+                         std::size_t, const Parallel&);
+template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, const Placement&,
+                         std::size_t, const Parallel&);
 
 }  // namespace wkmeans

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/placement.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
 
@@ -20,7 +21,7 @@ struct Optimum {
 // shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
 // boundary of the optimum are closed, the others refined until only single points are left.
 template <class Moments>
-Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
-                const Parallel& parallel);
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+                std::size_t k, const Parallel& parallel);
 
 }  // namespace wkmeans

@@ -2,8 +2,6 @@
 
 #include <limits>
 
-#include "math/centroid.h"
-
 namespace wkmeans {
 namespace {
 
@@ -18,10 +16,11 @@ struct Block {
 template <class Moments>
 class Layer {
 public:
-  Layer(const Points& points, const Pyramid<Moments>& pyramid, const std::vector<double>& previous,
-        std::vector<double>& best, std::uint32_t* argmin)
+  Layer(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+        const std::vector<double>& previous, std::vector<double>& best, std::uint32_t* argmin)
       : points_(points),
         pyramid_(pyramid),
+        placement_(placement),
         previous_(previous),
         best_(best),
         argmin_(argmin),
@@ -70,7 +69,7 @@ private:
     double best = std::numeric_limits<double>::infinity();
     Moments moments = pyramid_.range(column, row);
     for (;;) {
-      const double interval_cost = centre(moments).cost;
+      const double interval_cost = placement_.cost(moments);
       if (interval_cost > best * tie_) break;  // wider intervals cost more still
       const double cost = previous_[column] + interval_cost;
       if (cost * tie_ < best) tied.last = column;
@@ -90,6 +89,7 @@ private:
 
   const Points& points_;
   const Pyramid<Moments>& pyramid_;
+  const Placement& placement_;
   const std::vector<double>& previous_;
   std::vector<double>& best_;
   std::uint32_t* argmin_;
@@ -97,12 +97,12 @@ private:
 };
 
 template <class Moments>
-std::vector<double> one_cluster_costs(const Points& points) {
+std::vector<double> one_cluster_costs(const Points& points, const Placement& placement) {
   std::vector<double> costs(points.size() + 1, 0.0);
   Moments moments{};
   for (std::size_t i = 0; i < points.size(); ++i) {
     moments = merge(moments, point_moments<Moments>(points, i));
-    costs[i + 1] = centre(moments).cost;
+    costs[i + 1] = placement.cost(moments);
   }
   return costs;
 }
@@ -110,19 +110,20 @@ std::vector<double> one_cluster_costs(const Points& points) {
 }  // namespace
 
 template <class Moments>
-LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
-                              Want want, const Parallel& parallel) {
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
+                              const Placement& placement, std::size_t k, Want want,
+                              const Parallel& parallel) {
   const std::size_t n = points.size();
   const std::size_t row_size = n + 1;
   LayeredOptimum optimum;
   std::vector<std::uint32_t> argmins(want == Want::boundaries ? (k - 1) * row_size : 0);
-  std::vector<double> previous = one_cluster_costs<Moments>(points);
+  std::vector<double> previous = one_cluster_costs<Moments>(points, placement);
   std::vector<double> best(row_size);
   optimum.costs.push_back(previous[n]);
   for (std::size_t layer = 1; layer < k; ++layer) {
     std::uint32_t* argmin =
         want == Want::boundaries ? argmins.data() + (layer - 1) * row_size : nullptr;
-    Layer<Moments>(points, pyramid, previous, best, argmin)
+    Layer<Moments>(points, pyramid, placement, previous, best, argmin)
         .solve({layer + 1, n, layer, n - 1}, parallel);
     optimum.costs.push_back(best[n]);
     previous.swap(best);
@@ -136,9 +137,9 @@ LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyra
   return optimum;
 }
 
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuadraticMoments>&, std::size_t,
-                                       Want, const Parallel&);
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuarticMoments>&, std::size_t,
-                                       Want, const Parallel&);
+template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuadraticMoments>&,
+                                       const Placement&, std::size_t, Want, const Parallel&);
+template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuarticMoments>&,
+                                       const Placement&, std::size_t, Want, const Parallel&);
 
 }  // namespace wkmeans

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "cpu/parallel.h"
+#include "cpu/placement.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
 
@@ -27,7 +28,8 @@ enum class Want { costs, boundaries };
 
 // Needs 1 <= k <= points.size(). Memory: 16 n bytes, and 4 k n more where boundaries are wanted.
 template <class Moments>
-LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid, std::size_t k,
-                              Want want, const Parallel& parallel);
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
+                              const Placement& placement, std::size_t k, Want want,
+                              const Parallel& parallel);
 
 }  // namespace wkmeans

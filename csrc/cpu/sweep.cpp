@@ -27,9 +27,28 @@ struct Front {
   std::size_t first, last;  // the p that matter
 };
 
+// What a cluster costs about its free optimum, or about the better of the grid's values around
+// that.
+struct FreeCost {
+  template <class Moments>
+  WKM_HD double operator()(const Moments&, double /*optimum*/, double free_cost) const {
+    return free_cost;
+  }
+};
+struct GridCost {
+  CentroidGrid grid;
+
+  template <class Moments>
+  WKM_HD double operator()(const Moments& moments, double optimum, double /*free_cost*/) const {
+    return best_of_neighbours(moments, optimum, grid).cost;
+  }
+};
+
 // Each returns the least candidate.
 struct GrowQuadratic {
-  static WKM_ALWAYS_INLINE double run(const Front& front, const QuadraticMoments& cell) {
+  template <class Cost>
+  static WKM_ALWAYS_INLINE double run(const Front& front, const QuadraticMoments& cell,
+                                      const Cost& cost) {
     double least[kLanes];
     std::fill(least, least + kLanes, kInfinity);
     for (std::size_t p = front.first; p <= front.last; p += kLanes) {
@@ -37,7 +56,9 @@ struct GrowQuadratic {
         double* at = front.state + p + lane;
         const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
         QuadraticFields::store(moments, at, front.stride);
-        const double candidate = front.costs[p + lane] + moments.quadratic.second;
+        const SecondMoments& m = moments.quadratic;
+        const double candidate =
+            front.costs[p + lane] + cost(moments, m.origin + m.offset, m.second);
         front.candidates[p + lane] = candidate;
         least[lane] = candidate < least[lane] ? candidate : least[lane];
       }
@@ -50,13 +71,15 @@ struct GrowQuartic {
   static constexpr int kSteps = 2;        // usually enough from the root of the step before
   static constexpr int kMostRounds = 40;  // from anywhere
 
-  static WKM_ALWAYS_INLINE double run(const Front& front, const QuarticMoments& cell) {
+  template <class Cost>
+  static WKM_ALWAYS_INLINE double run(const Front& front, const QuarticMoments& cell,
+                                      const Cost& cost) {
     double least[kLanes];
     std::fill(least, least + kLanes, kInfinity);
     for (std::size_t p = front.first; p <= front.last; p += kLanes) {
       grow(front, p, cell);
       for (int round = 0; round < kMostRounds; ++round) {
-        if (refine(front, p) <= 0.0) break;
+        if (refine(front, p, cost) <= 0.0) break;
       }
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         const double candidate = front.candidates[p + lane];
@@ -92,7 +115,9 @@ struct GrowQuartic {
   // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
   // at least K lies within slope^2 / 2K of its minimum. Returns by how much the worst bound is too
   // loose.
-  static WKM_ALWAYS_INLINE double refine(const Front& front, std::size_t p) {
+  template <class Cost>
+  static WKM_ALWAYS_INLINE double refine(const Front& front, std::size_t p,
+                                         const Cost& placed_cost) {
     double excess[kLanes];
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const QuarticMoments m = QuarticFields::load(front.state + p + lane, front.stride);
@@ -117,7 +142,10 @@ struct GrowQuartic {
       const double slack =
           2.0 * (residual * residual) / (least_stiffness > 0.0 ? least_stiffness : 1.0);
       const double bound = least_stiffness > 0.0 || residual == 0.0 ? cost - slack : 0.0;
-      front.candidates[p + lane] = front.costs[p + lane] + (bound > 0.0 ? bound : 0.0);
+      const Anchor base = anchor(m);
+      front.candidates[p + lane] =
+          front.costs[p + lane] +
+          placed_cost(m, base.origin + (base.offset + y), bound > 0.0 ? bound : 0.0);
       // Lanes past the last interval cost infinity whatever their root.
       excess[lane] = front.costs[p + lane] < kInfinity ? slack - 1e-14 * cost : 0.0;
     }
@@ -136,17 +164,17 @@ struct GrowFor<QuarticMoments> {
   using Type = GrowQuartic;
 };
 
-template <class Moments>
+template <class Moments, class Cost>
 struct SweepKernel {
   static WKM_ALWAYS_INLINE void run(const Moments* cells, std::size_t n, double multiplier,
-                                    const double* discounts, Front front, double* costs,
+                                    const double* discounts, Cost cost, Front front, double* costs,
                                     std::uint32_t* previous) {
     costs[0] = 0.0;
     for (std::size_t i = 0; i < n; ++i) {
       FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
       front.roots[i] = 0.0;
       front.last = i;
-      const double least = GrowFor<Moments>::Type::run(front, cells[i]);
+      const double least = GrowFor<Moments>::Type::run(front, cells[i], cost);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
       // within rounding have not lost.
       while (front.candidates[front.first] > least + kTie * (std::fabs(least) + multiplier))
@@ -173,9 +201,15 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   potentials_.previous.assign(n + 1, 0);
   const Front front{
       state_.data(), stride, roots_.data(), candidates_.data(), potentials_.costs.data(), 0, 0};
-  dispatch<SweepKernel<Moments>>(cells.data(), n, multiplier,
-                                 discounts.empty() ? nullptr : discounts.data(), front,
-                                 potentials_.costs.data(), potentials_.previous.data());
+  const double* earned = discounts.empty() ? nullptr : discounts.data();
+  if (placement_.grid()) {
+    dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned,
+                                             GridCost{*placement_.grid()}, front,
+                                             potentials_.costs.data(), potentials_.previous.data());
+  } else {
+    dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, FreeCost{}, front,
+                                             potentials_.costs.data(), potentials_.previous.data());
+  }
   potentials_.costs.resize(n + 1);
   return potentials_;
 }

@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/placement.h"
+
 namespace wkmeans {
 
 // Shortest paths over a row of cells: node i stands before cell i, an edge (p, i) makes one cluster
@@ -19,10 +21,14 @@ struct Potentials {
 template <class Moments>
 class Sweeper {
 public:
+  explicit Sweeper(const Placement& placement) : placement_(placement) {}
+
+  const Placement& placement() const { return placement_; }
   const Potentials& run(const std::vector<Moments>& cells, double multiplier,
                         const std::vector<double>& discounts);
 
 private:
+  Placement placement_;
   Potentials potentials_;
   std::vector<double> state_, roots_, candidates_;
 };

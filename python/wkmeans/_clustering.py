@@ -19,6 +19,7 @@ from wkmeans._arrays import (
     make_problem,
     shown_index,
 )
+from wkmeans._formats import resolve_format, stored
 from wkmeans._threads import resolve_n_threads
 
 MAX_CENTROIDS = 65536
@@ -32,8 +33,8 @@ class Clustering:
     Attributes
     ----------
     centroids : array (..., k)
-        Ascending; float32 for half and single precision weights, float64 for double. `...` is the
-        shape of the weights without the clustered axis, empty for ``axis=None``.
+        Ascending; in `centroid_dtype`, or float32 for half and single precision weights and float64
+        for double. `...` is the weights' shape without the clustered axis, empty for ``axis=None``.
     labels : array, shape of the weights
         The nearest centroid of each weight, the lower one in a tie. uint8 for k up to 256, else
         uint16; torch: uint8, else int32.
@@ -45,6 +46,8 @@ class Clustering:
         Rounds of Lloyd, or of refinement by the optimal solver, that were made.
     axis : int or None
         The axis that was clustered, counted from the front.
+    scale : float32, float32 array (...) or None
+        ``centroid_dtype="int8"``: centroids are to be multiplied by it. None for other formats.
     """
 
     centroids: Any
@@ -53,20 +56,37 @@ class Clustering:
     lower_bound: Any
     n_iter: Any
     axis: int | None = None
+    scale: Any = None
 
     def dequantize(self) -> Any:
-        """The weights' approximation ``centroids[labels]``, in the centroids' dtype."""
+        """The weights' approximation ``centroids[labels]``, times `scale` where there is one."""
         if isinstance(self.centroids, np.ndarray):
-            labels = self.labels.astype(np.int64)
-            if self.axis is None:
-                return self.centroids[labels]
-            values = np.take_along_axis(self.centroids, np.moveaxis(labels, self.axis, -1), -1)
-            return np.ascontiguousarray(np.moveaxis(values, -1, self.axis))
+            return self._dequantize_numpy(self._codebook())
+        return self._dequantize_torch(self._codebook())
+
+    def _codebook(self) -> Any:
+        if self.scale is None:
+            return self.centroids
+        if isinstance(self.centroids, np.ndarray):
+            return self.centroids * np.expand_dims(self.scale, -1)
+        return self.centroids * (self.scale if self.axis is None else self.scale.unsqueeze(-1))
+
+    def _dequantize_numpy(self, codebook: Any) -> Any:
+        labels = self.labels.astype(np.int64)
+        if self.axis is None:
+            return codebook[labels]
+        values = np.take_along_axis(codebook, np.moveaxis(labels, self.axis, -1), -1)
+        return np.ascontiguousarray(np.moveaxis(values, -1, self.axis))
+
+    def _dequantize_torch(self, codebook: Any) -> Any:
+        dtype = codebook.dtype
+        if dtype.itemsize == 1:  # torch cannot index its float8 tensors, but can index their bytes
+            codebook = codebook.view(self.labels.new_empty(0).byte().dtype)
         labels = self.labels.long()
         if self.axis is None:
-            return self.centroids[labels]
-        values = self.centroids.gather(-1, labels.movedim(self.axis, -1))
-        return values.movedim(-1, self.axis).contiguous()
+            return codebook[labels].view(dtype)
+        values = codebook.gather(-1, labels.movedim(self.axis, -1))
+        return values.movedim(-1, self.axis).contiguous().view(dtype)
 
 
 def wkmeans(
@@ -79,6 +99,7 @@ def wkmeans(
     init: ArrayLike | None = None,
     max_iter: int = 300,
     axis: int | None = None,
+    centroid_dtype: Any = None,
     include_zero: bool = False,
     n_threads: int | None = None,
     seed: int = 0,
@@ -108,6 +129,12 @@ def wkmeans(
     axis : int, optional
         Cluster along this axis, one codebook for each of the other positions. None clusters
         everything together.
+    centroid_dtype : str or dtype, optional
+        Store centroids as "float64", "float32", "float16", "bfloat16", "float8_e4m3fn",
+        "float8_e5m2" or "int8" (with a scale: the widest weight over 127). The optimal solver finds
+        the optimum among the values the format holds, and bounds that; Lloyd rounds its result.
+        None is float64 for double and float32 for other weights, each free optimum rounded to
+        the better neighbour.
     include_zero : bool
         One of the k centroids is exactly 0, the others optimal beside it.
     n_threads : int, optional
@@ -133,9 +160,9 @@ def wkmeans(
     problem = make_problem(weights, importance, quartic_importance, axis)
     k = _checked_count("k", k)
     init = "quantile" if init is None else init
-    double = problem.weights.dtype == "float64"
+    storage = resolve_format(centroid_dtype, problem.weights.dtype)
     with explained_values(problem):
-        centroids, labels, costs, lower_bounds, n_iters = _core.cluster(
+        centroids, labels, scales, costs, lower_bounds, n_iters = _core.cluster(
             problem.kernel_view,
             k=k,
             solver=_checked_name("solver", solver, ("optimal", "lloyd")),
@@ -143,24 +170,35 @@ def wkmeans(
             given_centroids=_given_centroids(init, k, problem),
             max_iter=_checked_integer("max_iter", max_iter, 0, 2**31 - 1),
             seed=_checked_integer("seed", seed, 0, 2**64 - 1),
-            centroid_format="float64" if double else "float32",
+            centroid_format=storage,
+            optimal_in_format=centroid_dtype is not None,
             label_dtype=_label_dtype(k, problem.weights.is_torch),
             include_zero=bool(include_zero),
             n_threads=resolve_n_threads(n_threads),
         )
-    batch = problem.batch_shape
-    if not double:
-        centroids = centroids.astype(np.float32)
     if labels.dtype == np.uint32:
         labels = labels.view(np.int32)  # torch's index dtypes are signed
+    scaled = storage == "int8"
+    if scaled:
+        centroids = np.rint(centroids / scales[:, np.newaxis])
     return Clustering(
-        centroids=problem.weights.to_caller(centroids.reshape(*batch, k)),
+        centroids=stored(
+            centroids.reshape(*problem.batch_shape, k),
+            storage,
+            as_torch=problem.weights.is_torch,
+        ),
         labels=problem.arrange(labels),
         cost=_per_problem(problem, costs),
         lower_bound=_per_problem(problem, lower_bounds) if solver == "optimal" else None,
         n_iter=_per_problem(problem, n_iters),
         axis=problem.axis,
+        scale=_scale(problem, scales) if scaled else None,
     )
+
+
+def _scale(problem: Problem, scales: Array) -> Any:
+    single = scales.astype(np.float32)
+    return single[0] if problem.axis is None else _per_problem(problem, single)
 
 
 def cost_curve(
@@ -170,13 +208,14 @@ def cost_curve(
     importance: ArrayLike | None = None,
     quartic_importance: ArrayLike | None = None,
     axis: int | None = None,
+    centroid_dtype: Any = None,
     include_zero: bool = False,
     n_threads: int | None = None,
 ) -> Any:
     """The optimal cost for every number of centroids from 1 to `k_max`.
 
-    Non-increasing and convex in k. Parameters are those of `wkmeans`; centroids are real numbers,
-    not rounded to a format.
+    Non-increasing and convex in k. Parameters are those of `wkmeans`. Centroids are real
+    numbers unless `centroid_dtype` names a format. Costs O(k_max n log n).
 
     Returns
     -------
@@ -185,11 +224,13 @@ def cost_curve(
     """
     problem = make_problem(weights, importance, quartic_importance, axis)
     k_max = _checked_count("k_max", k_max)
+    storage = "float64" if centroid_dtype is None else resolve_format(centroid_dtype, "float64")
     with explained_values(problem):
         costs = _core.cost_curve(
             problem.kernel_view,
             k_max=k_max,
             include_zero=bool(include_zero),
+            centroid_format=storage,
             n_threads=resolve_n_threads(n_threads),
         )
     return problem.weights.to_caller(costs.reshape(*problem.batch_shape, k_max))

@@ -30,6 +30,7 @@ def cluster(
     max_iter: int,
     seed: int,
     centroid_format: str,
+    optimal_in_format: bool,
     label_dtype: str,
     include_zero: bool,
     n_threads: int,
@@ -38,10 +39,11 @@ def cluster(
     npt.NDArray[Any],
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
     npt.NDArray[np.int64],
 ]: ...
 def cost_curve(
-    problems: Problems, k_max: int, include_zero: bool, n_threads: int
+    problems: Problems, k_max: int, include_zero: bool, centroid_format: str, n_threads: int
 ) -> npt.NDArray[np.float64]: ...
 def prune(problems: Problems, keep: int, n_threads: int) -> npt.NDArray[np.bool_]: ...
 def prune_together(

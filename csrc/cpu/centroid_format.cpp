@@ -1,0 +1,44 @@
+#include "cpu/centroid_format.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wkmeans {
+namespace {
+
+constexpr double kMostInt8Steps = 127.0;
+
+Placement floating(double relative_step, double smallest_step, double largest) {
+  return Placement(CentroidGrid{relative_step, smallest_step, largest});
+}
+
+}  // namespace
+
+double scale_of(CentroidFormat format, const Points& points) {
+  if (format != CentroidFormat::int8) return 1.0;
+  const double widest = std::max(std::fabs(points.weight.front()), std::fabs(points.weight.back()));
+  const auto scale = static_cast<float>(widest / kMostInt8Steps);
+  return scale > 0.0f ? static_cast<double>(scale) : 1.0;
+}
+
+Placement placement_of(CentroidFormat format, double scale) {
+  switch (format) {
+    case CentroidFormat::float64:
+      break;
+    case CentroidFormat::float32:
+      return floating(0x1p-23, 0x1p-149, 0x1.fffffep127);
+    case CentroidFormat::float16:
+      return floating(0x1p-10, 0x1p-24, 65504.0);
+    case CentroidFormat::bfloat16:
+      return floating(0x1p-7, 0x1p-133, 0x1.fep127);
+    case CentroidFormat::float8_e4m3fn:
+      return floating(0x1p-3, 0x1p-9, 448.0);
+    case CentroidFormat::float8_e5m2:
+      return floating(0x1p-2, 0x1p-16, 57344.0);
+    case CentroidFormat::int8:
+      return floating(0.0, scale, kMostInt8Steps * scale);
+  }
+  return {};
+}
+
+}  // namespace wkmeans

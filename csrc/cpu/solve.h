@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "cpu/centroid_format.h"
+#include "cpu/parallel.h"
+#include "cpu/points.h"
+#include "cpu/pyramid.h"
+
+namespace wkmeans {
+
+enum class Solver { optimal, lloyd };
+enum class Init { quantile, linear, kmeans_plus_plus, given };
+
+struct SolverOptions {
+  std::size_t k = 0;
+  Solver solver = Solver::optimal;
+  Init init = Init::quantile;
+  std::vector<double> given_centroids;  // Init::given: k of them, or k for each problem
+  int max_iter = 0;
+  std::uint64_t seed = 0;
+  CentroidFormat format = CentroidFormat::float32;
+  bool optimal_in_format = false;  // the optimum among the format's values, not the optimum rounded
+};
+
+struct Solution {
+  std::vector<double> centroids;  // ascending, at most k, exact in the format
+  double scale = 1.0;             // int8: centroids are multiples of it
+  double lower_bound = 0.0;       // optimal solver
+  std::int64_t n_iter = 0;
+};
+
+// The codebook of one problem's points; `pyramid` is scratch.
+template <class Moments>
+Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
+               std::int64_t problem, const Parallel& parallel);
+
+}  // namespace wkmeans
