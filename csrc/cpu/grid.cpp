@@ -77,7 +77,7 @@ public:
     // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
     const SecondMoments gains = blend(grid_.cells[v], 4.0 * half_gap,
                                       8.0 * half_gap * (half_gap * half_gap + width * width));
-    const double one_boundary = 0.5 * std::sqrt(gains.mass * gains.second);
+    const double one_boundary = 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
     // More: a centroid of the optimum lies inside the cell and can serve all of it.
     const double square = width * width;
     const double more =

@@ -107,7 +107,7 @@ std::vector<double> linear_centroids(const Points& points, std::size_t k) {
 std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t k,
                                                std::uint64_t seed) {
   Random random(seed);
-  std::vector<double> first_masses = points.importance;
+  std::vector<double> first_masses(points.importance.begin(), points.importance.end());
   if (points.quartic()) {
     for (std::size_t i = 0; i < points.size(); ++i) first_masses[i] += points.quartic_importance[i];
   }

@@ -5,12 +5,31 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
+#include <vector>
 
 namespace wkmeans {
+namespace {
+
+struct Span {
+  std::size_t begin, end;
+};
+
+// Moves the spans, which ascend, to the front one behind another.
+void close_gaps(const std::vector<Span>& spans, Buffer<double>& values) {
+  auto to = values.begin();
+  for (const Span& span : spans) {
+    const auto from = values.begin() + static_cast<std::ptrdiff_t>(span.begin);
+    const auto end = values.begin() + static_cast<std::ptrdiff_t>(span.end);
+    to = to == from ? end : std::copy(from, end, to);
+  }
+  values.resize(static_cast<std::size_t>(to - values.begin()));
+}
+
+}  // namespace
 
 template <class Key, class Value>
 void PointCollector::read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                          std::vector<Keyed<Key>>& keys) {
+                          Buffer<Keyed<Key>>& keys) {
   const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
   keys.resize(size);
@@ -43,7 +62,7 @@ void PointCollector::read(const Problems& problems, std::int64_t problem, const 
 }
 
 template <class Key>
-void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Parallel& parallel) {
+void PointCollector::merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel& parallel) {
   const auto n = static_cast<std::int64_t>(keys.size());
   const bool quartic = !quartic_importance_.empty();
   const auto key_at = [&](std::int64_t i) { return keys[static_cast<std::size_t>(i)].key; };
@@ -53,8 +72,9 @@ void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Para
     while (i > 0 && i < n && key_at(i) == key_at(i - 1)) ++i;
     return i;
   };
-  // Calls visit(weight, importance, quartic importance) for each run that carries importance.
-  const auto for_each_run = [&](std::int64_t segment, auto&& visit) {
+  // Appends the runs of a segment that carry importance, each as one point, and returns where they
+  // end.
+  const auto append_runs = [&](std::int64_t segment, std::size_t at) {
     const std::int64_t end = first_run(std::min(n, (segment + 1) * kChunk));
     for (std::int64_t i = first_run(segment * kChunk); i < end;) {
       const Key key = key_at(i);
@@ -65,30 +85,29 @@ void PointCollector::merge_equal(const std::vector<Keyed<Key>>& keys, const Para
         importance += importance_[item];
         if (quartic) quartic_importance += quartic_importance_[item];
       }
-      if (importance > 0.0 || quartic_importance > 0.0) visit(key, importance, quartic_importance);
-    }
-  };
-
-  const std::int64_t n_segments = chunk_count(n);
-  std::vector<std::size_t> first(static_cast<std::size_t>(n_segments) + 1, 0);
-  parallel.run(n_segments, [&](std::int64_t segment) {
-    std::size_t count = 0;
-    for_each_run(segment, [&](Key, double, double) { ++count; });
-    first[static_cast<std::size_t>(segment) + 1] = count;
-  });
-  for (std::size_t s = 0; s < static_cast<std::size_t>(n_segments); ++s) first[s + 1] += first[s];
-  points_.weight.resize(first.back());
-  points_.importance.resize(first.back());
-  points_.quartic_importance.resize(quartic ? first.back() : 0);
-  parallel.run(n_segments, [&](std::int64_t segment) {
-    std::size_t at = first[static_cast<std::size_t>(segment)];
-    for_each_run(segment, [&](Key key, double importance, double quartic_importance) {
+      if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
       points_.weight[at] = value_of_key(key);
       points_.importance[at] = importance;
       if (quartic) points_.quartic_importance[at] = quartic_importance;
       ++at;
-    });
+    }
+    return at;
+  };
+
+  // Each segment writes where its first run starts; the gaps that ties leave are closed afterwards.
+  const auto size = static_cast<std::size_t>(n);
+  points_.weight.resize(size);
+  points_.importance.resize(size);
+  points_.quartic_importance.resize(quartic ? size : 0);
+  const std::int64_t n_segments = chunk_count(n);
+  std::vector<Span> spans(static_cast<std::size_t>(n_segments));
+  parallel.run(n_segments, [&](std::int64_t segment) {
+    const auto begin = static_cast<std::size_t>(first_run(segment * kChunk));
+    spans[static_cast<std::size_t>(segment)] = {begin, append_runs(segment, begin)};
   });
+  close_gaps(spans, points_.weight);
+  close_gaps(spans, points_.importance);
+  if (quartic) close_gaps(spans, points_.quartic_importance);
 }
 
 // A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
@@ -116,8 +135,8 @@ void PointCollector::pin_zero() {
 
 template <class Key, class Value>
 void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
-                                const Parallel& parallel, std::vector<Keyed<Key>>& keys,
-                                std::vector<Keyed<Key>>& spare) {
+                                const Parallel& parallel, Buffer<Keyed<Key>>& keys,
+                                Buffer<Keyed<Key>>& spare) {
   read<Key, Value>(problems, problem, parallel, keys);
   radix_sort(keys, spare, parallel);
   merge_equal(keys, parallel);

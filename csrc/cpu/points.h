@@ -2,8 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <vector>
 
+#include "cpu/buffer.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
 #include "cpu/radix_sort.h"
@@ -15,9 +15,9 @@ constexpr std::size_t kNoPoint = static_cast<std::size_t>(-1);
 // What a solver sees of a problem: the distinct weights that carry importance, ascending, with the
 // importances of equal weights added up. Where no weight carries any, each counts 1.
 struct Points {
-  std::vector<double> weight;
-  std::vector<double> importance;
-  std::vector<double> quartic_importance;  // empty where the objective is quadratic
+  Buffer<double> weight;
+  Buffer<double> importance;
+  Buffer<double> quartic_importance;  // empty where the objective is quadratic
 
   std::size_t pin = kNoPoint;  // a point at zero so important that its centroid is zero
 
@@ -39,20 +39,20 @@ public:
 private:
   template <class Key, class Value>
   void read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-            std::vector<Keyed<Key>>& keys);
+            Buffer<Keyed<Key>>& keys);
   template <class Key>
-  void merge_equal(const std::vector<Keyed<Key>>& keys, const Parallel& parallel);
+  void merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel& parallel);
   void pin_zero();
   template <class Key, class Value>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                  std::vector<Keyed<Key>>& keys, std::vector<Keyed<Key>>& spare);
+                  Buffer<Keyed<Key>>& keys, Buffer<Keyed<Key>>& spare);
 
   Points points_;
   bool unit_importance_ = false;
-  std::vector<double> importance_;
-  std::vector<double> quartic_importance_;
-  std::vector<Keyed<std::uint32_t>> narrow_, narrow_spare_;
-  std::vector<Keyed<std::uint64_t>> wide_, wide_spare_;
+  Buffer<double> importance_;
+  Buffer<double> quartic_importance_;
+  Buffer<Keyed<std::uint32_t>> narrow_, narrow_spare_;
+  Buffer<Keyed<std::uint64_t>> wide_, wide_spare_;
 };
 
 }  // namespace wkmeans

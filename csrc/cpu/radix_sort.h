@@ -47,9 +47,10 @@ inline double value_of_key(std::uint64_t key) {
 
 // Stable least-significant-digit radix sort. A stable order is unique, so the result does not
 // depend on how many segments work on it. `spare` is scratch of any size.
-template <class Key>
-void radix_sort(std::vector<Keyed<Key>>& items, std::vector<Keyed<Key>>& spare,
-                const Parallel& parallel) {
+template <class Items>
+void radix_sort(Items& items, Items& spare, const Parallel& parallel) {
+  using Item = typename Items::value_type;
+  using Key = decltype(Item::key);
   const auto n = static_cast<std::int64_t>(items.size());
   // Wide digits need fewer passes, narrow ones less bookkeeping where there is little to sort.
   const int digit_bits = n < 2048 ? 8 : 11;
@@ -61,7 +62,7 @@ void radix_sort(std::vector<Keyed<Key>>& items, std::vector<Keyed<Key>>& spare,
   std::vector<std::uint32_t> offsets(n_digits * static_cast<std::size_t>(n_segments));
 
   Key varying = 0;  // bits in which any key differs: constant digits need no pass
-  for (const Keyed<Key>& item : items) varying |= item.key ^ items.front().key;
+  for (const Item& item : items) varying |= item.key ^ items.front().key;
 
   for (int shift = 0; shift < static_cast<int>(sizeof(Key) * 8); shift += digit_bits) {
     if (((varying >> shift) & mask) == 0) continue;
@@ -82,7 +83,7 @@ void radix_sort(std::vector<Keyed<Key>>& items, std::vector<Keyed<Key>>& spare,
     parallel.run(n_segments, [&](std::int64_t segment) {
       std::uint32_t* offset = offsets.data() + static_cast<std::size_t>(segment) * n_digits;
       for (std::int64_t i = segment_begin(segment); i < segment_begin(segment + 1); ++i) {
-        const Keyed<Key> item = items[static_cast<std::size_t>(i)];
+        const Item item = items[static_cast<std::size_t>(i)];
         spare[offset[(item.key >> shift) & mask]++] = item;
       }
     });

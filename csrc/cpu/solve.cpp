@@ -95,7 +95,7 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
   Solution solution;
   solution.scale = scale_of(options.format, points);
   if (points.size() < options.k) {
-    solution.centroids = points.weight;
+    solution.centroids.assign(points.weight.begin(), points.weight.end());
   } else {
     solution.centroids = initial_centroids(points, options, problem);
     std::sort(solution.centroids.begin(), solution.centroids.end());

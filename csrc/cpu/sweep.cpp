@@ -140,7 +140,7 @@ struct GrowQuartic {
           m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
       const double least_stiffness = pull + 3.0 * m.quartic.second;
       const double slack =
-          2.0 * (residual * residual) / (least_stiffness > 0.0 ? least_stiffness : 1.0);
+          2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
       const double bound = least_stiffness > 0.0 || residual == 0.0 ? cost - slack : 0.0;
       const Anchor base = anchor(m);
       front.candidates[p + lane] =

@@ -1,8 +1,20 @@
 """Globally optimal, importance-weighted codebooks and pruning for neural networks."""
 
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
 from wkmeans import rate, rate_distortion
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
 from wkmeans._pruning import prune
 
-__all__ = ["Clustering", "cost_curve", "prune", "rate", "rate_distortion", "wkmeans"]
+__all__ = ["Clustering", "cost_curve", "importance", "prune", "rate", "rate_distortion", "wkmeans"]
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    # Imported where it is used: it needs torch, which bare NumPy users neither have nor wait for.
+    if name == "importance":
+        return import_module("wkmeans.importance")
+    raise AttributeError(f"module 'wkmeans' has no attribute {name!r}")

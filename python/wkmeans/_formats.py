@@ -36,7 +36,7 @@ def _dtype_name(dtype: Any) -> str:
     if type(dtype).__module__ == "torch":
         return str(dtype).removeprefix("torch.")
     try:
-        return np.dtype(dtype).name
+        return str(np.dtype(dtype).name)
     except TypeError:
         return repr(dtype)
 
