@@ -1,0 +1,15 @@
+"""How much each weight of a PyTorch model matters: the `I` and `H` that the kernels take.
+
+``estimate`` computes them from examples, per example and exactly; ``Importances`` holds, merges,
+saves and loads them.
+"""
+
+try:
+    import torch as _torch  # noqa: F401  (only to say what is missing, before any other import does)
+except ImportError as error:
+    raise ImportError("wkmeans.importance needs PyTorch: pip install 'wkmeans[torch]'") from error
+
+from wkmeans.importance._estimate import estimate
+from wkmeans.importance._importances import OBJECTIVES, Importances
+
+__all__ = ["OBJECTIVES", "Importances", "estimate"]

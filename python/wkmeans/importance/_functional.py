@@ -1,0 +1,130 @@
+"""A model as a pure function of the parameters whose importances are asked for."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
+Tensors = dict[str, torch.Tensor]
+
+
+class FunctionalModel:
+    """``model`` as ``(parameters, inputs) -> outputs``; the module itself is only read.
+
+    ``parameters`` are those differentiated, detached; every other parameter and a copy of every
+    buffer are constants, so neither ``.grad`` nor a running statistic is ever written.
+    """
+
+    def __init__(self, module: nn.Module, parameters: Tensors, constants: Tensors) -> None:
+        self._module = module
+        self.parameters = parameters
+        self._constants = constants
+
+    @classmethod
+    def of(cls, module: nn.Module, wanted: ParameterFilter | None) -> FunctionalModel:
+        """Differentiate the ``wanted`` parameters of ``module``; see ``select_parameters``."""
+        everything = {name: p.detach() for name, p in module.named_parameters()}
+        names = select_parameters(module, wanted)
+        constants = {name: p for name, p in everything.items() if name not in names}
+        constants |= {name: b.detach().clone() for name, b in module.named_buffers()}
+        return cls(module, {name: everything[name] for name in names}, constants)
+
+    def restricted_to(self, names: Iterable[str]) -> FunctionalModel:
+        """The same model, differentiated with respect to fewer parameters."""
+        kept = {name: self.parameters[name] for name in names}
+        return FunctionalModel(self._module, kept, self._constants | self.parameters)
+
+    def __call__(self, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
+        outputs = torch.func.functional_call(
+            self._module, self._constants | parameters, (inputs,), strict=False
+        )
+        if not isinstance(outputs, torch.Tensor):
+            raise TypeError(
+                f"model must return a tensor; got {type(outputs).__name__} (wrap it in a module "
+                "that returns its logits)"
+            )
+        if outputs.ndim == 0 or len(outputs) != len(inputs):
+            raise ValueError(
+                f"model must return one output for each of the {len(inputs)} examples; got shape "
+                f"{tuple(outputs.shape)}"
+            )
+        return outputs
+
+
+def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list[str]:
+    """Names of the parameters to estimate, in the model's order.
+
+    ``None`` takes every floating-point parameter that requires a gradient; a predicate
+    ``(name, parameter) -> bool`` or names take exactly what they say. A parameter that is used
+    under several names (tied) is one parameter, under its first name.
+    """
+    canonical = dict(module.named_parameters())
+    if wanted is None:
+        chosen = {n for n, p in canonical.items() if p.requires_grad and p.is_floating_point()}
+    elif callable(wanted):
+        chosen = {n for n, p in canonical.items() if wanted(n, p)}
+    else:
+        chosen = _canonical_names(module, [wanted] if isinstance(wanted, str) else wanted)
+    if not chosen:
+        raise ValueError("parameters: the model has none that was asked for")
+    for name in chosen:
+        if not canonical[name].is_floating_point():
+            raise ValueError(
+                f"parameters: {name!r} is {canonical[name].dtype}, expected a floating-point dtype"
+            )
+    return [name for name in canonical if name in chosen]
+
+
+def _canonical_names(module: nn.Module, names: Iterable[str]) -> set[str]:
+    first_name = {id(p): name for name, p in module.named_parameters()}
+    aliases = {n: first_name[id(p)] for n, p in module.named_parameters(remove_duplicate=False)}
+    chosen = set()
+    for name in names:
+        if name not in aliases:
+            raise ValueError(
+                f"parameters: the model has no {name!r}; it has {', '.join(aliases) or 'none'}"
+            )
+        chosen.add(aliases[name])
+    return chosen
+
+
+def require_independent_examples(module: nn.Module) -> None:
+    """Raise ``ValueError`` where training mode makes an example depend on others or on chance."""
+    for name, child in module.named_modules():
+        if isinstance(child, nn.modules.batchnorm._BatchNorm):
+            couples = child.training or child.running_mean is None
+            problem = "normalises each example by the others of its batch" if couples else ""
+        else:
+            dropout = child.p if isinstance(child, nn.modules.dropout._DropoutNd) else 0.0
+            if isinstance(child, (nn.RNNBase, nn.MultiheadAttention)):
+                dropout = child.dropout
+            problem = "drops activations at random" if child.training and dropout > 0 else ""
+        if problem:
+            raise ValueError(
+                f"model: {name or 'the model'} ({type(child).__name__}) {problem}, so no "
+                "per-example gradient is defined; call model.eval() first"
+            )
+
+
+@contextmanager
+def differentiable_kernels() -> Iterator[None]:
+    """Keep attention on kernels that have forward-mode and batched derivatives.
+
+    Quiets what torch says of its own: that its forward mode uses a deprecated part of it, and that
+    one operation or another is mapped over examples by a loop.
+    """
+    fastpath = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with sdpa_kernel(SDPBackend.MATH), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning, module=r"torch\.")
+            warnings.filterwarnings("ignore", message="There is a performance drop")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fastpath)

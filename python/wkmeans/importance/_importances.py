@@ -1,0 +1,128 @@
+"""The result of an estimate: sums over examples and their count, so that runs merge by addition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
+from os import PathLike
+
+import torch
+
+OBJECTIVES = ("baseline", "fisher", "gradient", "hessian", "gradient+hessian")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
+    """A mapping from parameter name to ``(importance, quartic_importance)``.
+
+    Both tensors have the parameter's shape and are float64, the coefficients of ``(w - c)^2`` and
+    ``(w - c)^4`` in the objective; the second is ``None`` for every objective but
+    ``"gradient+hessian"``. A tensor that a model uses under several names has one entry, under the
+    first name that ``model.named_parameters()`` gives it.
+
+    Attributes
+    ----------
+    objective, loss, temperature, mu
+        What was estimated; ``loss`` is the name, or the qualified name of a function.
+    count : int
+        The number of examples in the sums (1 for ``"baseline"``, which looks at none).
+    sums, quartic_sums : dict of str to float64 tensor
+        Sums over examples of what the mapping gives the means of. ``sums`` of ``"hessian"`` may be
+        negative: the mapping clamps the mean at zero and adds ``mu``.
+    """
+
+    objective: str
+    loss: str
+    temperature: float
+    mu: float
+    count: int
+    sums: dict[str, torch.Tensor]
+    quartic_sums: dict[str, torch.Tensor] | None = None
+
+    def __getitem__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
+        importance = self.sums[name] / self.count
+        if self.objective == "hessian":
+            importance = importance.clamp_(min=0).add_(self.mu)
+        if self.quartic_sums is None:
+            return importance, None
+        return importance, self.quartic_sums[name] / self.count
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.sums)
+
+    def __len__(self) -> int:
+        return len(self.sums)
+
+    @property
+    def clamped(self) -> dict[str, int]:
+        """How many negative Hessian entries the mapping raises to zero, for each parameter."""
+        return {name: int((total < 0).sum()) for name, total in self.sums.items()}
+
+    def __add__(self, other: Importances) -> Importances:
+        """Merge two runs of one estimate over different examples.
+
+        Raises ``ValueError`` naming the first difference where the two are not of the same
+        objective, loss, temperature, ``mu``, parameters and shapes.
+        """
+        if not isinstance(other, Importances):
+            return NotImplemented
+        self._require_same_estimate(other)
+        return replace(
+            self,
+            count=self.count + other.count,
+            sums=_added(self.sums, other.sums),
+            quartic_sums=_added(self.quartic_sums, other.quartic_sums)
+            if self.quartic_sums is not None and other.quartic_sums is not None
+            else None,
+        )
+
+    def _require_same_estimate(self, other: Importances) -> None:
+        for field in fields(self)[:4]:
+            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+            if mine != theirs:
+                raise ValueError(
+                    f"cannot merge importances of different {field.name}: {mine!r} and {theirs!r}"
+                )
+        for name in [*self.sums, *other.sums]:
+            if name not in self.sums or name not in other.sums:
+                raise ValueError(f"cannot merge importances: only one of them has {name!r}")
+            mine, theirs = self.sums[name].shape, other.sums[name].shape
+            if mine != theirs:
+                raise ValueError(
+                    f"cannot merge importances: {name!r} has shapes {tuple(mine)} and "
+                    f"{tuple(theirs)}"
+                )
+
+    def save(self, path: str | PathLike[str]) -> None:
+        """Write the sums and the count to a safetensors file; ``load`` gives the same bits back."""
+        from wkmeans.importance._storage import save
+
+        save(self, path)
+
+    @classmethod
+    def load(cls, path: str | PathLike[str]) -> Importances:
+        """Read what ``save`` wrote, onto the CPU.
+
+        Raises ``ValueError`` where the file is damaged, is no importances file, or holds values
+        that no estimate gives (non-finite, or negative where squares are summed).
+        """
+        from wkmeans.importance._storage import load
+
+        return load(path)
+
+    def __repr__(self) -> str:
+        clamped = f", clamped={n}" if self.objective == "hessian" and (n := self._clamps()) else ""
+        return (
+            f"Importances({self.objective!r}, loss={self.loss!r}, "
+            f"temperature={self.temperature:g}, mu={self.mu:g}, count={self.count}, "
+            f"parameters={len(self)}{clamped})"
+        )
+
+    def _clamps(self) -> int:
+        return sum(self.clamped.values())
+
+
+def _added(
+    first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    return {name: total + second[name].to(total.device) for name, total in first.items()}

@@ -1,0 +1,147 @@
+"""Importances as a safetensors file: sums as tensors, everything else as metadata."""
+
+from __future__ import annotations
+
+import math
+from os import PathLike, fspath
+from typing import TYPE_CHECKING
+
+import torch
+
+from wkmeans.importance._importances import OBJECTIVES, Importances
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+FORMAT = "wkmeans.importances"
+VERSION = "1"
+_SUMS, _QUARTIC_SUMS = "importance:", "quartic_importance:"
+
+
+def save(importances: Importances, path: str | PathLike[str]) -> None:
+    """Write ``importances`` to ``path``."""
+    tensors = {_SUMS + name: total for name, total in importances.sums.items()}
+    for name, total in (importances.quartic_sums or {}).items():
+        tensors[_QUARTIC_SUMS + name] = total
+    metadata = {
+        "format": FORMAT,
+        "version": VERSION,
+        "objective": importances.objective,
+        "loss": importances.loss,
+        "temperature": repr(importances.temperature),
+        "mu": repr(importances.mu),
+        "count": str(importances.count),
+    }
+    contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
+    _safetensors().save_file(contiguous, fspath(path), metadata)
+
+
+def load(path: str | PathLike[str]) -> Importances:
+    """Read and check the importances at ``path``; ``ValueError`` where they are not sound."""
+    where = fspath(path)
+    metadata, tensors = _read(where)
+    if metadata.get("format") != FORMAT:
+        raise ValueError(f"{where}: not an importances file (its metadata lacks format={FORMAT!r})")
+    if metadata.get("version") != VERSION:
+        raise ValueError(
+            f"{where}: version {metadata.get('version')!r} of the format, expected {VERSION!r}"
+        )
+    objective = metadata.get("objective", "")
+    if objective not in OBJECTIVES:
+        raise ValueError(f"{where}: objective {objective!r}, expected one of {OBJECTIVES}")
+    quartic = _with_prefix(tensors, _QUARTIC_SUMS)
+    importances = Importances(
+        objective=objective,
+        loss=metadata.get("loss", ""),
+        temperature=_number(where, metadata, "temperature"),
+        mu=_number(where, metadata, "mu"),
+        count=_count(where, metadata),
+        sums=_with_prefix(tensors, _SUMS),
+        quartic_sums=quartic if objective == "gradient+hessian" else None,
+    )
+    _check_tensors(where, importances, tensors, quartic)
+    return importances
+
+
+def _safetensors() -> ModuleType:
+    try:
+        import safetensors.torch
+    except ImportError as error:
+        raise ImportError(
+            "saving and loading importances needs safetensors: pip install 'wkmeans[torch]'"
+        ) from error
+    return safetensors.torch
+
+
+def _read(where: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    _safetensors()
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(where, framework="pt", device="cpu") as file:
+            metadata = file.metadata() or {}
+            return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{where}: not a readable safetensors file: {error}") from error
+
+
+def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {
+        name.removeprefix(prefix): total
+        for name, total in tensors.items()
+        if name.startswith(prefix)
+    }
+
+
+def _number(where: str, metadata: dict[str, str], key: str) -> float:
+    text = metadata.get(key, "")
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise ValueError(f"{where}: {key} is {text!r}, expected a finite number")
+    return value
+
+
+def _count(where: str, metadata: dict[str, str]) -> int:
+    text = metadata.get("count", "")
+    # ASCII digits only and few of them: int() would take other digits, and any number of them.
+    if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
+        raise ValueError(f"{where}: count is {text[:40]!r}, expected a positive integer")
+    return int(text)
+
+
+def _check_tensors(
+    where: str,
+    importances: Importances,
+    tensors: dict[str, torch.Tensor],
+    quartic: dict[str, torch.Tensor],
+) -> None:
+    strangers = [n for n in tensors if not n.startswith((_SUMS, _QUARTIC_SUMS))]
+    if strangers:
+        raise ValueError(f"{where}: unknown tensor {strangers[0]!r}")
+    expected = importances.sums if importances.quartic_sums is not None else {}
+    if quartic.keys() != expected.keys():
+        odd = sorted(quartic.keys() ^ expected.keys())[0]
+        raise ValueError(
+            f"{where}: {odd!r} has only one of the two importances, or one too many, for "
+            f"objective {importances.objective!r}"
+        )
+    for name, total in tensors.items():
+        _check_sum(where, name, total, may_be_negative=importances.objective == "hessian")
+    for name, total in quartic.items():
+        if total.shape != importances.sums[name].shape:
+            raise ValueError(
+                f"{where}: the two importances of {name!r} have shapes "
+                f"{tuple(importances.sums[name].shape)} and {tuple(total.shape)}"
+            )
+
+
+def _check_sum(where: str, name: str, total: torch.Tensor, *, may_be_negative: bool) -> None:
+    if total.dtype != torch.float64:
+        raise ValueError(f"{where}: {name!r} is {total.dtype}, expected torch.float64")
+    sound = total.isfinite() if may_be_negative else total.isfinite() & (total >= 0)
+    if not bool(sound.all()):
+        index = tuple((~sound).nonzero()[0].tolist())
+        raise ValueError(f"{where}: {name!r} holds {float(total[index])} at index {index}")

@@ -1,0 +1,113 @@
+"""What `estimate` refuses, and that its errors say what to change."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
+
+from importance_oracle import CLASSES, examples, mlp  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from wkmeans.importance import estimate  # noqa: E402
+
+
+def test_an_unknown_objective_lists_the_known():
+    with pytest.raises(ValueError, match="baseline, fisher, gradient, hessian, gradient"):
+        estimate(mlp(), [], objective="magnitude")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "hinge"}, "loss must be"),
+        ({"temperature": 0.0}, "temperature must be positive"),
+        ({"temperature": float("inf")}, "temperature must be positive"),
+        ({"loss": "mse", "temperature": 2.0}, "it must be 1"),
+        ({"mu": -1.0}, "mu must be"),
+        ({"mu": 1.0}, "mu is added"),
+        ({"chunk_size": 0}, "chunk_size must be"),
+        ({"parameters": ["nothing"]}, "has no 'nothing'; it has 0.weight"),
+        ({"parameters": lambda *_: False}, "none that was asked for"),
+        ({"objective": "fisher", "loss": lambda o, t: o.sum(1)}, "fisher"),
+        ({"loss": lambda o, t: o.sum()}, "one value for each example"),
+    ],
+)
+def test_bad_arguments(options, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(mlp(), [examples(3, torch.float32)], **{"objective": "gradient", **options})
+
+
+@pytest.mark.parametrize(
+    ("batch", "error", "message"),
+    [
+        (torch.zeros(3, 6), TypeError, "pairs"),
+        (([[0.0] * 6], torch.zeros(1)), TypeError, "must be a tensor"),
+        ((torch.zeros(3, 6), torch.zeros(2, dtype=torch.long)), ValueError, "3 inputs"),
+        ((torch.zeros(3, 6), torch.zeros(3)), ValueError, "class indices"),
+        ((torch.zeros(3, 6), torch.tensor([0, CLASSES, 0])), ValueError, "got 4 at index 1"),
+        ((torch.zeros(3, 6), None), TypeError, "needs targets"),
+        ((torch.full((1, 6), torch.nan), torch.zeros(1).long()), ValueError, "example 0"),
+    ],
+)
+def test_bad_batches(batch, error, message):
+    with pytest.raises(error, match=message):
+        estimate(mlp(), [batch], objective="gradient")
+
+
+def test_no_examples():
+    with pytest.raises(ValueError, match="no example"):
+        estimate(mlp(), [], objective="gradient")
+
+
+class BatchMean(nn.Module):
+    """Couples examples without any layer that says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.head(x - x.mean(0))
+
+
+class HiddenDropout(nn.Module):
+    """Random without any layer that says so."""
+
+    def __init__(self):
+        super().__init__()
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        return self.head(x) + functional.dropout(x[:, :CLASSES], 1e-9, self.training)
+
+
+@pytest.mark.parametrize(
+    ("net", "message"),
+    [
+        (nn.Sequential(nn.BatchNorm1d(6), nn.Linear(6, CLASSES)), "normalises each example"),
+        (nn.BatchNorm1d(6, track_running_stats=False).eval(), "normalises each example"),
+        (nn.Sequential(nn.Linear(6, CLASSES), nn.Dropout(0.5)), "drops activations"),
+        (nn.LSTM(6, CLASSES, num_layers=2, dropout=0.5), "drops activations"),
+        (BatchMean(), "changes with the other examples"),
+        (HiddenDropout(), "random"),
+    ],
+)
+def test_models_whose_examples_are_not_independent(net, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(net, [examples(4, torch.float32)], objective="gradient")
+
+
+def test_dropout_in_evaluation_is_fine():
+    net = nn.Sequential(nn.Linear(6, CLASSES), nn.Dropout(0.5)).eval()
+    assert estimate(net, [examples(4, torch.float32)]).count == 4
+
+
+def test_a_model_that_returns_no_tensor():
+    class Wrapped(nn.Linear):
+        def forward(self, x):
+            return {"logits": super().forward(x)}
+
+    with pytest.raises(TypeError, match="must return a tensor"):
+        estimate(Wrapped(6, CLASSES), [examples(4, torch.float32)])
