@@ -108,7 +108,8 @@ struct GrowQuartic {
       const QuarticMoments before = QuarticFields::load(at, front.stride);
       const QuarticMoments moments = merge(before, cell);
       QuarticFields::store(moments, at, front.stride);
-      front.roots[p + lane] += mean_distance(anchor(moments), anchor(before));
+      const double shift = mean_distance(anchor(moments), anchor(before));
+      front.roots[p + lane] += before.empty() ? 0.0 : shift;
     }
   }
 

@@ -33,15 +33,15 @@ struct CentroidGrid {
     return clamp_between(std::floor(value / step) * step, -largest, largest);
   }
 
-  WKM_HD double above(double value) const {
+  WKM_HD double at_or_above(double value) const {
     const double step = step_at(value);
-    return clamp_between((std::floor(value / step) + 1.0) * step, -largest, largest);
+    return clamp_between(std::ceil(value / step) * step, -largest, largest);
   }
 
   // Ties go to the lower value, as labels do.
   WKM_HD double nearest(double value) const {
     const double low = at_or_below(value);
-    const double high = above(value);
+    const double high = at_or_above(value);
     return high - value < value - low ? high : low;
   }
 };
@@ -55,7 +55,7 @@ template <class Moments>
 WKM_HD PlacedCentroid best_of_neighbours(const Moments& moments, double optimum,
                                          const CentroidGrid& grid) {
   const double low = grid.at_or_below(optimum);
-  const double high = grid.above(optimum);
+  const double high = grid.at_or_above(optimum);
   const double low_cost = cost_about(moments, low);
   const double high_cost = cost_about(moments, high);
   return {low_cost <= high_cost ? low : high, low_cost <= high_cost ? low_cost : high_cost};

@@ -12,9 +12,8 @@ namespace wkmeans {
 // between.
 inline double split_point(double low, double high) {
   if (low == high) return low;
-  constexpr double kHuge = std::numeric_limits<double>::max() / 4;
-  const bool may_overflow = std::fabs(low) > kHuge || std::fabs(high) > kHuge;
-  const double scale = may_overflow ? 0.25 : 1.0;
+  // Both are far from denormal where their sum overflows, so scaling them is exact.
+  const double scale = std::isinf(low + high) ? 0.25 : 1.0;
   const double a = low * scale;
   const double b = high * scale;
   const double sum = a + b;
