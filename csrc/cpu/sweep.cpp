@@ -23,6 +23,7 @@ struct Front {
   std::size_t stride;
   double* roots;       // quartic: centroid - anchor of each interval, from the step before
   double* candidates;  // costs[p] + cost of [p, end)
+  double* excess;      // quartic: by how much the cost's bound is too loose
   const double* costs;
   std::size_t first, last;  // the p that matter
 };
@@ -44,26 +45,26 @@ struct GridCost {
   }
 };
 
-// Each returns the least candidate.
+// The iterations of the loop that follows touch different memory.
+#if defined(__clang__)
+#define WKM_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define WKM_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define WKM_INDEPENDENT
+#endif
+
 struct GrowQuadratic {
   template <class Cost>
-  static WKM_ALWAYS_INLINE double run(const Front& front, const QuadraticMoments& cell,
-                                      const Cost& cost) {
-    double least[kLanes];
-    std::fill(least, least + kLanes, kInfinity);
-    for (std::size_t p = front.first; p <= front.last; p += kLanes) {
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        double* at = front.state + p + lane;
-        const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
-        QuadraticFields::store(moments, at, front.stride);
-        const SecondMoments& m = moments.quadratic;
-        const double candidate =
-            front.costs[p + lane] + cost(moments, m.origin + m.offset, m.second);
-        front.candidates[p + lane] = candidate;
-        least[lane] = candidate < least[lane] ? candidate : least[lane];
-      }
+  static WKM_ALWAYS_INLINE void run(Front front, QuadraticMoments cell, Cost cost) {
+    WKM_INDEPENDENT
+    for (std::size_t p = front.first; p <= front.last; ++p) {
+      double* at = front.state + p;
+      const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
+      QuadraticFields::store(moments, at, front.stride);
+      const SecondMoments& m = moments.quadratic;
+      front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
     }
-    return *std::min_element(least, least + kLanes);
   }
 };
 
@@ -72,21 +73,14 @@ struct GrowQuartic {
   static constexpr int kMostRounds = 40;  // from anywhere
 
   template <class Cost>
-  static WKM_ALWAYS_INLINE double run(const Front& front, const QuarticMoments& cell,
-                                      const Cost& cost) {
-    double least[kLanes];
-    std::fill(least, least + kLanes, kInfinity);
-    for (std::size_t p = front.first; p <= front.last; p += kLanes) {
-      grow(front, p, cell);
-      for (int round = 0; round < kMostRounds; ++round) {
-        if (refine(front, p, cost) <= 0.0) break;
-      }
-      for (std::size_t lane = 0; lane < kLanes; ++lane) {
-        const double candidate = front.candidates[p + lane];
-        least[lane] = candidate < least[lane] ? candidate : least[lane];
+  static WKM_ALWAYS_INLINE void run(Front front, QuarticMoments cell, Cost cost) {
+    grow(front, cell);
+    refine(front, front.first, front.last, cost);
+    for (std::size_t p = front.first; p <= front.last; ++p) {
+      for (int round = 1; round < kMostRounds && front.excess[p] > 0.0; ++round) {
+        refine(front, p, p, cost);
       }
     }
-    return *std::min_element(least, least + kLanes);
   }
 
   struct Anchor {
@@ -101,58 +95,71 @@ struct GrowQuartic {
             has_quadratic ? m.quadratic.offset : m.quartic.offset};
   }
 
-  static WKM_ALWAYS_INLINE void grow(const Front& front, std::size_t p,
-                                     const QuarticMoments& cell) {
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      double* at = front.state + p + lane;
+  static WKM_ALWAYS_INLINE void grow(Front front, QuarticMoments cell) {
+    WKM_INDEPENDENT
+    for (std::size_t p = front.first; p <= front.last; ++p) {
+      double* at = front.state + p;
       const QuarticMoments before = QuarticFields::load(at, front.stride);
       const QuarticMoments moments = merge(before, cell);
       QuarticFields::store(moments, at, front.stride);
       const double shift = mean_distance(anchor(moments), anchor(before));
-      front.roots[p + lane] += before.empty() ? 0.0 : shift;
+      front.roots[p] += before.quadratic.mass + before.quartic.mass > 0.0 ? shift : 0.0;
     }
   }
 
   // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
-  // at least K lies within slope^2 / 2K of its minimum. Returns by how much the worst bound is too
-  // loose.
+  // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
+  // still loose.
   template <class Cost>
-  static WKM_ALWAYS_INLINE double refine(const Front& front, std::size_t p,
-                                         const Cost& placed_cost) {
-    double excess[kLanes];
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      const QuarticMoments m = QuarticFields::load(front.state + p + lane, front.stride);
+  static WKM_ALWAYS_INLINE void refine(Front front, std::size_t first, std::size_t last,
+                                       Cost placed_cost) {
+    WKM_INDEPENDENT
+    for (std::size_t p = first; p <= last; ++p) {
+      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
       const double pull = 0.5 * m.quadratic.mass;
       const double gap = mean_distance(m.quartic, anchor(m));
-      double y = front.roots[p + lane];  // centroid - anchor
-      double x = gap + y;                // centroid - H-mean
-      double residual = 0.0;
-      for (int step = 0; step <= kSteps; ++step) {
-        const double square = x * x;
-        const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * square);
-        residual =
-            pull * y + (x * (m.quartic.mass * square + 3.0 * m.quartic.second) - m.quartic.third);
-        if (step == kSteps) break;
-        y -= residual / (stiffness > 0.0 ? stiffness : 1.0);
-        x = gap + y;
-      }
-      front.roots[p + lane] = y;
+      const double least_stiffness = pull + 3.0 * m.quartic.second;
+      double y = front.roots[p];  // centroid - anchor
+      for (int step = 0; step < kSteps; ++step) y -= newton_step(m, pull, gap + y, y);
+      front.roots[p] = y;
+      const double x = gap + y;  // centroid - H-mean
+      const double residual = force(m, pull, x, y);
       const double cost =
           m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
-      const double least_stiffness = pull + 3.0 * m.quartic.second;
       const double slack =
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
-      const double bound = least_stiffness > 0.0 || residual == 0.0 ? cost - slack : 0.0;
+      const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
       const Anchor base = anchor(m);
-      front.candidates[p + lane] =
-          front.costs[p + lane] +
-          placed_cost(m, base.origin + (base.offset + y), bound > 0.0 ? bound : 0.0);
-      // Lanes past the last interval cost infinity whatever their root.
-      excess[lane] = front.costs[p + lane] < kInfinity ? slack - 1e-14 * cost : 0.0;
+      front.candidates[p] = front.costs[p] + placed_cost(m, base.origin + (base.offset + y),
+                                                         bound > 0.0 ? bound : 0.0);
+      front.excess[p] = slack - 1e-14 * cost;
     }
-    return *std::max_element(excess, excess + kLanes);
+  }
+
+  // Half the derivative of the cost by the centroid, halved again.
+  static WKM_ALWAYS_INLINE double force(const QuarticMoments& m, double pull, double x, double y) {
+    return pull * y + (x * (m.quartic.mass * (x * x) + 3.0 * m.quartic.second) - m.quartic.third);
+  }
+
+  static WKM_ALWAYS_INLINE double newton_step(const QuarticMoments& m, double pull, double x,
+                                              double y) {
+    const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * (x * x));
+    return force(m, pull, x, y) / (stiffness > 0.0 ? stiffness : 1.0);
   }
 };
+
+WKM_ALWAYS_INLINE double least_of(const double* values, std::size_t count) {
+  double least[kLanes];
+  std::fill(least, least + kLanes, kInfinity);
+  std::size_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    for (std::size_t lane = 0; lane < kLanes; ++lane) {
+      least[lane] = values[i + lane] < least[lane] ? values[i + lane] : least[lane];
+    }
+  }
+  for (; i < count; ++i) least[0] = values[i] < least[0] ? values[i] : least[0];
+  return *std::min_element(least, least + kLanes);
+}
 
 template <class Moments>
 struct GrowFor;
@@ -175,7 +182,8 @@ struct SweepKernel {
       FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
       front.roots[i] = 0.0;
       front.last = i;
-      const double least = GrowFor<Moments>::Type::run(front, cells[i], cost);
+      GrowFor<Moments>::Type::run(front, cells[i], cost);
+      const double least = least_of(front.candidates + front.first, i + 1 - front.first);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
       // within rounding have not lost.
       while (front.candidates[front.first] > least + kTie * (std::fabs(least) + multiplier))
@@ -194,14 +202,21 @@ template <class Moments>
 const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, double multiplier,
                                         const std::vector<double>& discounts) {
   const std::size_t n = cells.size();
-  const std::size_t stride = n + kLanes;
+  const std::size_t stride = n + 1;
   state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
   roots_.assign(stride, 0.0);
   candidates_.resize(stride);
-  potentials_.costs.assign(stride + 1, kInfinity);
+  excess_.resize(stride);
+  potentials_.costs.assign(n + 1, kInfinity);
   potentials_.previous.assign(n + 1, 0);
-  const Front front{
-      state_.data(), stride, roots_.data(), candidates_.data(), potentials_.costs.data(), 0, 0};
+  const Front front{state_.data(),
+                    stride,
+                    roots_.data(),
+                    candidates_.data(),
+                    excess_.data(),
+                    potentials_.costs.data(),
+                    0,
+                    0};
   const double* earned = discounts.empty() ? nullptr : discounts.data();
   if (placement_.grid()) {
     dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned,
@@ -211,7 +226,6 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
     dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, FreeCost{}, front,
                                              potentials_.costs.data(), potentials_.previous.data());
   }
-  potentials_.costs.resize(n + 1);
   return potentials_;
 }
 

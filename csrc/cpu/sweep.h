@@ -30,7 +30,7 @@ public:
 private:
   Placement placement_;
   Potentials potentials_;
-  std::vector<double> state_, roots_, candidates_;
+  std::vector<double> state_, roots_, candidates_, excess_;
 };
 
 // Nodes of the shortest path, first and last included.
