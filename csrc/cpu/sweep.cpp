@@ -25,7 +25,8 @@ struct Front {
   double* candidates;  // costs[p] + cost of [p, end)
   double* excess;      // quartic: by how much the cost's bound is too loose
   const double* costs;
-  std::size_t first, last;  // the p that matter
+  std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
+  std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
 };
 
 // What a cluster costs about its free optimum, or about the better of the grid's values around
@@ -58,7 +59,8 @@ struct GrowQuadratic {
   template <class Cost>
   static WKM_ALWAYS_INLINE void run(Front front, QuadraticMoments cell, Cost cost) {
     WKM_INDEPENDENT
-    for (std::size_t p = front.first; p <= front.last; ++p) {
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
       double* at = front.state + p;
       const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
       QuadraticFields::store(moments, at, front.stride);
@@ -75,12 +77,21 @@ struct GrowQuartic {
   template <class Cost>
   static WKM_ALWAYS_INLINE void run(Front front, QuarticMoments cell, Cost cost) {
     grow(front, cell);
-    refine(front, front.first, front.last, cost);
-    for (std::size_t p = front.first; p <= front.last; ++p) {
-      for (int round = 1; round < kMostRounds && front.excess[p] > 0.0; ++round) {
-        refine(front, p, p, cost);
-      }
+    refine(front, cost);
+    for (std::size_t block = 0; block < front.n_blocks; ++block) {
+      Front alone = front;
+      alone.first = front.first + kLanes * block;
+      alone.n_blocks = 1;
+      for (int round = 1; round < kMostRounds && is_loose(alone); ++round) refine(alone, cost);
     }
+  }
+
+  static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
+    bool loose = false;
+    for (std::size_t p = block.first; p < block.first + kLanes; ++p) {
+      loose |= block.excess[p] > 0.0 && block.costs[p] < kInfinity;
+    }
+    return loose;
   }
 
   struct Anchor {
@@ -97,7 +108,8 @@ struct GrowQuartic {
 
   static WKM_ALWAYS_INLINE void grow(Front front, QuarticMoments cell) {
     WKM_INDEPENDENT
-    for (std::size_t p = front.first; p <= front.last; ++p) {
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
       double* at = front.state + p;
       const QuarticMoments before = QuarticFields::load(at, front.stride);
       const QuarticMoments moments = merge(before, cell);
@@ -111,10 +123,10 @@ struct GrowQuartic {
   // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
   // still loose.
   template <class Cost>
-  static WKM_ALWAYS_INLINE void refine(Front front, std::size_t first, std::size_t last,
-                                       Cost placed_cost) {
+  static WKM_ALWAYS_INLINE void refine(Front front, Cost placed_cost) {
     WKM_INDEPENDENT
-    for (std::size_t p = first; p <= last; ++p) {
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
       const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
       const double pull = 0.5 * m.quadratic.mass;
       const double gap = mean_distance(m.quartic, anchor(m));
@@ -148,16 +160,15 @@ struct GrowQuartic {
   }
 };
 
-WKM_ALWAYS_INLINE double least_of(const double* values, std::size_t count) {
+WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
   double least[kLanes];
   std::fill(least, least + kLanes, kInfinity);
-  std::size_t i = 0;
-  for (; i + kLanes <= count; i += kLanes) {
+  for (std::size_t block = 0; block < front.n_blocks; ++block) {
+    const double* candidates = front.candidates + front.first + kLanes * block;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      least[lane] = values[i + lane] < least[lane] ? values[i + lane] : least[lane];
+      least[lane] = candidates[lane] < least[lane] ? candidates[lane] : least[lane];
     }
   }
-  for (; i < count; ++i) least[0] = values[i] < least[0] ? values[i] : least[0];
   return *std::min_element(least, least + kLanes);
 }
 
@@ -178,16 +189,18 @@ struct SweepKernel {
                                     const double* discounts, Cost cost, Front front, double* costs,
                                     std::uint32_t* previous) {
     costs[0] = 0.0;
+    std::size_t first = 0;
     for (std::size_t i = 0; i < n; ++i) {
       FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
       front.roots[i] = 0.0;
-      front.last = i;
+      front.first = first / kLanes * kLanes;
+      front.n_blocks = (i - front.first) / kLanes + 1;
       GrowFor<Moments>::Type::run(front, cells[i], cost);
-      const double least = least_of(front.candidates + front.first, i + 1 - front.first);
+      const double least = least_candidate(front);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
       // within rounding have not lost.
-      while (front.candidates[front.first] > least + kTie * (std::fabs(least) + multiplier))
-        ++front.first;
+      const double lost = least + kTie * (std::fabs(least) + multiplier);
+      while (first < i && front.candidates[first] > lost) ++first;
       std::size_t best = front.first;
       while (best < i && front.candidates[best] != least) ++best;
       previous[i + 1] = static_cast<std::uint32_t>(best);
@@ -202,12 +215,13 @@ template <class Moments>
 const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, double multiplier,
                                         const std::vector<double>& discounts) {
   const std::size_t n = cells.size();
-  const std::size_t stride = n + 1;
+  const std::size_t stride =
+      (n / kLanes + 2) * kLanes;  // whole blocks, whatever the last one holds
   state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
   roots_.assign(stride, 0.0);
   candidates_.resize(stride);
   excess_.resize(stride);
-  potentials_.costs.assign(n + 1, kInfinity);
+  potentials_.costs.assign(stride, kInfinity);
   potentials_.previous.assign(n + 1, 0);
   const Front front{state_.data(),
                     stride,
@@ -226,6 +240,7 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
     dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, FreeCost{}, front,
                                              potentials_.costs.data(), potentials_.previous.data());
   }
+  potentials_.costs.resize(n + 1);
   return potentials_;
 }
 

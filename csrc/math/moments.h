@@ -42,19 +42,20 @@ struct CommonMean {
 
 template <class Part>
 WKM_HD CommonMean common_mean(const Part& a, const Part& b) {
-  const double mass = a.mass + b.mass;
-  const double divisor = mass > 0.0 ? mass : 1.0;
-  const double share_a = a.mass / divisor;
-  const double share_b = b.mass / divisor;
-  const double distance = mean_distance(a, b);
   const bool a_is_heavier = a.mass >= b.mass;
+  const double heavy = a_is_heavier ? a.mass : b.mass;
+  const double light = a_is_heavier ? b.mass : a.mass;
+  const double mass = heavy + light;
+  const double light_share = light / (mass > 0.0 ? mass : 1.0);
+  const double distance = mean_distance(a, b);
+  const double shift = distance * light_share;  // at most half the distance: nothing cancels below
   CommonMean m;
   m.mass = mass;
-  m.from_a = distance * share_b;
-  m.from_b = -distance * share_a;
+  m.from_a = a_is_heavier ? shift : distance - shift;
+  m.from_b = a_is_heavier ? shift - distance : -shift;
   m.origin = a_is_heavier ? a.origin : b.origin;
-  m.offset = a_is_heavier ? a.offset + m.from_a : b.offset + m.from_b;
-  m.between = distance * distance * (a.mass * share_b);
+  m.offset = a_is_heavier ? a.offset + shift : b.offset - shift;
+  m.between = distance * distance * (heavy * light_share);
   return m;
 }
 
