@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace wkmeans {
 namespace {
@@ -17,8 +18,11 @@ Placement floating(double relative_step, double smallest_step, double largest) {
 double scale_of(CentroidFormat format, const Points& points) {
   if (format != CentroidFormat::int8) return 1.0;
   const double widest = std::max(std::fabs(points.weight.front()), std::fabs(points.weight.back()));
-  const auto scale = static_cast<float>(widest / kMostInt8Steps);
-  return scale > 0.0f ? static_cast<double>(scale) : 1.0;
+  if (widest == 0.0) return 1.0;
+  const double scale = std::clamp(widest / kMostInt8Steps,
+                                  static_cast<double>(std::numeric_limits<float>::denorm_min()),
+                                  static_cast<double>(std::numeric_limits<float>::max()));
+  return static_cast<double>(static_cast<float>(scale));
 }
 
 Placement placement_of(CentroidFormat format, double scale) {

@@ -3,10 +3,12 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
 
 #include "cpu/grid.h"
 #include "cpu/k_path.h"
 #include "cpu/lloyd.h"
+#include "cpu/optimal_layers.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -18,13 +20,13 @@ template <class Moments>
 class BranchAndBound {
 public:
   BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-                 std::size_t k, const Parallel& parallel)
+                 std::size_t k, double budget, const Parallel& parallel)
       : points_(points),
         pyramid_(pyramid),
         placement_(placement),
         k_(k),
         parallel_(parallel),
-        sweeper_(placement) {}
+        sweeper_(placement, budget) {}
 
   Optimum run() {
     const double whole = placement_.cost(pyramid_.range(0, points_.size()));
@@ -42,7 +44,7 @@ public:
       grid = refined_grid(pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
     }
-    return {incumbent_, lower_bound_, round_};
+    return {incumbent_, upper_bound_, lower_bound_, round_};
   }
 
 private:
@@ -172,7 +174,8 @@ private:
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
     Optimum optimum;
     for (std::size_t j = 1; j <= k_; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
-    optimum.lower_bound = path.lower_bound;
+    optimum.cost = cost_of(optimum.boundaries);
+    optimum.lower_bound = std::min(path.lower_bound, optimum.cost);
     optimum.n_rounds = round_;
     return optimum;
   }
@@ -191,12 +194,53 @@ private:
   int round_ = 0;
 };
 
+constexpr double kCertified = 1e-9;
+
+// Intervals that the layered programme looks at; a sweep looks at several in the time of one.
+double layered_work(std::size_t n_points, std::size_t k) {
+  const auto n = static_cast<double>(n_points);
+  return static_cast<double>(k) * n * std::log2(n + 2.0);
+}
+
+template <class Moments>
+Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
+                        const Placement& placement, std::size_t k, const Parallel& parallel) {
+  const LayeredOptimum layers =
+      optimal_layers(points, pyramid, placement, k, Want::boundaries, parallel);
+  Optimum optimum;
+  optimum.boundaries = layers.boundaries;
+  optimum.cost = layers.costs.back();
+  optimum.lower_bound = optimum.cost * std::max(0.0, 1.0 - rounding_slack(points.size()));
+  return optimum;
+}
+
 }  // namespace
 
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
                 std::size_t k, const Parallel& parallel) {
-  return BranchAndBound<Moments>(points, pyramid, placement, k, parallel).run();
+  constexpr double kSweepSpeed = 8.0;
+  constexpr double kFreeWork = 1e6;          // a millisecond or two
+  constexpr double kMostLayeredWork = 4e9;   // some ten seconds
+  constexpr double kMostLayeredCells = 3e8;  // of four bytes
+  const double layered = layered_work(points.size(), k);
+  const bool has_fallback =
+      layered <= kMostLayeredWork &&
+      static_cast<double>(k) * static_cast<double>(points.size()) <= kMostLayeredCells;
+  const double budget =
+      has_fallback ? kFreeWork + kSweepSpeed * layered : std::numeric_limits<double>::infinity();
+  std::optional<Optimum> found;
+  try {
+    found = BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+  } catch (const OutOfWork&) {
+    // The layered programme is now the quicker way.
+  }
+  const bool certified = found && found->cost - found->lower_bound <= kCertified * found->cost;
+  if (certified || !has_fallback) return *found;
+  Optimum optimum = layered_optimum(points, pyramid, placement, k, parallel);
+  if (found) optimum.lower_bound = std::max(optimum.lower_bound, found->lower_bound);
+  optimum.lower_bound = std::min(optimum.lower_bound, optimum.cost);
+  return optimum;
 }
 
 template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,

@@ -13,7 +13,8 @@ namespace wkmeans {
 // A clustering of sorted points into intervals, and its certificate.
 struct Optimum {
   std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
-  double lower_bound = 0.0;             // no clustering costs less
+  double cost = 0.0;
+  double lower_bound = 0.0;  // no clustering costs less
   int n_rounds = 0;
 };
 

@@ -113,8 +113,11 @@ template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel) {
   pyramid.build(points, parallel);
-  return options.solver == Solver::optimal ? solve_optimal(points, pyramid, options, parallel)
-                                           : solve_lloyd(points, pyramid, options, problem);
+  Solution solution = options.solver == Solver::optimal
+                          ? solve_optimal(points, pyramid, options, parallel)
+                          : solve_lloyd(points, pyramid, options, problem);
+  for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
+  return solution;
 }
 
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,

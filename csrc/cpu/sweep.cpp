@@ -185,16 +185,19 @@ struct GrowFor<QuarticMoments> {
 
 template <class Moments, class Cost>
 struct SweepKernel {
-  static WKM_ALWAYS_INLINE void run(const Moments* cells, std::size_t n, double multiplier,
-                                    const double* discounts, Cost cost, Front front, double* costs,
-                                    std::uint32_t* previous) {
+  // Returns the number of intervals looked at, at most a step's more than `budget`.
+  static WKM_ALWAYS_INLINE double run(const Moments* cells, std::size_t n, double multiplier,
+                                      const double* discounts, double budget, Cost cost,
+                                      Front front, double* costs, std::uint32_t* previous) {
     costs[0] = 0.0;
     std::size_t first = 0;
-    for (std::size_t i = 0; i < n; ++i) {
+    double work = 0.0;
+    for (std::size_t i = 0; i < n && work <= budget; ++i) {
       FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
       front.roots[i] = 0.0;
       front.first = first / kLanes * kLanes;
       front.n_blocks = (i - front.first) / kLanes + 1;
+      work += static_cast<double>(kLanes * front.n_blocks);
       GrowFor<Moments>::Type::run(front, cells[i], cost);
       const double least = least_candidate(front);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
@@ -206,6 +209,7 @@ struct SweepKernel {
       previous[i + 1] = static_cast<std::uint32_t>(best);
       costs[i + 1] = least + multiplier - (discounts && i + 1 < n ? discounts[i + 1] : 0.0);
     }
+    return work;
   }
 };
 
@@ -232,14 +236,16 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
                     0,
                     0};
   const double* earned = discounts.empty() ? nullptr : discounts.data();
-  if (placement_.grid()) {
-    dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned,
-                                             GridCost{*placement_.grid()}, front,
-                                             potentials_.costs.data(), potentials_.previous.data());
-  } else {
-    dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, FreeCost{}, front,
-                                             potentials_.costs.data(), potentials_.previous.data());
-  }
+  double* costs = potentials_.costs.data();
+  std::uint32_t* previous = potentials_.previous.data();
+  budget_ -=
+      placement_.grid()
+          ? dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned, budget_,
+                                                     GridCost{*placement_.grid()}, front, costs,
+                                                     previous)
+          : dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, budget_,
+                                                     FreeCost{}, front, costs, previous);
+  if (budget_ < 0.0) throw OutOfWork{};
   potentials_.costs.resize(n + 1);
   return potentials_;
 }

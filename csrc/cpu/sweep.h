@@ -16,12 +16,15 @@ struct Potentials {
   std::vector<std::uint32_t> previous;  // the node before each node on that path
 };
 
+struct OutOfWork {};
+
 // Where the optimum of a cluster is a root found by iteration, its cost is taken at a value that
 // the true one never undercuts: paths never look longer than they are.
 template <class Moments>
 class Sweeper {
 public:
-  explicit Sweeper(const Placement& placement) : placement_(placement) {}
+  // Throws OutOfWork once `budget` intervals have been looked at.
+  Sweeper(const Placement& placement, double budget) : placement_(placement), budget_(budget) {}
 
   const Placement& placement() const { return placement_; }
   const Potentials& run(const std::vector<Moments>& cells, double multiplier,
@@ -29,6 +32,7 @@ public:
 
 private:
   Placement placement_;
+  double budget_;
   Potentials potentials_;
   std::vector<double> state_, roots_, candidates_, excess_;
 };

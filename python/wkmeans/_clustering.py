@@ -131,10 +131,10 @@ def wkmeans(
         everything together.
     centroid_dtype : str or dtype, optional
         Store centroids as "float64", "float32", "float16", "bfloat16", "float8_e4m3fn",
-        "float8_e5m2" or "int8" (with a scale: the widest weight over 127). The optimal solver finds
-        the optimum among the values the format holds, and bounds that; Lloyd rounds its result.
-        None is float64 for double and float32 for other weights, each free optimum rounded to
-        the better neighbour.
+        "float8_e5m2" or "int8" (times a scale: the widest weight that counts, over 127). The
+        optimal solver finds the optimum among the values the format holds, and bounds that; Lloyd
+        rounds its result. None is float64 for double and float32 for other weights, each free
+        optimum rounded to the better neighbour.
     include_zero : bool
         One of the k centroids is exactly 0, the others optimal beside it.
     n_threads : int, optional
@@ -198,7 +198,9 @@ def wkmeans(
 
 def _scale(problem: Problem, scales: Array) -> Any:
     single = scales.astype(np.float32)
-    return single[0] if problem.axis is None else _per_problem(problem, single)
+    if problem.axis is None:
+        return problem.weights.to_caller(single)[0]
+    return _per_problem(problem, single)
 
 
 def cost_curve(
