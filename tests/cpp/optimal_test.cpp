@@ -1,0 +1,123 @@
+#include "cpu/optimal.h"
+
+#include <doctest/doctest.h>
+
+#include "cpu/centroid_format.h"
+#include "cpu/optimal_layers.h"
+#include "reference.h"
+#include "support.h"
+
+using namespace wkmeans;
+using namespace wkmeans::testing;
+
+namespace {
+
+template <class Moments>
+Optimum solved(const Points& points, const Placement& placement, std::size_t k, int n_threads = 1) {
+  Pyramid<Moments> pyramid;
+  pyramid.build(points, Parallel(1));
+  return optimal(points, pyramid, placement, k, Parallel(n_threads));
+}
+
+template <class Moments>
+std::vector<double> layer_costs(const Points& points, const Placement& placement, std::size_t k) {
+  Pyramid<Moments> pyramid;
+  pyramid.build(points, Parallel(1));
+  return optimal_layers(points, pyramid, placement, k, Want::costs, Parallel(1)).costs;
+}
+
+template <class Moments>
+void check_against_brute_force(const Points& points) {
+  const std::vector<Real> best = brute_force_costs(points, direct_optimal_cost);
+  for (std::size_t k = 1; k < points.size(); ++k) {
+    CAPTURE(k);
+    const Optimum optimum = solved<Moments>(points, Placement(), k);
+    REQUIRE(optimum.boundaries.size() == k);
+    CHECK(optimum.boundaries.back() == points.size());
+    const Real cost = partition_cost(points, optimum.boundaries, direct_optimal_cost);
+    CHECK(close(cost, best[k - 1], 1e-11 * best[k - 1]));
+    CHECK(optimum.lower_bound <= best[k - 1]);
+    CHECK(optimum.lower_bound >= best[k - 1] * (1 - 1e-9));
+  }
+}
+
+template <class Moments>
+void check_against_layers(const Points& points, const Placement& placement) {
+  const std::size_t most = std::min<std::size_t>(points.size() - 1, 40);
+  const std::vector<double> costs = layer_costs<Moments>(points, placement, most);
+  for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{7}, most}) {
+    if (k > most) continue;
+    CAPTURE(k);
+    const Optimum optimum = solved<Moments>(points, placement, k);
+    const Real cost = partition_cost(
+        points, optimum.boundaries, [&](const Points&, std::size_t begin, std::size_t end) {
+          Moments moments{};
+          for (std::size_t i = begin; i < end; ++i) {
+            moments = merge(moments, point_moments<Moments>(points, i));
+          }
+          return placement.cost(moments);
+        });
+    CHECK(close(cost, costs[k - 1], 1e-10 * costs[k - 1]));
+    CHECK(optimum.lower_bound <= cost * (1 + 1e-13));
+    CHECK(optimum.lower_bound >= cost * (1 - 1e-9));
+  }
+}
+
+}  // namespace
+
+TEST_CASE("branch and bound finds the best of all partitions and never certifies more") {
+  for (std::size_t n = 2; n <= 9; ++n) {
+    for_each_family(n, 60 + n, [&](const Items& items, const std::string& name) {
+      CAPTURE(n);
+      CAPTURE(name);
+      check_against_brute_force<QuadraticMoments>(sorted_points(items, false));
+      check_against_brute_force<QuarticMoments>(sorted_points(items, true));
+    });
+  }
+}
+
+TEST_CASE("branch and bound costs what the layers cost") {
+  for_each_family(300, 12, [](const Items& items, const std::string& name) {
+    CAPTURE(name);
+    check_against_layers<QuadraticMoments>(sorted_points(items, false), Placement());
+    check_against_layers<QuarticMoments>(sorted_points(items, true), Placement());
+  });
+}
+
+TEST_CASE("branch and bound costs what the layers cost on the values of a format") {
+  for (const CentroidFormat format :
+       {CentroidFormat::float16, CentroidFormat::float8_e4m3fn, CentroidFormat::int8}) {
+    CAPTURE(static_cast<int>(format));
+    Random random(13);
+    Items items;
+    for (std::size_t i = 0; i < 300; ++i) {
+      items.weight.push_back(random.normal());
+      items.importance.push_back(random.of_decades(-6, 0));
+      items.quartic_importance.push_back(random.of_decades(-6, 0));
+    }
+    const Points points = sorted_points(items, true);
+    const Placement placement = placement_of(format, scale_of(format, points));
+    check_against_layers<QuarticMoments>(points, placement);
+    check_against_layers<QuadraticMoments>(sorted_points(items, false), placement);
+  }
+}
+
+TEST_CASE("branch and bound is the same to the last bit for every number of threads") {
+  Random random(14);
+  Items items;
+  for (std::size_t i = 0; i < 40000; ++i) {
+    items.weight.push_back(random.normal());
+    items.importance.push_back(random.of_decades(-6, 0));
+    items.quartic_importance.push_back(random.of_decades(-6, 0));
+  }
+  const Points points = sorted_points(items, true);
+  for (const std::size_t k : {3u, 64u}) {
+    const Optimum one = solved<QuarticMoments>(points, Placement(), k);
+    for (const int n_threads : kThreadCounts) {
+      const Optimum many = solved<QuarticMoments>(points, Placement(), k, n_threads);
+      CHECK(many.boundaries == one.boundaries);
+      CHECK(many.lower_bound == one.lower_bound);
+      CHECK(many.n_rounds == one.n_rounds);
+    }
+  }
+}
