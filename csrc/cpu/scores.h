@@ -10,21 +10,29 @@
 
 namespace wkmeans {
 
-// Returns whether every score is finite.
+// Returns whether every value is one the objective can take: what is not finite shows in the score,
+// and what is negative is looked for beside it, in the one pass that the scores need anyway.
 struct ScoreKernel {
   static WKM_ALWAYS_INLINE bool run(const double* weight, const double* importance,
                                     const double* quartic_importance, std::int64_t count,
                                     double* score) {
-    for (std::int64_t i = 0; i < count; ++i) score[i] = importance[i] * (weight[i] * weight[i]);
+    std::int64_t n_bad = 0;
     if (quartic_importance) {
       for (std::int64_t i = 0; i < count; ++i) {
         const double square = weight[i] * weight[i];
-        score[i] += quartic_importance[i] * (square * square);
+        const double sum = importance[i] * square + quartic_importance[i] * (square * square);
+        score[i] = sum;
+        n_bad +=
+            !(sum <= kLargestFinite) | !(importance[i] >= 0.0) | !(quartic_importance[i] >= 0.0);
+      }
+    } else {
+      for (std::int64_t i = 0; i < count; ++i) {
+        const double product = importance[i] * (weight[i] * weight[i]);
+        score[i] = product;
+        n_bad += !(product <= kLargestFinite) | !(importance[i] >= 0.0);
       }
     }
-    std::int64_t n_overflows = 0;
-    for (std::int64_t i = 0; i < count; ++i) n_overflows += !(score[i] <= kLargestFinite);
-    return n_overflows == 0;
+    return n_bad == 0;
   }
   static constexpr double kLargestFinite = std::numeric_limits<double>::max();
 };
@@ -38,12 +46,12 @@ public:
   const double* score(const Problems& problems, std::int64_t problem, std::int64_t begin,
                       std::int64_t count) {
     load_items(problems, problem, begin, count, items_);
-    check_items(problems, items_);
     scores_.resize(static_cast<std::size_t>(count));
-    const bool finite = dispatch<ScoreKernel>(
+    const bool valid = dispatch<ScoreKernel>(
         items_.weight.data(), items_.importance.data(),
         problems.quartic() ? items_.quartic_importance.data() : nullptr, count, scores_.data());
-    if (!finite) {
+    if (!valid) {
+      check_items(problems, items_);
       throw std::overflow_error(
           "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
           "down");
