@@ -141,10 +141,13 @@ struct GrowQuartic {
       const double slack =
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
       const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
+      const double safe = bound > 0.0 ? bound : 0.0;
+      const double excess = slack - 1e-14 * cost;
       const Anchor base = anchor(m);
-      front.candidates[p] = front.costs[p] + placed_cost(m, base.origin + (base.offset + y),
-                                                         bound > 0.0 ? bound : 0.0);
-      front.excess[p] = slack - 1e-14 * cost;
+      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      // Around a root still far off may lie other values of a grid than around the optimum.
+      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
+      front.excess[p] = excess;
     }
   }
 
