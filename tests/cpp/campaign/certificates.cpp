@@ -16,7 +16,7 @@ using namespace wkmeans::testing;
 namespace {
 
 constexpr double kOptimal = 1e-9;  // relative
-constexpr int kMostPrinted = 20;
+constexpr int kMostPrinted = 5;    // of a kind
 
 constexpr WeightFamily kHostileWeights[] = {
     {"duplicates", [](Random& r) { return static_cast<double>(r.below(4)); }},
@@ -285,7 +285,7 @@ private:
     tally.solved = 1;
     const auto fail = [&](std::uint64_t& count, const char* what) {
       ++count;
-      if (n_printed_++ < kMostPrinted) {
+      if (n_printed_[what]++ < kMostPrinted) {
         print_failure(seed, c, option, zero, what, answer, optimum.cost);
       }
     };
@@ -324,7 +324,7 @@ private:
   }
 
   std::map<std::string, Tally> by_family_, by_option_;
-  int n_printed_ = 0;
+  std::map<std::string, int> n_printed_;
 };
 
 }  // namespace

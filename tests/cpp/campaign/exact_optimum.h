@@ -129,9 +129,11 @@ inline ExactCentroid exact_centroid(const ExactPoints& points, std::size_t begin
                                                  magnitude(roughly.distance_to(b.weight));
                                         });
   const double origin = nearest->weight;
-  const Exact shift = static_cast<Exact>(origin) - first;
-  return {origin, minimising_offset<Exact>(points, begin, end, origin, -shift, width - shift,
-                                           rough - shift, 1e-33)};
+  // From the weights themselves: the width drowns what is near one end.
+  const Exact low = static_cast<Exact>(first) - origin;
+  const Exact high = static_cast<Exact>(points[end - 1].weight) - origin;
+  const Exact from = std::clamp(rough + low, low, high);
+  return {origin, minimising_offset<Exact>(points, begin, end, origin, low, high, from, 1e-33)};
 }
 
 // The values that a format holds around a given one, from the format's own definition.
