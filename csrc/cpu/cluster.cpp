@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/assign.h"
+#include "cpu/certificate.h"
 #include "cpu/optimal_layers.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
@@ -29,11 +30,21 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   solution.centroids.resize(solver.k, solution.centroids.back());
   std::copy(solution.centroids.begin(), solution.centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(solver.k));
-  output.costs[problem] =
+  const std::int64_t n_items = problems.weights->n_items();
+  const double cost =
       assign(problems, problem, solution.centroids, workspace.collector.unit_importance(), parallel,
-             output.labels + problem * problems.weights->n_items());
+             output.labels + problem * n_items);
+  const double hidden =
+      cost < kUnderflowing ? hidden_by_underflow(points, solution.centroids) : 0.0;
+  Rounding summed = after_roundings(cost > 0.0 ? assign_roundings(n_items) : 0.0);
+  summed.absolute = hidden;
+  // A point's importance is the sum of its items'.
+  Rounding merged =
+      after_roundings(static_cast<double>(n_items) - static_cast<double>(points.size()));
+  merged.absolute = hidden;
+  output.costs[problem] = summed.above(cost);
   output.scales[problem] = solution.scale;
-  output.lower_bounds[problem] = solution.lower_bound;
+  output.lower_bounds[problem] = merged.below(solution.lower_bound);
   output.n_iters[problem] = solution.n_iter;
 }
 

@@ -1,0 +1,28 @@
+#pragma once
+
+#include <vector>
+
+#include "cpu/points.h"
+
+namespace wkmeans {
+
+// Reported figures hold as real numbers: lower_bound <= optimum <= cost. Each sum is moved past
+// what its own rounding can have taken from it or added to it.
+struct Rounding {
+  double relative = 0.0;
+  double absolute = 0.0;  // products too small for a double
+
+  double above(double sum) const;  // of non-negative terms
+  double below(double bound) const;
+};
+
+// So many roundings one after another, of any kind.
+Rounding after_roundings(double count);
+
+// What underflow may hide in costs about these centroids; nothing where every point has its own.
+double hidden_by_underflow(const Points& points, const std::vector<double>& centroids);
+
+// Costs above this hide nothing of note.
+constexpr double kUnderflowing = 1e-200;
+
+}  // namespace wkmeans
