@@ -22,9 +22,9 @@ bool every_point_is_a_centroid(const Points& points, const std::vector<double>& 
 
 }  // namespace
 
-Rounding after_roundings(double count) {
+double relative_rounding(double count) {
   const double sum = count * 0.5 * std::numeric_limits<double>::epsilon();
-  return {sum / (1.0 - sum), 0.0};
+  return sum / (1.0 - sum);
 }
 
 double Rounding::above(double sum) const {

@@ -16,8 +16,8 @@ struct Rounding {
   double below(double bound) const;
 };
 
-// So many roundings one after another, of any kind.
-Rounding after_roundings(double count);
+// What so many roundings one after another can move a sum by, relatively.
+double relative_rounding(double count);
 
 // What underflow may hide in costs about these centroids; nothing where every point has its own.
 double hidden_by_underflow(const Points& points, const std::vector<double>& centroids);

@@ -18,6 +18,29 @@ struct Workspace {
   Pyramid<QuarticMoments> quartic;
 };
 
+struct Labelled {
+  double cost;
+  double n_roundings;  // between an item and that cost, at most
+};
+
+template <class Label>
+Labelled label_all(const Problems& problems, std::int64_t problem, const Points& points,
+                   const std::vector<double>& centroids, bool unit_importance,
+                   const Parallel& parallel, Label* labels) {
+  if (fills_histogram(problems)) {
+    label_halves(problems, problem, centroids, parallel, labels);
+    return {histogram_cost(points, centroids), kHistogramRoundings};
+  }
+  const double cost = assign(problems, problem, centroids, unit_importance, parallel, labels);
+  return {cost, assign_roundings(problems.weights->n_items())};
+}
+
+// How many roundings make the importance of a point from those of its items, at most.
+double roundings_of_points(const Problems& problems, const Points& points) {
+  if (fills_histogram(problems)) return kHistogramRoundings;
+  return static_cast<double>(problems.weights->n_items()) - static_cast<double>(points.size());
+}
+
 template <class Label>
 void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
                  const Parallel& parallel, Workspace& workspace,
@@ -30,21 +53,17 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   solution.centroids.resize(solver.k, solution.centroids.back());
   std::copy(solution.centroids.begin(), solution.centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(solver.k));
-  const std::int64_t n_items = problems.weights->n_items();
-  const double cost =
-      assign(problems, problem, solution.centroids, workspace.collector.unit_importance(), parallel,
-             output.labels + problem * n_items);
+  const Labelled labelled = label_all(problems, problem, points, solution.centroids,
+                                      workspace.collector.unit_importance(), parallel,
+                                      output.labels + problem * problems.weights->n_items());
   const double hidden =
-      cost < kUnderflowing ? hidden_by_underflow(points, solution.centroids) : 0.0;
-  Rounding summed = after_roundings(cost > 0.0 ? assign_roundings(n_items) : 0.0);
-  summed.absolute = hidden;
-  // A point's importance is the sum of its items'.
-  Rounding merged =
-      after_roundings(static_cast<double>(n_items) - static_cast<double>(points.size()));
-  merged.absolute = hidden;
-  output.costs[problem] = summed.above(cost);
+      labelled.cost < kUnderflowing ? hidden_by_underflow(points, solution.centroids) : 0.0;
+  const Rounding of_cost{labelled.cost > 0.0 ? relative_rounding(labelled.n_roundings) : 0.0,
+                         hidden};
+  const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
+  output.costs[problem] = of_cost.above(labelled.cost);
+  output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
   output.scales[problem] = solution.scale;
-  output.lower_bounds[problem] = merged.below(solution.lower_bound);
   output.n_iters[problem] = solution.n_iter;
 }
 

@@ -148,7 +148,10 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
                             std::to_string(problems.weights->n_items()));
   }
-  if (problems.weights->dtype() == DType::float64) {
+  if (fills_histogram(problems)) {
+    histogram_.collect(problems, problem, parallel, points_);
+    unit_importance_ = histogram_.unit_importance();
+  } else if (problems.weights->dtype() == DType::float64) {
     collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
   } else {
     collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);

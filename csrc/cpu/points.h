@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cpu/buffer.h"
+#include "cpu/histogram.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
 #include "cpu/radix_sort.h"
@@ -27,7 +28,8 @@ struct Points {
 
 enum class Zero { free, pinned };
 
-// Reads, checks, sorts and merges one problem after another, reusing its memory between them.
+// Reads, checks, sorts (or counts, where the values are few) and merges one problem after another,
+// reusing its memory between them.
 class PointCollector {
 public:
   const Points& collect(const Problems& problems, std::int64_t problem, Zero zero,
@@ -48,6 +50,7 @@ private:
                   Buffer<Keyed<Key>>& keys, Buffer<Keyed<Key>>& spare);
 
   Points points_;
+  Histogram histogram_;
   bool unit_importance_ = false;
   Buffer<double> importance_;
   Buffer<double> quartic_importance_;
