@@ -22,7 +22,7 @@ double relative_rounding(double count);
 // What underflow may hide in costs about these centroids; nothing where every point has its own.
 double hidden_by_underflow(const Points& points, const std::vector<double>& centroids);
 
-// Costs above this hide nothing of note.
+// Figures above this hide nothing of note.
 constexpr double kUnderflowing = 1e-200;
 
 }  // namespace wkmeans

@@ -4,7 +4,8 @@
 
 #include "cpu/assign.h"
 #include "cpu/certificate.h"
-#include "cpu/optimal_layers.h"
+#include "cpu/curve.h"
+#include "cpu/histogram.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
 
@@ -56,8 +57,9 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   const Labelled labelled = label_all(problems, problem, points, solution.centroids,
                                       workspace.collector.unit_importance(), parallel,
                                       output.labels + problem * problems.weights->n_items());
-  const double hidden =
-      labelled.cost < kUnderflowing ? hidden_by_underflow(points, solution.centroids) : 0.0;
+  const double hidden = std::min(labelled.cost, solution.lower_bound) < kUnderflowing
+                            ? hidden_by_underflow(points, solution.centroids)
+                            : 0.0;
   const Rounding of_cost{labelled.cost > 0.0 ? relative_rounding(labelled.n_roundings) : 0.0,
                          hidden};
   const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
@@ -93,8 +95,7 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
   pyramid.build(points, parallel);
   const Placement placement = placement_of(format, scale_of(format, points));
   const std::size_t k = std::min(k_max, points.size());
-  std::vector<double> curve =
-      optimal_layers(points, pyramid, placement, k, Want::costs, parallel).costs;
+  std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
   curve.resize(k_max, curve.back());
   return curve;
 }

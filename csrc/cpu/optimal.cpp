@@ -196,12 +196,6 @@ private:
 
 constexpr double kCertified = 1e-9;
 
-// Intervals that the layered programme looks at; a sweep looks at several in the time of one.
-double layered_work(std::size_t n_points, std::size_t k) {
-  const auto n = static_cast<double>(n_points);
-  return static_cast<double>(k) * n * std::log2(n + 2.0);
-}
-
 template <class Moments>
 Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
                         const Placement& placement, std::size_t k, const Parallel& parallel) {
@@ -243,6 +237,26 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
   return optimum;
 }
 
+template <class Moments>
+std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Moments>& pyramid,
+                                         const Placement& placement, std::size_t k, double budget,
+                                         const Parallel& parallel) {
+  try {
+    const Optimum found =
+        BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+    if (found.cost - found.lower_bound <= kCertified * found.cost) return found;
+  } catch (const OutOfWork&) {
+    // As documented.
+  }
+  return std::nullopt;
+}
+
+template std::optional<Optimum> certified_optimum(const Points&, const Pyramid<QuadraticMoments>&,
+                                                  const Placement&, std::size_t, double,
+                                                  const Parallel&);
+template std::optional<Optimum> certified_optimum(const Points&, const Pyramid<QuarticMoments>&,
+                                                  const Placement&, std::size_t, double,
+                                                  const Parallel&);
 template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,
                          std::size_t, const Parallel&);
 template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, const Placement&,

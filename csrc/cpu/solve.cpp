@@ -116,6 +116,8 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
   Solution solution = options.solver == Solver::optimal
                           ? solve_optimal(points, pyramid, options, parallel)
                           : solve_lloyd(points, pyramid, options, problem);
+  if (options.solver == Solver::lloyd && options.certify)
+    solution.lower_bound = solve_optimal(points, pyramid, options, parallel).lower_bound;
   for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
   return solution;
 }

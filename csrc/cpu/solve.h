@@ -19,6 +19,7 @@ struct SolverOptions {
   Init init = Init::quantile;
   std::vector<double> given_centroids;  // Init::given: k of them, or k for each problem
   int max_iter = 0;
+  bool certify = false;  // Lloyd: the optimum's lower bound beside its own result
   std::uint64_t seed = 0;
   CentroidFormat format = CentroidFormat::float32;
   bool optimal_in_format = false;  // the optimum among the format's values, not the optimum rounded
@@ -27,7 +28,7 @@ struct SolverOptions {
 struct Solution {
   std::vector<double> centroids;  // ascending, at most k, exact in the format
   double scale = 1.0;             // int8: centroids are multiples of it
-  double lower_bound = 0.0;       // optimal solver
+  double lower_bound = 0.0;       // where certified
   std::int64_t n_iter = 0;
 };
 
