@@ -1,6 +1,7 @@
 #include "cpu/cluster.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "cpu/assign.h"
 #include "cpu/certificate.h"
@@ -42,10 +43,38 @@ double roundings_of_points(const Problems& problems, const Points& points) {
   return static_cast<double>(problems.weights->n_items()) - static_cast<double>(points.size());
 }
 
+// Whether the buckets sufficed; figures next to underflow need the points themselves.
+template <class Label>
+bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
+                        const ClusterOptions& options, const Parallel& parallel,
+                        Workspace& workspace, const ClusterOutput<Label>& output) {
+  if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
+    return false;
+  const std::optional<Solution> solution =
+      problems.quartic() ? solve_bucketed(problems, problem, options.solver, workspace.quartic,
+                                          workspace.collector, parallel)
+                         : solve_bucketed(problems, problem, options.solver, workspace.quadratic,
+                                          workspace.collector, parallel);
+  if (!solution || solution->lower_bound < kUnderflowing) return false;
+  const std::int64_t n = problems.weights->n_items();
+  const auto k = static_cast<std::int64_t>(options.solver.k);
+  std::copy(solution->centroids.begin(), solution->centroids.end(),
+            output.centroids + problem * k);
+  const double cost =
+      assign(problems, problem, solution->centroids, false, parallel, output.labels + problem * n);
+  output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);
+  output.lower_bounds[problem] =
+      Rounding{relative_rounding(static_cast<double>(n)), 0.0}.below(solution->lower_bound);
+  output.scales[problem] = solution->scale;
+  output.n_iters[problem] = solution->n_iter;
+  return true;
+}
+
 template <class Label>
 void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
                  const Parallel& parallel, Workspace& workspace,
                  const ClusterOutput<Label>& output) {
+  if (cluster_by_buckets(problems, problem, options, parallel, workspace, output)) return;
   const Points& points = workspace.collector.collect(problems, problem, options.zero, parallel);
   const SolverOptions& solver = options.solver;
   Solution solution = points.quartic()

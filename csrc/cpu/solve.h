@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cpu/centroid_format.h"
@@ -36,5 +37,16 @@ struct Solution {
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel);
+
+// Whether a problem is of the kind and the size at which buckets pay.
+bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);
+
+// The codebook without ordering all weights: only those around boundaries are collected and sorted.
+// Nothing where the buckets cannot tell it to 1e-10: where clusters are narrower than buckets, or
+// importances so far apart that rounding inside a bucket counts.
+template <class Moments>
+std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
+                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
+                                       PointCollector& collector, const Parallel& parallel);
 
 }  // namespace wkmeans
