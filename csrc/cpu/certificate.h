@@ -1,7 +1,9 @@
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
+#include "cpu/operand.h"
 #include "cpu/points.h"
 
 namespace wkmeans {
@@ -21,6 +23,13 @@ double relative_rounding(double count);
 
 // What underflow may hide in costs about these centroids; nothing where every point has its own.
 double hidden_by_underflow(const Points& points, const std::vector<double>& centroids);
+
+// Whether a problem's cost about these centroids was summed without any rounding, as it is over few
+// small integers: such a cost needs no moving. Looks no further than the first item that was
+// rounded.
+template <class Label>
+bool is_exact(double cost, const Problems& problems, std::int64_t problem,
+              const std::vector<double>& centroids, const Label* labels, bool unit_importance);
 
 // Figures above this hide nothing of note.
 constexpr double kUnderflowing = 1e-200;

@@ -83,16 +83,18 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   solution.centroids.resize(solver.k, solution.centroids.back());
   std::copy(solution.centroids.begin(), solution.centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(solver.k));
-  const Labelled labelled = label_all(problems, problem, points, solution.centroids,
-                                      workspace.collector.unit_importance(), parallel,
-                                      output.labels + problem * problems.weights->n_items());
+  Label* labels = output.labels + problem * problems.weights->n_items();
+  const bool unit_importance = workspace.collector.unit_importance();
+  const Labelled labelled =
+      label_all(problems, problem, points, solution.centroids, unit_importance, parallel, labels);
+  const bool exact =
+      is_exact(labelled.cost, problems, problem, solution.centroids, labels, unit_importance);
   const double hidden = std::min(labelled.cost, solution.lower_bound) < kUnderflowing
                             ? hidden_by_underflow(points, solution.centroids)
                             : 0.0;
-  const Rounding of_cost{labelled.cost > 0.0 ? relative_rounding(labelled.n_roundings) : 0.0,
-                         hidden};
+  const Rounding of_cost{relative_rounding(labelled.n_roundings), hidden};
   const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
-  output.costs[problem] = of_cost.above(labelled.cost);
+  output.costs[problem] = exact ? labelled.cost : of_cost.above(labelled.cost);
   output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
   output.scales[problem] = solution.scale;
   output.n_iters[problem] = solution.n_iter;

@@ -1,5 +1,6 @@
 #include "cpu/curve.h"
 
+#include <algorithm>
 #include <atomic>
 
 #include "cpu/optimal.h"
@@ -7,6 +8,8 @@
 
 namespace wkmeans {
 namespace {
+
+constexpr std::size_t kFewPoints = 4096;  // whose layers take milliseconds
 
 // What branch and bound costs a cluster of each number, in intervals of the layers, as measured.
 constexpr double kLayeredWorkOfACluster = 8e3;
@@ -20,7 +23,8 @@ std::vector<double> optimal_curve(const Points& points, const Pyramid<Moments>& 
                                   const Placement& placement, std::size_t k,
                                   const Parallel& parallel) {
   const double n_clusters = 0.5 * static_cast<double>(k) * static_cast<double>(k + 1);
-  if (k < points.size() && layered_work(points.size(), k) > kLayeredWorkOfACluster * n_clusters) {
+  if (points.size() > std::max(k, kFewPoints) &&
+      layered_work(points.size(), k) > kLayeredWorkOfACluster * n_clusters) {
     std::vector<double> costs(k);
     std::atomic<bool> closed{true};
     parallel.run(static_cast<std::int64_t>(k), [&](std::int64_t task) {
