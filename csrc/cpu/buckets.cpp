@@ -75,7 +75,9 @@ FourthMoments about_mean(const double (&sums)[5], double middle) {
   const double third = sums[3] - m * (3.0 * sums[2] - m * (3.0 * sums[1] - m * sums[0]));
   const double fourth =
       sums[4] - m * (4.0 * sums[3] - m * (6.0 * sums[2] - m * (4.0 * sums[1] - m * sums[0])));
-  return {sums[0], middle, m, at_least_zero(sums[2] - m * sums[1]), third, at_least_zero(fourth)};
+  const double second = at_least_zero(sums[2] - m * sums[1]);
+  const double most = std::sqrt(second) * std::sqrt(at_least_zero(fourth));  // Cauchy-Schwarz
+  return {sums[0], middle, m, second, std::clamp(third, -most, most), at_least_zero(fourth)};
 }
 
 QuarticMoments moments_of(const QuadraticSums& sums, double middle) {

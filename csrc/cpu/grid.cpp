@@ -127,6 +127,35 @@ private:
   double worth_;
 };
 
+// Cuts groups of points into cells of about equal share of the measure.
+std::vector<std::size_t> borders_of_equal_share(const Points& points,
+                                                const std::vector<double>& measures,
+                                                std::size_t group_size, std::size_t n_cells) {
+  const std::size_t n = points.size();
+  double total = 0.0;
+  for (const double share : measures) total += share;
+  const double share_per_cell = total / static_cast<double>(n_cells);
+  std::vector<std::size_t> borders{0};
+  double share = 0.0;
+  const auto cut = [&](std::size_t border) {
+    if (border > borders.back() && border < n) borders.push_back(border);
+    share = 0.0;
+  };
+  for (std::size_t g = 0; g < measures.size(); ++g) {
+    const std::size_t begin = g * group_size;
+    const bool holds_pin =
+        points.pin / group_size == g;  // alone in a cell, lest it outweigh the others
+    if (share + measures[g] > share_per_cell || holds_pin) cut(begin);
+    share += measures[g];
+    if (measures[g] > share_per_cell ||
+        holds_pin) {  // too much for a cell: one for each of its points
+      for (std::size_t i = begin + 1; i <= begin + group_size; ++i) cut(i);
+    }
+  }
+  borders.push_back(n);
+  return borders;
+}
+
 }  // namespace
 
 template <class Moments>
@@ -147,28 +176,13 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
           measures[g] = measure_of_group(points, g * kGroup, std::min(n, (g + 1) * kGroup));
         }
       });
-  double total = 0.0;
-  for (const double share : measures) total += share;
-  const double share_per_cell = total / static_cast<double>(n_cells);
   Grid<Moments> grid;
-  grid.borders.push_back(0);
-  double share = 0.0;
-  const auto cut = [&](std::size_t border) {
-    if (border > grid.borders.back() && border < n) grid.borders.push_back(border);
-    share = 0.0;
-  };
-  for (std::size_t g = 0; g < measures.size(); ++g) {
-    const std::size_t begin = g * kGroup;
-    const bool holds_pin =
-        points.pin / kGroup == g;  // alone in a cell, lest it outweigh the others
-    if (share + measures[g] > share_per_cell || holds_pin) cut(begin);
-    share += measures[g];
-    if (measures[g] > share_per_cell ||
-        holds_pin) {  // too much for a cell: one for each of its points
-      for (std::size_t i = begin + 1; i <= begin + kGroup; ++i) cut(i);
-    }
+  grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
+  // A few weights may hold all of the measure; the others need cells too.
+  if (grid.borders.size() <= n_cells / 2) {
+    std::fill(measures.begin(), measures.end(), 1.0);
+    grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
   }
-  grid.borders.push_back(n);
   fill_cells(pyramid, grid, parallel);
   for (std::size_t v = 0; v < grid.size(); ++v) {
     grid.open.push_back(may_hold_boundary(points, grid.borders[v], grid.borders[v + 1]));

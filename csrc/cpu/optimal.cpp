@@ -34,7 +34,7 @@ public:
     if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
       return finish({{1, points_.size() - 1}});
     Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
-    improve_on(grid);
+    if (!improve_on(grid)) throw OutOfWork{};  // costs beyond what a double holds
     worth_ = worth_of_a_centroid();
     double tolerated = kFirstTolerance;
     for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
@@ -275,7 +275,7 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
     // The layered programme is now the quicker way.
   }
   const bool certified = found && found->cost - found->lower_bound <= kCertified * found->cost;
-  if (certified || !has_fallback) return *found;
+  if (found && (certified || !has_fallback)) return *found;
   Optimum optimum = layered_optimum(points, pyramid, placement, k, parallel);
   if (found) optimum.lower_bound = std::max(optimum.lower_bound, found->lower_bound);
   optimum.lower_bound = std::min(optimum.lower_bound, optimum.cost);
