@@ -218,7 +218,8 @@ def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
     if plan.classes is not None:
         head += _pack(plan.of_line, plan.classes[1]).tobytes()
     payload = np.frombuffer(head + words.tobytes(), np.uint8)
-    return EncodedCodes(payload, *codes.shape, k, "ans", plan.classes)
+    rows, columns = codes.shape
+    return EncodedCodes(payload, rows, columns, k, "ans", plan.classes)
 
 
 def _decode_ans(encoded: EncodedCodes) -> Array:

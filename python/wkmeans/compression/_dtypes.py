@@ -13,8 +13,9 @@ FLOATS = ("float64", "float32", "float16", "bfloat16")
 """The dtypes whose tensors can be compressed, and those a dense tensor can be cast to."""
 
 _NATIVE = (
-    "float64 float32 float16 int64 int32 int16 int8 uint64 uint32 uint16 uint8 bool complex64"
-).split()
+    *("float64", "float32", "float16", "complex64", "bool"),
+    *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+)
 _EXTENSION = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 STORABLE = (*_NATIVE, *_EXTENSION)
 """What a safetensors file holds."""

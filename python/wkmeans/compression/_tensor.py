@@ -83,7 +83,7 @@ class CompressedTensor:
         float64 for float64 tensors, else float32.
         """
         wide = np.float64 if self.dtype == "float64" else np.float32
-        values = self.codebook.astype(wide)
+        values: Array = self.codebook.astype(wide)
         if self.codebook_scale is not None:
             values = values * self.codebook_scale.astype(wide)[:, np.newaxis]
         return values
@@ -142,16 +142,16 @@ def compressed_tensor(
     channel_scale: Array | None = None,
     cost: float = 0.0,
 ) -> CompressedTensor:
-    """Encode `codes` of the tensor's shape, dropping codewords that no codebook uses at its end."""
+    """Encode `codes` of the tensor's shape; codewords ``(n_codebooks, k)`` above all are dropped."""
     layout = layout_of(codes.shape, granularity)
     k = int(codes.max(initial=0)) + 1
     encoded = encode(codes.reshape(layout.n_channels, layout.channel_size), k, coding)
     return CompressedTensor(
-        codes.shape,
+        tuple(codes.shape),
         dtype,
         granularity,
         encoded,
-        np.ascontiguousarray(codebook.reshape(layout.n_codebooks, -1)[:, :k]),
+        np.ascontiguousarray(codebook[:, :k]),
         codebook_scale,
         channel_scale,
         cost,
