@@ -7,9 +7,20 @@ from typing import Any
 
 from wkmeans import rate, rate_distortion
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
+from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
 
-__all__ = ["Clustering", "cost_curve", "importance", "prune", "rate", "rate_distortion", "wkmeans"]
+__all__ = [
+    "Clustering",
+    "EntropyConstrained",
+    "cost_curve",
+    "entropy_constrained",
+    "importance",
+    "prune",
+    "rate",
+    "rate_distortion",
+    "wkmeans",
+]
 __version__ = "0.1.0"
 
 
