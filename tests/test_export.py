@@ -395,6 +395,7 @@ import warnings
 warnings.simplefilter("ignore")
 try:
     import coremltools as ct
+    from coremltools.optimize._utils import lut_to_dense
 except ImportError as error:
     print("SKIP", error)
     raise SystemExit
@@ -416,7 +417,8 @@ def converted(tensor):
     )
     operations = program.functions["main"].operations
     (table,) = [op for op in operations if op.op_type == "constexpr_lut_to_dense"]
-    return table.materialized_val_inference()
+    lut = table.lut.val if table.lut.val is not None else table.lut.op.materialized_val_inference()
+    return lut_to_dense(table.indices.val, lut, None)
 
 for name in sys.argv[2:]:
     tensor = TENSORS[name]()
