@@ -39,7 +39,7 @@ NETS = {
 }
 SMALLEST = 1024
 TRIALS = 8
-ROUNDS = 40
+ROUNDS = 20
 
 
 def weights_file(package: str, pattern: str) -> Path | None:

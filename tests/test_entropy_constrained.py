@@ -183,6 +183,21 @@ def test_fewer_bits_than_huffman_after_the_optimal_clustering(family, k):
     assert constrained.bits <= share * rate.entropy_bits(counts) <= rate.huffman_bits(counts)
 
 
+@pytest.mark.parametrize("family", [f for f in FAMILIES if "important" not in f])
+@pytest.mark.parametrize("include_zero", [False, True])
+def test_importances_of_one_change_nothing(family, include_zero):
+    """Without importances the way leads over sorted weights: to the same place."""
+    w = FAMILIES[family](np.random.default_rng(7), 3000)[0]
+    for rounds in (0, 1, 3, 1000):
+        for multiplier in (1e-4, 1e-2, 1.0):
+            options = {"k": 12, "multiplier": multiplier * np.var(w), "max_iter": rounds}
+            options["start"] = wkmeans(w, 12, include_zero=include_zero).centroids
+            without = entropy_constrained(w, include_zero=include_zero, **options)
+            ones = entropy_constrained(w, np.ones(3000), include_zero=include_zero, **options)
+            np.testing.assert_allclose(without.lagrangian, ones.lagrangian, rtol=1e-9)
+            np.testing.assert_array_equal(without.labels, ones.labels)
+
+
 def test_unimportant_weights_take_the_shortest_code():
     rng = np.random.default_rng(1)
     w = rng.normal(size=1000)

@@ -1,6 +1,7 @@
 #include "cpu/entropy_assign.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 #include <stdexcept>
 
@@ -11,11 +12,31 @@ namespace {
 
 // Weights in flight at once, on as many vector registers as they take.
 constexpr std::int64_t kLanes = 16;
+// Codewords that meet among themselves before they meet the best of those before them, so that the
+// best is fetched and put back a quarter as often.
+constexpr std::int64_t kHeat = 4;
 // Items that stay in cache from their loading to the sums.
 constexpr std::int64_t kRun = 1 << 11;
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
+// Squares of distances up to twice as far are finite. An infinite one times an importance of zero
+// would be no number, which is not comparable.
+constexpr double kLargest = 0x1p500;
 
+struct Offer {
+  double cost;
+  std::int64_t label;
+};
+
+// Of equal offers the first, which is the lower label's.
+WKM_ALWAYS_INLINE Offer cheaper(const Offer& first, const Offer& second) {
+  const bool is_second = second.cost < first.cost;
+  return {is_second ? second.cost : first.cost, is_second ? second.label : first.label};
+}
+
+// Writes each weight's cheapest label and returns whether all of them have a finite cost. `k` is a
+// multiple of kHeat. A kernel for each kind of objective keeps the inner loop free of branches.
+template <bool Quartic>
 struct CheapestLabel {
   static WKM_ALWAYS_INLINE bool run(const double* weight, const double* importance,
                                     const double* quartic_importance, std::int64_t count,
@@ -24,14 +45,12 @@ struct CheapestLabel {
     std::int64_t n_overflown = 0;
     std::int64_t i = 0;
     for (; i + kLanes <= count; i += kLanes) {
-      n_overflown += block<kLanes>(weight + i, importance + i,
-                                   quartic_importance ? quartic_importance + i : nullptr, centroids,
+      n_overflown += block<kLanes>(weight + i, importance + i, quartic_importance + i, centroids,
                                    prices, k, labels + i);
     }
     for (; i < count; ++i) {
-      n_overflown += block<1>(weight + i, importance + i,
-                              quartic_importance ? quartic_importance + i : nullptr, centroids,
-                              prices, k, labels + i);
+      n_overflown += block<1>(weight + i, importance + i, quartic_importance + i, centroids, prices,
+                              k, labels + i);
     }
     return n_overflown == 0;
   }
@@ -44,28 +63,52 @@ struct CheapestLabel {
     double least[Lanes];
     std::int64_t label[Lanes] = {};
     for (std::int64_t lane = 0; lane < Lanes; ++lane) least[lane] = kInfinity;
-    for (std::int64_t j = 0; j < k; ++j) {
-      const double centroid = centroids[j];
-      const double price = prices[j];
+    for (std::int64_t j = 0; j < k; j += kHeat) {
+      const double* c = centroids + j;
+      const double* price = prices + j;
       for (std::int64_t lane = 0; lane < Lanes; ++lane) {
-        const double distance = weight[lane] - centroid;
-        const double square = distance * distance;
-        double factor = importance[lane];
-        if (quartic_importance) factor += quartic_importance[lane] * square;
-        const double cost = factor * square + price;
-        const bool better = cost < least[lane];
-        least[lane] = better ? cost : least[lane];
-        label[lane] = better ? j : label[lane];
+        const double w = weight[lane];
+        const double i = importance[lane];
+        const double h = Quartic ? quartic_importance[lane] : 0.0;
+        const Offer best{least[lane], label[lane]};
+        const Offer low =
+            cheaper(offer(w, i, h, c[0], price[0], j), offer(w, i, h, c[1], price[1], j + 1));
+        const Offer high =
+            cheaper(offer(w, i, h, c[2], price[2], j + 2), offer(w, i, h, c[3], price[3], j + 3));
+        const Offer next = cheaper(best, cheaper(low, high));
+        least[lane] = next.cost;
+        label[lane] = next.label;
       }
     }
     std::int64_t n_overflown = 0;
-    for (std::int64_t lane = 0; lane < Lanes; ++lane) {
-      labels[lane] = label[lane];
-      n_overflown += !(least[lane] < kInfinity);
-    }
+    for (std::int64_t lane = 0; lane < Lanes; ++lane) labels[lane] = label[lane];
+    for (std::int64_t lane = 0; lane < Lanes; ++lane)
+      n_overflown += !(least[lane] < kInfinity && std::fabs(weight[lane]) < kLargest);
     return n_overflown;
   }
+
+  static WKM_ALWAYS_INLINE Offer offer(double w, double i, double h, double centroid, double price,
+                                       std::int64_t label) {
+    const double distance = w - centroid;
+    const double square = distance * distance;
+    const double factor = Quartic ? i + h * square : i;
+    return {factor * square + price, label};
+  }
 };
+
+[[noreturn]] void throw_overflow() {
+  throw std::overflow_error(
+      "weights: I (w - c)^2 + H (w - c)^4 exceeds the range of float64; scale the weights or "
+      "importances down");
+}
+
+PricedCodebook padded(PricedCodebook codebook) {
+  while (codebook.size() % kHeat != 0) {
+    codebook.centroids.push_back(codebook.centroids.back());
+    codebook.prices.push_back(kInfinity);
+  }
+  return codebook;
+}
 
 // The sums of a segment of items. Runs of equal labels, many where a codeword is zero, would wait
 // for each addition to end: neighbouring items add to different copies.
@@ -135,6 +178,11 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
                                  Label* labels) {
   const std::int64_t n = problems.weights->n_items();
   const std::size_t k = codebook.size();
+  for (const double centroid : codebook.centroids) {
+    if (!(std::fabs(centroid) < kLargest)) throw_overflow();
+  }
+  const PricedCodebook offered = padded(codebook);
+  const auto n_offered = static_cast<std::int64_t>(offered.size());
   const std::int64_t size = segment_size(n, k);
   const std::int64_t n_segments = (n + size - 1) / size;
   std::vector<LabelSums> segments(static_cast<std::size_t>(n_segments), LabelSums(k));
@@ -148,15 +196,15 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
         check_items(problems, items);
         found.resize(static_cast<std::size_t>(count));
         const bool finite =
-            dispatch<CheapestLabel>(items.weight.data(), items.importance.data(),
-                                    problems.quartic() ? items.quartic_importance.data() : nullptr,
-                                    count, codebook.centroids.data(), codebook.prices.data(),
-                                    static_cast<std::int64_t>(k), found.data());
-        if (!finite) {
-          throw std::overflow_error(
-              "weights: I (w - c)^2 + H (w - c)^4 exceeds the range of float64 about every "
-              "centroid; scale the weights or importances down");
-        }
+            problems.quartic()
+                ? dispatch<CheapestLabel<true>>(items.weight.data(), items.importance.data(),
+                                                items.quartic_importance.data(), count,
+                                                offered.centroids.data(), offered.prices.data(),
+                                                n_offered, found.data())
+                : dispatch<CheapestLabel<false>>(
+                      items.weight.data(), items.importance.data(), items.importance.data(), count,
+                      offered.centroids.data(), offered.prices.data(), n_offered, found.data());
+        if (!finite) throw_overflow();
         segments[static_cast<std::size_t>(segment)].add(items, problems.quartic(), found, codebook,
                                                         labels + begin);
       }

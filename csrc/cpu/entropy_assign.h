@@ -31,7 +31,7 @@ struct EntropyAssignment {
 // Writes to each weight of a problem the label j of least I (w - c_j)^2 + H (w - c_j)^4 + price_j,
 // of equal ones the lower. A weight without importance thus takes the cheapest code. Checks the
 // operands' values, and throws std::overflow_error where a weight costs more than float64 holds
-// about every centroid.
+// about every centroid, or where weights or centroids reach 2^500.
 template <class Label>
 EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
                                  const PricedCodebook& codebook, const Parallel& parallel,

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "cpu/entropy_assign.h"
+#include "cpu/entropy_lloyd.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -19,12 +20,18 @@ std::vector<std::size_t> sorting_order(const std::vector<double>& values) {
   return order;
 }
 
-PricedCodebook priced(const EntropyCodebook& codebook, double multiplier) {
-  PricedCodebook result;
+EntropyCodebook sorted(const EntropyCodebook& codebook) {
+  EntropyCodebook result;
   for (const std::size_t j : sorting_order(codebook.centroids)) {
     result.centroids.push_back(codebook.centroids[j]);
-    result.prices.push_back(multiplier * codebook.lengths[j]);
+    result.lengths.push_back(codebook.lengths[j]);
   }
+  return result;
+}
+
+PricedCodebook priced(const EntropyCodebook& codebook, double multiplier) {
+  PricedCodebook result{codebook.centroids, codebook.lengths};
+  for (double& price : result.prices) price *= multiplier;
   return result;
 }
 
@@ -44,6 +51,19 @@ EntropyCodebook refit(const PricedCodebook& codebook, const EntropyAssignment& a
         std::log2(static_cast<double>(n) / static_cast<double>(assignment.counts[j])));
   }
   return result;
+}
+
+// Without importances the rounds cost next to nothing once the weights are sorted. What is left to
+// the assignment of each weight is to label them, and to see that nothing changes any more.
+int settle_on_sorted_weights(const Problems& problems, double multiplier, Zero zero, int max_iter,
+                             const Parallel& parallel, EntropyCodebook& codebook) {
+  if (problems.importance || problems.quartic() || max_iter == 0) return 0;
+  PointCollector collector;
+  const Points& points = collector.collect(problems, 0, Zero::free, parallel);
+  Pyramid<QuadraticMoments> pyramid;
+  pyramid.build(points, parallel);
+  codebook = sorted(codebook);
+  return entropy_lloyd(points, pyramid, multiplier, zero, max_iter, codebook);
 }
 
 template <class Label>
@@ -74,11 +94,12 @@ EntropySolution entropy_constrained(const Problems& problems, const EntropyCodeb
                                     const Parallel& parallel, Label* labels) {
   const std::int64_t n = problems.weights->n_items();
   std::fill(labels, labels + n, Label{0});
-  PricedCodebook codebook = priced(start, multiplier);
+  EntropyCodebook settled = start;
+  int n_iter = settle_on_sorted_weights(problems, multiplier, zero, max_iter, parallel, settled);
+  PricedCodebook codebook = priced(sorted(settled), multiplier);
   EntropyAssignment assignment = entropy_assign(problems, 0, codebook, parallel, labels);
-  int n_iter = 0;
   for (std::int64_t n_changed = n; n_iter < max_iter && n_changed > 0; ++n_iter) {
-    codebook = priced(refit(codebook, assignment, zero), multiplier);
+    codebook = priced(sorted(refit(codebook, assignment, zero)), multiplier);
     assignment = entropy_assign(problems, 0, codebook, parallel, labels);
     n_changed = assignment.n_changed;
   }

@@ -3,17 +3,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/entropy_codebook.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
-#include "cpu/solve.h"
+#include "cpu/points.h"
 
 namespace wkmeans {
-
-// Codewords and how many bits each one's code is taken to have.
-struct EntropyCodebook {
-  std::vector<double> centroids;  // ascending
-  std::vector<double> lengths;
-};
 
 struct EntropySolution {
   std::vector<double> centroids;  // ascending, each named by some label
@@ -27,7 +22,7 @@ struct EntropySolution {
 // lengths -log2(count / n) that suit it. None of the three raises the Lagrangian cost + multiplier
 // * entropy. Codewords without weights are dropped. Stops after `max_iter` refits or where no label
 // changes; no refits leave the first assignment. With Zero::pinned a centroid that is exactly zero
-// stays there.
+// stays there. Where no importances are given the way is made on sorted weights.
 template <class Label>
 EntropySolution entropy_constrained(const Problems& problems, const EntropyCodebook& start,
                                     double multiplier, Zero zero, int max_iter,

@@ -112,7 +112,7 @@ def entropy_constrained(
     ValueError, TypeError
         As for `wkmeans.wkmeans`; also for a multiplier that is not finite and non-negative.
     OverflowError
-        Where a weight costs more than float64 holds about every centroid.
+        Where a weight costs more than float64 holds, or is beyond 2**500.
 
     Notes
     -----
