@@ -6,13 +6,16 @@ from importlib import import_module
 from typing import Any
 
 from wkmeans import rate, rate_distortion
+from wkmeans._bit_allocation import BitAllocation, allocate_bits
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
 
 __all__ = [
+    "BitAllocation",
     "Clustering",
     "EntropyConstrained",
+    "allocate_bits",
     "cost_curve",
     "entropy_constrained",
     "importance",

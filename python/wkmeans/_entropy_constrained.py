@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,7 +21,7 @@ from wkmeans._arrays import (
     make_problem,
     shown_index,
 )
-from wkmeans._clustering import _checked_count, _checked_integer, _label_dtype, wkmeans
+from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, _label_dtype
 from wkmeans._threads import resolve_n_threads
 from wkmeans.rate import entropy_bits
 
@@ -118,58 +119,88 @@ def entropy_constrained(
     -----
     O(n k) a round, besides the optimal solver where there is no `start`.
     """
-    problem = make_problem(weights, importance, quartic_importance, None)
-    count = _checked_count("k", k)
-    solver = _Solver(
-        problem=problem,
-        unweighted=make_problem(weights, None, None, None),
-        multiplier=_checked_multiplier(multiplier),
-        include_zero=bool(include_zero),
-        label_dtype=_label_dtype(count, problem.weights.is_torch),
-        n_threads=resolve_n_threads(n_threads),
-    )
     rounds = _checked_integer("max_iter", max_iter, 0, 2**31 - 1)
+    price = _checked_multiplier(multiplier)
+    solver = EntropySolver(
+        weights, importance, quartic_importance, k=k, include_zero=include_zero, n_threads=n_threads
+    )
     if isinstance(start, EntropyConstrained):
-        return solver.alternate(start, rounds)
+        return solver.alternate(start, price, rounds)
     if start is not None:
-        return solver.alternate(
-            solver.nearest(_checked_centroids(start, count, include_zero)), rounds
-        )
-
-    def first_rounds(size: int) -> EntropyConstrained:
-        optimum = wkmeans(
-            weights,
-            size,
-            importance=importance,
-            quartic_importance=quartic_importance,
-            centroid_dtype="float64",
-            include_zero=include_zero,
-            n_threads=n_threads,
-        )
-        centroids = np.unique(np.asarray(optimum.centroids))
-        return solver.alternate(solver.nearest(centroids), min(rounds, _TRIAL_ROUNDS))
-
-    sizes = sorted({max(1, count // divisor) for divisor in _START_DIVISORS}, reverse=True)
-    best = min(map(first_rounds, sizes), key=lambda result: result.lagrangian)
-    return solver.alternate(best, rounds - best.n_iter)
+        return solver.alternate(solver.nearest(start), price, rounds)
+    return solver.best_of(solver.optimal_starts(), price, rounds)
 
 
-@dataclass(frozen=True)
-class _Solver:
-    problem: Problem
-    unweighted: Problem  # in which the weights that do not count do
-    multiplier: float
-    include_zero: bool
-    label_dtype: str
-    n_threads: int
+class EntropySolver:
+    """One tensor and how to solve it, for any number of multipliers."""
 
-    def nearest(self, centroids: Array) -> EntropyConstrained:
-        """`centroids` with the code lengths that follow from the weights nearest to each."""
-        return self._run(self.unweighted, centroids, np.zeros(len(centroids)), 0.0, 0)
+    def __init__(
+        self,
+        weights: ArrayLike,
+        importance: ArrayLike | None,
+        quartic_importance: ArrayLike | None,
+        *,
+        k: int,
+        include_zero: bool,
+        n_threads: int | None,
+        entry: str = "",
+    ) -> None:
+        self._problem = make_problem(weights, importance, quartic_importance, None, entry)
+        self._unweighted = make_problem(weights, None, None, None, entry)
+        self._k = _checked_integer("k", k, 1, MAX_CENTROIDS)
+        self._include_zero = bool(include_zero)
+        self._label_dtype = _label_dtype(self._k, self._problem.weights.is_torch)
+        self._n_threads = resolve_n_threads(n_threads)
 
-    def alternate(self, start: EntropyConstrained, rounds: int) -> EntropyConstrained:
+    @property
+    def n_items(self) -> int:
+        return self._problem.n_items
+
+    def optimal_starts(self) -> list[EntropyConstrained]:
+        """The optimal clusterings with fractions of k centroids, without their labels.
+
+        No multiplier enters them.
+        """
+        sizes = sorted({max(1, self._k // divisor) for divisor in _START_DIVISORS}, reverse=True)
+        return [replace(self.nearest(self._optimum(size)), labels=None) for size in sizes]
+
+    def _optimum(self, k: int) -> Array:
+        with explained_values(self._problem):
+            centroids, *_ = _core.cluster(
+                self._problem.kernel_view,
+                k=k,
+                solver="optimal",
+                init="quantile",
+                given_centroids=[],
+                max_iter=0,
+                seed=0,
+                centroid_format="float64",
+                optimal_in_format=False,
+                label_dtype=self._label_dtype,
+                include_zero=self._include_zero,
+                n_threads=self._n_threads,
+            )
+        return np.unique(centroids)
+
+    def nearest(self, centroids: ArrayLike) -> EntropyConstrained:
+        """Centroids with the code lengths that follow from the weights nearest to each."""
+        first = _checked_centroids(centroids, self._k, self._include_zero)
+        # Here the weights that do not count do.
+        return self._run(self._unweighted, first, np.zeros(len(first)), 0.0, 0)
+
+    def best_of(
+        self, starts: Sequence[EntropyConstrained], multiplier: float, rounds: int
+    ) -> EntropyConstrained:
+        """All starts for some rounds, the best one for all."""
+        trials = [self.alternate(s, multiplier, min(rounds, _TRIAL_ROUNDS)) for s in starts]
+        best = min(trials, key=lambda trial: trial.lagrangian)
+        return self.alternate(best, multiplier, rounds - best.n_iter)
+
+    def alternate(
+        self, start: EntropyConstrained, multiplier: float, rounds: int
+    ) -> EntropyConstrained:
         lengths = np.log2(start.counts.sum() / start.counts)
-        result = self._run(self.problem, start.centroids, lengths, self.multiplier, rounds)
+        result = self._run(self._problem, start.centroids, lengths, multiplier, rounds)
         return replace(result, n_iter=start.n_iter + result.n_iter)
 
     def _run(
@@ -181,10 +212,10 @@ class _Solver:
                 centroids=centroids.tolist(),
                 lengths=lengths.tolist(),
                 multiplier=multiplier,
-                include_zero=self.include_zero,
+                include_zero=self._include_zero,
                 max_iter=rounds,
-                label_dtype=self.label_dtype,
-                n_threads=self.n_threads,
+                label_dtype=self._label_dtype,
+                n_threads=self._n_threads,
             )
         bits = entropy_bits(counts)
         return EntropyConstrained(
