@@ -90,7 +90,7 @@ def packed_size(size: int, k: int) -> int:
     return (size * width(k) + 7) // 8
 
 
-_CHUNK = 1 << 18  # codes; a multiple of eight, so every chunk starts on a whole byte
+_CHUNK = 1 << 16  # codes; a multiple of eight, so every chunk starts on a whole byte
 
 
 def _pack(codes: Array, k: int) -> Array:

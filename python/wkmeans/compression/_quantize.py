@@ -16,9 +16,9 @@ from wkmeans.compression._layout import Layout, layout_of
 from wkmeans.compression._plan import Options
 from wkmeans.compression._tensor import CompressedTensor, compressed_tensor
 
-_CHUNK = 1 << 18  # weights
+_CHUNK = 1 << 17  # weights
 _ITERATIONS = 20  # from a start that a sample has settled
-_REFINED = 1 << 20  # weights: more of them would move codewords by a part in 1000
+_REFINED = 1 << 19  # weights: more of them would move codewords by a part in 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -296,7 +296,9 @@ def _labels_in_chunks(
     step = max(1, _CHUNK // weights.rows.shape[1])
     for start in range(0, len(labels), step):
         some = slice(start, start + step)
-        labels[some] = _solve(weights.channels(some), codebook, price, 0, options).labels
+        found = _solve(weights.channels(some), codebook, price, 0, options)
+        # Codewords that these channels do not use were dropped: back to the whole codebook's.
+        labels[some] = np.searchsorted(codebook.centroids, found.centroids)[found.labels]
     return labels
 
 
