@@ -20,10 +20,12 @@ from wkmeans.export import (  # noqa: E402
     IndexedTensor,
     indexed_tensors,
     parametrize,
+    recompressed,
     to_coreml_buffers,
     to_onnx,
     to_prune_state_dict,
 )
+from wkmeans.export._compressed import indexed  # noqa: E402
 
 SHAPE = (6, 10)
 
@@ -130,6 +132,76 @@ def test_tensors_that_cannot_be(arguments, error, message):
     good = {"codes": np.zeros(3, np.uint8), "codebooks": np.zeros((1, 2))}
     with pytest.raises(error, match=message):
         IndexedTensor(**{**good, **arguments})
+
+
+def compressed(granularity="tensor", codebook=np.float32, scales=False, shape=(4, 3, 2, 2)):
+    pytest.importorskip("constriction")
+    from wkmeans.compression._layout import layout_of
+    from wkmeans.compression._tensor import compressed_tensor
+
+    rng = np.random.default_rng(0)
+    layout = layout_of(shape, granularity)
+    codebooks = np.sort(rng.normal(size=(layout.n_codebooks, 5)))
+    scale = None
+    if codebook == np.int8:
+        codebooks, scale = np.rint(40 * codebooks), np.ones(layout.n_codebooks, np.float32) / 40
+    return compressed_tensor(
+        rng.integers(0, 5, shape).astype(np.uint8),
+        codebooks.astype(codebook),
+        dtype="float32",
+        granularity=granularity,
+        codebook_scale=scale,
+        channel_scale=np.exp(rng.normal(size=layout.n_channels)).astype(np.float32)
+        if scales
+        else None,
+    )
+
+
+each_compression = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"granularity": "channel"},
+        {"granularity": 5},
+        {"granularity": 4, "codebook": np.int8},
+        {"codebook": np.float16, "scales": True},
+        {"granularity": "channel", "scales": True},
+        {"granularity": 3, "shape": (10,), "scales": True},
+    ],
+    ids=str,
+)
+
+
+@each_compression
+def test_a_compressed_tensor_as_indexed_tensor(options):
+    tensor = compressed(**options)
+    np.testing.assert_array_equal(indexed({"w": tensor})["w"].dense(), tensor.dequantize())
+
+
+@each_compression
+def test_a_tuned_codebook_goes_back_into_its_compressed_tensor(options):
+    tensor = compressed(**options)
+    model = nn.Module()
+    model.register_parameter("w", nn.Parameter(torch.zeros(tensor.shape)))
+    parametrize(model, {"w": tensor})
+    # An int8 codebook is scaled anew, to the largest of its codewords.
+    close = {"rtol": 1e-2, "atol": 1e-7 if tensor.codebook_scale is None else 0.02}
+    same = recompressed(tensor, indexed_tensors(model)["w"])
+    np.testing.assert_allclose(same.dequantize(), tensor.dequantize(), **close)
+    with torch.no_grad():  # and in another order
+        model.parametrizations.w.original.neg_()
+    turned = recompressed(tensor, indexed_tensors(model)["w"])
+    np.testing.assert_allclose(turned.dequantize(), -tensor.dequantize(), **close)
+    assert np.all(np.diff(turned.codebook.astype(np.float64)) >= 0)
+    assert turned.codebook.dtype == tensor.codebook.dtype
+
+
+def test_dense_tensors_stay_and_others_are_refused():
+    from wkmeans.compression import DenseTensor
+
+    assert indexed({"b": DenseTensor(np.zeros(3), "float64", "a bias")}) == {}
+    with pytest.raises(TypeError, match=r"tensors\['w'\]: expected a compressed tensor"):
+        indexed({"w": np.zeros(3)})
 
 
 # --- parametrize ------------------------------------------------------------------------------

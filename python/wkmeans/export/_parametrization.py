@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
+from wkmeans.export._compressed import Tensor as Exportable
+from wkmeans.export._compressed import indexed
 from wkmeans.export._indexed import IndexedTensor
 
 
@@ -87,14 +89,14 @@ def _codes(tensor: IndexedTensor, device: torch.device) -> Tensor:
     return torch.tensor(tensor.codes.astype(dtype)).to(device)
 
 
-def parametrize(model: nn.Module, tensors: Mapping[str, IndexedTensor]) -> nn.Module:
+def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Module:
     """Replace parameters of `model` by codebooks and codes, through torch.nn.utils.parametrize.
 
     Parameters
     ----------
     model : torch.nn.Module
         Changed in place. Parameters shared by several modules share one codebook.
-    tensors : mapping of parameter names to IndexedTensor
+    tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
         Names as in ``model.named_parameters()``; of a tied parameter any of its names.
 
     Returns
@@ -112,9 +114,10 @@ def parametrize(model: nn.Module, tensors: Mapping[str, IndexedTensor]) -> nn.Mo
         For a name that is no parameter of the model, or another shape than its.
     """
     owners = _owners(model)
-    for name, tensor in tensors.items():
+    chosen = indexed(tensors)
+    for name, tensor in chosen.items():
         _check(name, tensor, owners)
-    for name, tensor in tensors.items():
+    for name, tensor in chosen.items():
         shared: Tensor | None = None
         for module, attribute in owners[name]:
             parameter = getattr(module, attribute)
