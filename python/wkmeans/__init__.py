@@ -10,15 +10,29 @@ from wkmeans._bit_allocation import BitAllocation, allocate_bits
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
+from wkmeans.compression import (
+    CompressedModel,
+    CompressedTensor,
+    DenseTensor,
+    FormatError,
+    compress,
+    load,
+)
 
 __all__ = [
     "BitAllocation",
     "Clustering",
+    "CompressedModel",
+    "CompressedTensor",
+    "DenseTensor",
     "EntropyConstrained",
+    "FormatError",
     "allocate_bits",
+    "compress",
     "cost_curve",
     "entropy_constrained",
     "importance",
+    "load",
     "prune",
     "rate",
     "rate_distortion",

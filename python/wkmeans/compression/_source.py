@@ -6,11 +6,14 @@ import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from wkmeans._arrays import Array, is_torch_tensor
-from wkmeans.compression._dtypes import as_numpy, dtype_name
+from wkmeans.compression._dtypes import as_numpy
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def _state_dict(tensors: Mapping[str, Any]) -> Source:
             aliases[name] = first_of[memory]
             continue
         first_of[memory] = name
-        entries[name] = Entry(array.shape, array.dtype.name, lambda array=array: array)  # type: ignore[misc]
+        entries[name] = Entry(array.shape, array.dtype.name, partial(np.asarray, array))
     is_torch = any(is_torch_tensor(tensor) for tensor in tensors.values())
     return Source(entries, "torch" if is_torch else "numpy", aliases)
 
@@ -134,9 +137,7 @@ def _file(path: Path) -> tuple[dict[str, Entry], str]:
                 dtype = _DTYPES.get(view.get_dtype())
                 if dtype is None or dtype.startswith("float8"):
                     raise TypeError(f"{path}: {name!r} has dtype {view.get_dtype()}")
-                entries[name] = Entry(
-                    tuple(view.get_shape()), dtype_name(dtype), lambda name=name: read(name)
-                )
+                entries[name] = Entry(tuple(view.get_shape()), dtype, partial(read, name))
     except errors as error:
         raise ValueError(f"{path}: not a readable safetensors file: {error}") from None
     return entries, framework
