@@ -11,9 +11,11 @@ import heapq
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
+from wkmeans._arrays import Array
 from wkmeans._bit_allocation import within_budget
 from wkmeans.compression._plan import Options
 from wkmeans.compression._quantize import Weights, quantize
@@ -50,7 +52,7 @@ def sample_of(weights: Weights) -> Sample:
     kept = min(n_channels, max(1, -(-_SAMPLE // channel_size)))
     some = np.arange(kept) * n_channels // kept
 
-    def cut(array: np.ndarray | None) -> np.ndarray | None:  # type: ignore[type-arg]
+    def cut(array: Array | None) -> Array | None:
         return None if array is None else array[some]
 
     rows = weights.rows[some]
@@ -144,7 +146,7 @@ def _hull_steps(points: list[Point]) -> list[tuple[Point, Point]]:
             hull.pop()
         if not hull or point[1] < hull[-1][1]:
             hull.append(point)
-    return list(zip(hull, hull[1:], strict=False))
+    return list(pairwise(hull))
 
 
 def _filled(

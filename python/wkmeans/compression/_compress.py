@@ -74,7 +74,7 @@ def compress(
     ----------
     model : torch.nn.Module, mapping of tensors or arrays, path or list of paths
         A module, a state dict, or safetensors files: one, several, a directory of them, or the
-        ``.index.json`` of a sharded checkpoint. Files are read one tensor at a time. Never modified.
+        ``.index.json`` of a sharded checkpoint. Files are read one tensor at a time.
     importances : mapping, optional
         From names to ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives
         it, or to an importance alone; each broadcastable to its tensor. Tensors without an entry
@@ -84,8 +84,8 @@ def compress(
         file, in bytes or in bits for each weight of the model (dense tensors and metadata count). A
         size is never exceeded; it is shared out at one slope of cost against bytes.
     density : float, optional
-        Exactly ``round(density * n)`` weights of each compressed tensor are kept, as `wkmeans.prune`
-        chooses them; the others become zero, which is one of the k codewords.
+        Exactly ``round(density * n)`` weights of each compressed tensor are kept, as
+        `wkmeans.prune` chooses them; the others become zero, which is one of the k codewords.
     granularity : {"tensor", "channel"} or int
         One codebook for a tensor, for each entry of its first axis, or for so many consecutive
         weights of one (the last group of each may be shorter).

@@ -112,7 +112,7 @@ def _checksum(text: str, arrays: Mapping[str, Array]) -> str:
     for name in sorted(arrays):
         array = np.ascontiguousarray(arrays[name])
         crc = zlib.crc32(f"{name} {array.dtype.name} {list(array.shape)}".encode(), crc)
-        crc = zlib.crc32(array.reshape(-1).view(np.uint8), crc)
+        crc = zlib.crc32(array.tobytes(), crc)
     return f"{crc:08x}"
 
 
@@ -156,13 +156,10 @@ def _read_container(path: Path) -> tuple[dict[str, Array], dict[str, str]]:
     try:
         with module.safe_open(path, framework="numpy") as file:
             metadata = dict(file.metadata() or {})
-        arrays = {
-            name: _array(str(path), name, spec)
-            for name, spec in module.deserialize(path.read_bytes())
-        }
+        specs = module.deserialize(path.read_bytes())
     except module.SafetensorError as error:
         raise FormatError(f"{path}: not a readable safetensors file: {error}") from None
-    return arrays, metadata
+    return {name: _array(str(path), name, spec) for name, spec in specs}, metadata
 
 
 def _array(where: str, name: str, spec: Mapping[str, Any]) -> Array:
@@ -225,7 +222,7 @@ class _Reader:
         shape = _shape(where, entry.get("shape"))
         if entry.get("dtype") not in FLOATS:
             raise FormatError(f"{where}: unexpected dtype {entry.get('dtype')!r}")
-        granularity = entry.get("granularity")
+        granularity: Any = entry.get("granularity")
         if granularity not in ("tensor", "channel") and not _is_count(granularity):
             raise FormatError(f"{where}: unexpected granularity {granularity!r}")
         layout = layout_of(shape, granularity)
@@ -253,7 +250,7 @@ class _Reader:
         channel_scale = None
         if f"{name}:channel_scale" in self._arrays:
             channel_scale = self._scale(where, f"{name}:channel_scale", layout.n_channels)
-        cost = entry.get("cost")
+        cost: Any = entry.get("cost")
         if type(cost) not in (int, float):
             raise FormatError(f"{where}: expected a cost, got {cost!r}")
         return CompressedTensor(

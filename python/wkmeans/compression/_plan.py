@@ -76,10 +76,10 @@ def make_options(
 
 
 def _patterns(argument: str, patterns: Any) -> tuple[str, ...]:
-    patterns = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
-    if not all(isinstance(pattern, str) for pattern in patterns):
+    given: tuple[str, ...] = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
+    if not all(isinstance(pattern, str) for pattern in given):
         raise TypeError(f"{argument}: expected patterns that are strings, got {patterns!r}")
-    return patterns
+    return given
 
 
 def reason_to_stay_dense(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -29,7 +29,7 @@ class Weights:
     importance: Array | None
     quartic_importance: Array | None
 
-    def pieces(self, columns: slice, n_groups: int) -> dict[str, Array | None]:
+    def pieces(self, columns: slice, n_groups: int) -> dict[str, Any]:
         """Weights and importances of some columns as ``(channels, groups, weights)``."""
         n_channels = self.rows.shape[0]
 
@@ -77,9 +77,7 @@ def quantize(
     codebook_dtype = options.codebook_dtype or scaled.dtype
     layout = layout_of(weights.shape, options.granularity)
     if multiplier is not None:
-        codes, codebook, scale = _entropy_constrained(
-            scaled, k, codebook_dtype, multiplier, options
-        )
+        codes, codebook, scale = _priced(scaled, k, codebook_dtype, multiplier, options)
     else:
         codes, codebook, scale = _optimal(scaled, keep, k, codebook_dtype, layout, options)
     tensor = compressed_tensor(
@@ -96,8 +94,6 @@ def quantize(
 
 def with_cost(tensor: CompressedTensor, weights: Weights, codes: Array) -> CompressedTensor:
     """The tensor with the cost of the values it dequantizes to, summed in float64."""
-    from dataclasses import replace
-
     codewords = tensor.codewords()
     layout = tensor.layout
     wide = numpy_dtype(weights.dtype)
@@ -135,7 +131,7 @@ def _scaled(weights: Weights) -> tuple[Weights, Array]:
     scale = np.sqrt(np.mean(rows.astype(np.float64) ** 2, axis=1)).astype(np.float32)
     scale[~(np.isfinite(scale) & (scale > 0))] = 1
     column = scale.astype(np.float64)[:, np.newaxis]
-    rows /= column.astype(wide)
+    rows = rows / column.astype(wide)
     importance = 1.0 if weights.importance is None else weights.importance.astype(np.float64)
     quartic = weights.quartic_importance
     return Weights(
@@ -175,7 +171,7 @@ def _optimal(
     if keep is not None:
         weights = _masked(weights, keep, layout)
     free = k if keep is None else max(k - 1, 1)
-    solved = dict(centroid_dtype=codebook_dtype, n_threads=options.n_threads)
+    solved: dict[str, Any] = {"centroid_dtype": codebook_dtype, "n_threads": options.n_threads}
     codes = np.empty(weights.rows.shape, np.uint16 if k > 256 else np.uint8)
     if layout.shared:
         clustering = wkmeans(
@@ -250,7 +246,7 @@ def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone
     return with_zero
 
 
-def _entropy_constrained(
+def _priced(
     weights: Weights, k: int, codebook_dtype: str, multiplier: float, options: Options
 ) -> tuple[Array, Array, Array | None]:
     solved = entropy_constrained(
@@ -262,4 +258,8 @@ def _entropy_constrained(
         include_zero=options.keep_zeros,
         n_threads=options.n_threads,
     )
+    if codebook_dtype == "int8":
+        scale = np.float32(max(np.abs(solved.centroids).max() / 127, 2.0**-126))
+        codebook = np.rint(solved.centroids / scale).astype(np.int8)
+        return solved.labels, codebook[np.newaxis], np.array([scale])
     return solved.labels, solved.centroids.astype(numpy_dtype(codebook_dtype))[np.newaxis], None

@@ -94,20 +94,7 @@ class Report:
             raise ImportError("tables need rich: pip install 'wkmeans[compress]'") from error
         table = Table(title=self.summary(), title_justify="left")
         table.add_column("tensor", overflow="fold")
-        headings = [
-            "shape",
-            "k",
-            "density",
-            "fixed",
-            "Shannon",
-            "Huffman",
-            "entropy",
-            "bits",
-            "bytes",
-            "cost",
-            "share",
-        ]
-        for heading in headings:
+        for heading in _HEADINGS:
             table.add_column(heading, justify="right")
         for tensor in self.tensors:
             table.add_row(*_cells(tensor))
@@ -131,6 +118,12 @@ class Report:
         text = StringIO()
         Console(file=text, width=140).print(table)
         return text.getvalue()
+
+
+_HEADINGS = (
+    *("shape", "k", "density", "fixed", "Shannon", "Huffman", "entropy"),
+    *("bits", "bytes", "cost", "share"),
+)
 
 
 def _cells(tensor: TensorReport) -> list[str]:

@@ -142,7 +142,7 @@ def compressed_tensor(
     channel_scale: Array | None = None,
     cost: float = 0.0,
 ) -> CompressedTensor:
-    """Encode `codes` of the tensor's shape; of ``(n_codebooks, k)`` codewords the unused end goes."""
+    """Encode `codes`, of the tensor's shape, and drop codewords above all of them."""
     layout = layout_of(codes.shape, granularity)
     k = int(codes.max(initial=0)) + 1
     encoded = encode(codes.reshape(layout.n_channels, layout.channel_size), k, coding)
