@@ -1,6 +1,6 @@
 """How a budget of bytes is shared out: at one slope of cost against bytes for all tensors.
 
-Curves are measured by compressing: tensors of up to 65536 weights themselves, of larger ones so
+Curves are measured by compressing: tensors of up to 32768 weights themselves, of larger ones so
 many in evenly spaced channels. What was measured on a sample only chooses; sizes and costs that
 are reported are those of whole tensors.
 """
@@ -10,27 +10,27 @@ from __future__ import annotations
 import heapq
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
-import numpy as np
-
-from wkmeans._arrays import Array
 from wkmeans._bit_allocation import within_budget
+from wkmeans._entropy_constrained import EntropySolver
+from wkmeans.compression._dtypes import numpy_dtype
 from wkmeans.compression._plan import Options
-from wkmeans.compression._quantize import Weights, quantize
+from wkmeans.compression._quantize import Price, Weights, quantize, scaled_channels
 
-_SAMPLE = 1 << 16
+_SAMPLE = 1 << 15
+_TRIAL_ITERATIONS = 50
 _LARGEST_K = 4096
 _GROWTH = 1.25  # between neighbouring k of a curve, above the small ones
 
 
 @dataclass(frozen=True)
 class Choice:
-    """How a tensor is compressed: so many codewords at most, and the price of a bit, if any."""
+    """How a tensor is compressed: with k codewords, or from a start at the price of a bit."""
 
     k: int
-    multiplier: float | None = None
+    price: Price | None = None
 
 
 @dataclass(frozen=True)
@@ -40,51 +40,69 @@ class Sample:
     weights: Weights
     share: float  # of the tensor's weights
 
-    def measure(self, choice: Choice, options: Options) -> tuple[float, float]:
-        """Bytes and cost of the whole tensor, as the sample has them."""
-        tensor = quantize(self.weights, choice.k, options, choice.multiplier)
+    def measure(self, k: int, options: Options) -> tuple[float, float]:
+        """Bytes and cost of the whole tensor with k codewords, as the sample has them."""
+        tensor = quantize(self.weights, k, options)
         fixed = tensor.codebook.nbytes if tensor.layout.shared else 0
         return fixed + (tensor.nbytes - fixed) / self.share, tensor.cost / self.share
 
 
 def sample_of(weights: Weights) -> Sample:
-    n_channels, channel_size = weights.rows.shape
-    kept = min(n_channels, max(1, -(-_SAMPLE // channel_size)))
-    some = np.arange(kept) * n_channels // kept
-
-    def cut(array: Array | None) -> Array | None:
-        return None if array is None else array[some]
-
-    rows = weights.rows[some]
-    sampled = Weights(
-        rows.shape, weights.dtype, rows, cut(weights.importance), cut(weights.quartic_importance)
-    )
-    return Sample(sampled, kept / n_channels)
+    sampled = weights.evenly_spaced(_SAMPLE)
+    return Sample(sampled, sampled.rows.shape[0] / weights.rows.shape[0])
 
 
 Chooser = Callable[[float], dict[str, Choice]]
 """From bytes for codes, codebooks and scales to the choice for every tensor."""
 
 
+class _PricedSample:
+    """The entropy-constrained codebooks of a sample, at any price of a bit."""
+
+    def __init__(self, sample: Sample, k: int, options: Options) -> None:
+        scaled, channel_scale = scaled_channels(sample.weights, options)
+        self._share = sample.share
+        self._solver = EntropySolver(
+            scaled.rows,
+            scaled.importance,
+            scaled.quartic_importance,
+            k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 32).bit_length() - 1)),
+            include_zero=options.keep_zeros,
+            n_threads=options.n_threads,
+        )
+        self._starts = self._solver.optimal_starts()
+        dtype = options.codebook_dtype or scaled.dtype
+        self._codeword_bytes = numpy_dtype(dtype).itemsize + 2  # and its count
+        self._scale_bytes = 0.0 if channel_scale is None else channel_scale.nbytes / self._share
+
+    def at(self, multiplier: float) -> tuple[float, float, Choice]:
+        """Bytes and cost of the whole tensor, and how to get there."""
+        solved = self._solver.best_of(self._starts, multiplier, _TRIAL_ITERATIONS)
+        k = len(solved.centroids)
+        size = solved.bits / 8 / self._share + k * self._codeword_bytes + self._scale_bytes
+        choice = Choice(k, Price(multiplier, replace(solved, labels=None)))
+        return size, solved.cost / self._share, choice
+
+
 def entropy_constrained_chooser(
-    samples: Mapping[str, Sample], n_weights: int, options: Options
+    samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
 ) -> Chooser:
     """One price of a bit for all tensors."""
+    k = 2 ** min(max(math.ceil(8 * target / n_weights) + 2, 4), 12)
+    priced = {name: _PricedSample(sample, k, options) for name, sample in samples.items()}
+
+    def at(multiplier: float) -> tuple[float, float, dict[str, Choice]]:
+        found = {name: sample.at(multiplier) for name, sample in priced.items()}
+        sizes, costs, choices = zip(*found.values(), strict=True)
+        return math.fsum(sizes), math.fsum(costs), dict(zip(found, choices, strict=True))
+
+    size_at_no_price, cost, richest = at(0.0)
+    first = 2 * math.log(2) * cost / n_weights or 1.0  # right at high resolution
 
     def choose(budget: float) -> dict[str, Choice]:
-        bits = max(8 * budget / n_weights, 0)
-        k = 2 ** min(max(math.ceil(bits) + 2, 4), 12)
-
-        def at(multiplier: float) -> tuple[float, dict[str, Choice], float]:
-            choices = {name: Choice(k, multiplier) for name in samples}
-            measured = [samples[name].measure(choices[name], options) for name in samples]
-            return sum(m[0] for m in measured), choices, sum(m[1] for m in measured)
-
-        size, choices, cost = at(0.0)
-        if size <= budget:
-            return choices
-        first = 2 * math.log(2) * cost / n_weights or 1.0  # right at high resolution
-        return within_budget(at, lambda found: 8 * found[0], 8 * budget, n_weights, first)[1]
+        if size_at_no_price <= budget:
+            return richest
+        return within_budget(at, lambda found: 8 * found[0], 8 * budget, n_weights, first)[2]
 
     return choose
 
@@ -104,7 +122,7 @@ def _curve(sample: Sample, options: Options) -> list[Point]:
     k = 2 if options.zero_codeword else 1
     points: list[Point] = []
     while k <= min(_LARGEST_K, max(longest, 2)):
-        size, cost = sample.measure(Choice(k), options)
+        size, cost = sample.measure(k, options)
         points.append((size, cost, k))
         if cost <= 1e-12 * points[0][1]:
             break

@@ -58,22 +58,20 @@ class EncodedCodes:
     def counts(self) -> Array:
         """How many weights carry each code, int64 (k,)."""
         if self.coding == "ans":
-            return read_counts(self)[0].sum(axis=0)
-        return np.bincount(self.decode().ravel(), minlength=self.k)
+            tables: Array = read_counts(self)[0]
+            return np.asarray(tables.sum(axis=0))
+        return _count(self.decode(), self.k)
 
 
 def encode(codes: Array, k: int, coding: str = "auto") -> EncodedCodes:
     """Codes ``(rows, columns)``, in the coding asked for or, for "auto", the shortest."""
     rows, columns = codes.shape
-    payload = _pack(codes, k) if coding in ("auto", "packed") else None
     if coding == "packed" or codes.size == 0:
-        payload = _pack(codes, k) if payload is None else payload
-        return EncodedCodes(payload, rows, columns, k, "packed")
-    candidates = [_encode_ans(codes, k, plan) for plan in _plans(codes, k)]
-    best = min(candidates, key=lambda encoded: encoded.payload.size)
-    if payload is not None and payload.size <= best.payload.size:
-        return EncodedCodes(payload, rows, columns, k, "packed")
-    return best
+        return EncodedCodes(_pack(codes, k), rows, columns, k, "packed")
+    entropy_coded = _encode_ans(codes, k, _best_plan(codes, k))
+    if coding == "auto" and packed_size(codes.size, k) <= entropy_coded.payload.size:
+        return EncodedCodes(_pack(codes, k), rows, columns, k, "packed")
+    return entropy_coded
 
 
 def code_dtype(k: int) -> np.dtype[Any]:
@@ -92,7 +90,7 @@ def packed_size(size: int, k: int) -> int:
     return (size * width(k) + 7) // 8
 
 
-_CHUNK = 1 << 18  # codes; a multiple of eight, so every chunk starts on a whole byte
+_CHUNK = 1 << 16  # codes; a multiple of eight, so every chunk starts on a whole byte
 
 
 def _pack(codes: Array, k: int) -> Array:
@@ -144,14 +142,12 @@ class _Plan:
             yield lines[self.of_line == index].reshape(-1)
 
 
-def _plans(codes: Array, k: int) -> Iterator[_Plan]:
-    """One table for all, and tables by rows or columns where they promise to pay."""
-    yield _Plan(None, np.zeros(1, np.uint8))
+def _best_plan(codes: Array, k: int) -> _Plan:
+    """One table for all, or tables by rows or columns where they pay for themselves."""
+    best = _Plan(None, np.zeros(1, np.uint8))
     if k > 256 or codes.size < 4096:
-        return
-    best: tuple[float, _Plan] | None = None
-    whole = np.bincount(codes.reshape(-1), minlength=k)
-    alone = _bits(whole[np.newaxis]) + 8 * len(_varints(whole))
+        return best
+    least = _length(_count(codes, k)[np.newaxis], 0)
     for axis, lines in enumerate((codes, codes.T)):
         if not 2 <= len(lines) <= 65536:
             continue
@@ -161,12 +157,23 @@ def _plans(codes: Array, k: int) -> Iterator[_Plan]:
                 break
             of_line = _classify(histograms, n_classes)
             tables = np.stack([histograms[of_line == i].sum(axis=0) for i in range(n_classes)])
-            overhead = sum(len(_varints(t)) for t in tables) + _classes_size(len(lines), n_classes)
-            length = _bits(tables) + 8 * overhead
-            if best is None or length < best[0]:
-                best = length, _Plan((axis, n_classes), of_line)
-    if best is not None and best[0] < alone:
-        yield best[1]
+            length = _length(tables, packed_size(len(lines), n_classes))
+            if length < least:
+                least, best = length, _Plan((axis, n_classes), of_line)
+    return best
+
+
+def _length(tables: Array, extra_bytes: int) -> float:
+    """Bits that tables of counts, what else a decoder needs, and the codes take."""
+    return _bits(tables) + 8 * (extra_bytes + sum(len(_varints(table)) for table in tables))
+
+
+def _count(codes: Array, k: int) -> Array:
+    flat = codes.reshape(-1)
+    counts = np.zeros(k, np.int64)
+    for start in range(0, flat.size, _CHUNK):  # bincount copies to int64
+        counts += np.bincount(flat[start : start + _CHUNK], minlength=k)
+    return counts
 
 
 def _histograms(lines: Array, k: int) -> Array:
@@ -207,12 +214,14 @@ def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
     coder = _constriction().stream.stack.AnsCoder()
     tables = []
     for part in reversed(list(plan.parts(codes))):  # last in, first out
-        counts = np.bincount(part, minlength=k)
+        counts = _count(part, k)
         tables.append(counts)
         used = np.flatnonzero(counts)
         if used.size > 1:
             ranks = np.cumsum(counts > 0, dtype=np.int32) - 1
-            coder.encode_reverse(ranks[part], _model(counts[used]))
+            model = _model(counts[used])
+            for start in reversed(range(0, part.size, _CHUNK)):
+                coder.encode_reverse(ranks[part[start : start + _CHUNK]], model)
     words = coder.get_compressed().astype("<u4")
     head = b"".join(_varints(table) for table in reversed(tables))
     if plan.classes is not None:
@@ -237,8 +246,11 @@ def _decode_ans(encoded: EncodedCodes) -> Array:
         if used.size == 1:
             part = np.full(total, used[0], codes.dtype)
         elif used.size:
-            ranks = coder.decode(_model(counts[used]), total)
-            part = used.astype(codes.dtype)[ranks]
+            model, symbols = _model(counts[used]), used.astype(codes.dtype)
+            part = np.empty(total, codes.dtype)
+            for start in range(0, total, _CHUNK):
+                ranks = coder.decode(model, min(_CHUNK, total - start))
+                part[start : start + _CHUNK] = symbols[ranks]
         else:
             continue
         if encoded.classes is None:
@@ -261,7 +273,7 @@ def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
     if encoded.classes is not None:
         n_lines = encoded.columns if encoded.classes[0] else encoded.rows
         line_size = encoded.size // max(n_lines, 1)
-        end = position + _classes_size(n_lines, n_classes)
+        end = position + packed_size(n_lines, n_classes)
         if end > encoded.payload.size:
             raise FormatError("codes: the payload ends within the classes of lines")
         of_line = _unpack(encoded.payload[position:end], n_lines, n_classes)
@@ -276,10 +288,6 @@ def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
         raise FormatError("codes: the payload does not end in whole 32-bit words")
     words = np.frombuffer(encoded.payload[position:].tobytes(), "<u4").astype(np.uint32)
     return tables, of_line, words
-
-
-def _classes_size(n_lines: int, n_classes: int) -> int:
-    return packed_size(n_lines, n_classes)
 
 
 def frequencies(counts: Array) -> Array:

@@ -174,7 +174,7 @@ def _k_of(budget: Budget) -> int:
 def _solver(solver: str | None, budget: Budget, options: Options) -> str:
     shared = options.granularity == "tensor" and options.density is None
     if solver is None:
-        return "entropy-constrained" if shared else "optimal"
+        return "entropy-constrained" if shared and options.coding != "packed" else "optimal"
     if solver not in ("optimal", "entropy-constrained"):
         raise ValueError(f"solver: expected 'optimal' or 'entropy-constrained', got {solver!r}")
     if solver == "entropy-constrained" and not shared:
@@ -267,7 +267,7 @@ class _Work:
     def _compressed(self, name: str, choice: Choice) -> CompressedTensor | DenseTensor:
         entry = self.source.entries[name]
         try:
-            tensor = quantize(self._weights(name), choice.k, self.options, choice.multiplier)
+            tensor = quantize(self._weights(name), choice.k, self.options, choice.price)
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from None
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
@@ -323,7 +323,7 @@ def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | 
         return _checked_size(work.build({}), target, work)
     samples = work.samples()
     choose: Chooser = (
-        entropy_constrained_chooser(samples, work.n_weights, work.options)
+        entropy_constrained_chooser(samples, work.n_weights, target, work.options)
         if solver == "entropy-constrained"
         else codebook_size_chooser(samples, work.options)
     )

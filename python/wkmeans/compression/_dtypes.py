@@ -33,7 +33,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         raise ImportError(
             f"{name} tensors need ml_dtypes: pip install 'wkmeans[compress]'"
         ) from error
-    return np.dtype(getattr(ml_dtypes, name))
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
 
 
 def dtype_name(dtype: Any) -> str:
@@ -66,10 +67,10 @@ def as_numpy(name: str, value: Any) -> Array:
         width = torch.int16 if plain.element_size() == 2 else torch.uint8
         bits: Array = plain.contiguous().view(width).numpy()
         return bits.view(numpy_dtype(dtype))
-    array = plain.numpy()
-    if array.dtype.name not in STORABLE:
+    memory: Array = plain.numpy()
+    if memory.dtype.name not in STORABLE:
         raise TypeError(f"{name}: expected a numeric tensor, got {value.dtype}")
-    return array
+    return memory
 
 
 def as_torch(array: Array) -> Any:

@@ -9,14 +9,16 @@ import numpy as np
 
 from wkmeans._arrays import Array
 from wkmeans._clustering import wkmeans
-from wkmeans._entropy_constrained import entropy_constrained
+from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
 from wkmeans.compression._dtypes import numpy_dtype
 from wkmeans.compression._layout import Layout, layout_of
 from wkmeans.compression._plan import Options
 from wkmeans.compression._tensor import CompressedTensor, compressed_tensor
 
-_CHUNK = 1 << 20  # weights
+_CHUNK = 1 << 17  # weights
+_ITERATIONS = 20  # from a start that a sample has settled
+_REFINED = 1 << 19  # weights: more of them would move codewords by a part in 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +30,23 @@ class Weights:
     rows: Array
     importance: Array | None
     quartic_importance: Array | None
+
+    def channels(self, some: Any) -> Weights:
+        """Some of the rows."""
+
+        def cut(array: Array | None) -> Array | None:
+            return None if array is None else array[some]
+
+        rows = self.rows[some]
+        return Weights(
+            rows.shape, self.dtype, rows, cut(self.importance), cut(self.quartic_importance)
+        )
+
+    def evenly_spaced(self, size: int) -> Weights:
+        """So many rows that they hold `size` weights; itself where it does not hold more."""
+        n_channels, channel_size = self.rows.shape
+        kept = min(n_channels, max(1, -(-size // channel_size)))
+        return self if kept == n_channels else self.channels(np.arange(kept) * n_channels // kept)
 
     def pieces(self, columns: slice, n_groups: int) -> dict[str, Any]:
         """Weights and importances of some columns as ``(channels, groups, weights)``."""
@@ -41,6 +60,14 @@ class Weights:
             "importance": cut(self.importance),
             "quartic_importance": cut(self.quartic_importance),
         }
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """What a bit of a label is worth, and the codebook from which that is answered."""
+
+    multiplier: float
+    start: EntropyConstrained
 
 
 def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weights:
@@ -69,15 +96,15 @@ def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weight
 
 
 def quantize(
-    weights: Weights, k: int, options: Options, multiplier: float | None = None
+    weights: Weights, k: int, options: Options, price: Price | None = None
 ) -> CompressedTensor:
-    """Codebooks of k codewords; with a multiplier, those that weigh the entropy of their labels."""
-    scaled, channel_scale = _scaled(weights) if options.channel_scales else (weights, None)
+    """Codebooks of k codewords; with a price, those that weigh the entropy of their labels."""
+    scaled, channel_scale = scaled_channels(weights, options)
     keep = _kept(weights, options)
     codebook_dtype = options.codebook_dtype or scaled.dtype
     layout = layout_of(weights.shape, options.granularity)
-    if multiplier is not None:
-        codes, codebook, scale = _priced(scaled, k, codebook_dtype, multiplier, options)
+    if price is not None:
+        codes, codebook, scale = _priced(scaled, codebook_dtype, price, options)
     else:
         codes, codebook, scale = _optimal(scaled, keep, k, codebook_dtype, layout, options)
     tensor = compressed_tensor(
@@ -124,8 +151,10 @@ def _cost(error: Array, importance: Array | None, quartic: Array | None, rows: s
     return total
 
 
-def _scaled(weights: Weights) -> tuple[Weights, Array]:
+def scaled_channels(weights: Weights, options: Options) -> tuple[Weights, Array | None]:
     """Each channel divided by its root mean square s; importances become ``I s^2``, ``H s^4``."""
+    if not options.channel_scales:
+        return weights, None
     wide = np.float64 if weights.dtype == "float64" else np.float32
     rows = weights.rows.astype(wide)
     scale = np.sqrt(np.mean(rows.astype(np.float64) ** 2, axis=1)).astype(np.float32)
@@ -247,19 +276,43 @@ def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone
 
 
 def _priced(
-    weights: Weights, k: int, codebook_dtype: str, multiplier: float, options: Options
+    weights: Weights, codebook_dtype: str, price: Price, options: Options
 ) -> tuple[Array, Array, Array | None]:
-    solved = entropy_constrained(
-        weights.rows,
-        weights.importance,
-        weights.quartic_importance,
-        k=k,
-        multiplier=multiplier,
-        include_zero=options.keep_zeros,
-        n_threads=options.n_threads,
-    )
+    solved = _solve(weights.evenly_spaced(_REFINED), price.start, price, _ITERATIONS, options)
+    labels = solved.labels
+    if labels.shape != weights.rows.shape:
+        labels = _labels_in_chunks(weights, solved, price, options)
     if codebook_dtype == "int8":
         scale = np.float32(max(np.abs(solved.centroids).max() / 127, 2.0**-126))
         codebook = np.rint(solved.centroids / scale).astype(np.int8)
-        return solved.labels, codebook[np.newaxis], np.array([scale])
-    return solved.labels, solved.centroids.astype(numpy_dtype(codebook_dtype))[np.newaxis], None
+        return labels, codebook[np.newaxis], np.array([scale])
+    return labels, solved.centroids.astype(numpy_dtype(codebook_dtype))[np.newaxis], None
+
+
+def _labels_in_chunks(
+    weights: Weights, codebook: EntropyConstrained, price: Price, options: Options
+) -> Array:
+    labels = np.empty(weights.rows.shape, np.uint16 if len(codebook.counts) > 256 else np.uint8)
+    step = max(1, _CHUNK // weights.rows.shape[1])
+    for start in range(0, len(labels), step):
+        some = slice(start, start + step)
+        found = _solve(weights.channels(some), codebook, price, 0, options)
+        # Codewords that these channels do not use were dropped: back to the whole codebook's.
+        labels[some] = np.searchsorted(codebook.centroids, found.centroids)[found.labels]
+    return labels
+
+
+def _solve(
+    weights: Weights, start: EntropyConstrained, price: Price, rounds: int, options: Options
+) -> EntropyConstrained:
+    return entropy_constrained(
+        weights.rows,
+        weights.importance,
+        weights.quartic_importance,
+        k=len(start.centroids),
+        multiplier=price.multiplier,
+        start=start,
+        max_iter=rounds,
+        include_zero=options.keep_zeros,
+        n_threads=options.n_threads,
+    )
