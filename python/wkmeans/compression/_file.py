@@ -119,8 +119,17 @@ def _checksum(text: str, arrays: Mapping[str, Array]) -> str:
 def _container(arrays: Mapping[str, Array], metadata: dict[str, str]) -> bytes:
     numpy_io = _safetensors().numpy
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    data: bytes = numpy_io.save(contiguous, metadata)
-    return data
+    return _with_sorted_metadata(numpy_io.save(contiguous, metadata))
+
+
+def _with_sorted_metadata(data: bytes) -> bytes:
+    """safetensors writes metadata in an order that differs from call to call."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text = text.ljust(-(-len(text) // 8) * 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
