@@ -18,12 +18,20 @@ Tensor: TypeAlias = IndexedTensor | CompressedTensor | DenseTensor | Clustering
 
 
 def indexed(tensors: Mapping[str, Tensor]) -> dict[str, IndexedTensor]:
-    """The tensors that have codebooks; what is dense needs no export."""
-    return {
-        name: _indexed(name, tensor)
-        for name, tensor in tensors.items()
-        if not isinstance(tensor, DenseTensor)
-    }
+    """The tensors that have codebooks; what is dense needs no export.
+
+    A tensor under several names, as a tied one is, is one tensor here too.
+    """
+    made: dict[int, IndexedTensor] = {}
+    result: dict[str, IndexedTensor] = {}
+    for name in tensors:
+        tensor = tensors[name]
+        if isinstance(tensor, DenseTensor):
+            continue
+        if id(tensor) not in made:
+            made[id(tensor)] = _indexed(name, tensor)
+        result[name] = made[id(tensor)]
+    return result
 
 
 def _indexed(name: str, tensor: Any) -> IndexedTensor:
@@ -64,7 +72,7 @@ def recompressed(tensor: CompressedTensor, tuned: IndexedTensor) -> CompressedTe
     """`tensor` with the codewords of `tuned`, rounded to the dtype its codebooks are stored in.
 
     Codebooks ascend again, so that codes are numbered anew where fine-tuning changed the order. Its
-    cost, which belonged to the weights before, is not known.
+    cost stays what compression cost: fine-tuning leaves those weights on purpose.
     """
     order = np.argsort(tuned.codebooks, axis=1, kind="stable")
     codebooks = np.take_along_axis(tuned.codebooks, order, axis=1)
@@ -78,7 +86,7 @@ def recompressed(tensor: CompressedTensor, tuned: IndexedTensor) -> CompressedTe
         granularity=tensor.granularity,
         codebook_scale=scale,
         channel_scale=tensor.channel_scale,
-        cost=float("nan"),
+        cost=tensor.cost,
     )
 
 
