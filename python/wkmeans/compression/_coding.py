@@ -7,7 +7,6 @@ so no float decides what a file means.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,14 +131,16 @@ class _Plan:
     classes: Classes | None
     of_line: Array  # class of each line; one line, the whole tensor, without classes
 
-    def parts(self, codes: Array) -> Iterator[Array]:
-        """The codes of each class in C order (by columns: of the transpose)."""
+    @property
+    def n_classes(self) -> int:
+        return self.classes[1] if self.classes else 1
+
+    def part(self, codes: Array, index: int) -> Array:
+        """The codes of one class in C order (by columns: of the transpose)."""
         if self.classes is None:
-            yield codes.reshape(-1)
-            return
+            return codes.reshape(-1)
         lines = codes if self.classes[0] == 0 else codes.T
-        for index in range(self.classes[1]):
-            yield lines[self.of_line == index].reshape(-1)
+        return lines[self.of_line == index].reshape(-1)
 
 
 def _best_plan(codes: Array, k: int) -> _Plan:
@@ -213,7 +214,8 @@ def _bits(tables: Array) -> float:
 def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
     coder = _constriction().stream.stack.AnsCoder()
     tables = []
-    for part in reversed(list(plan.parts(codes))):  # last in, first out
+    for index in reversed(range(plan.n_classes)):  # last in, first out
+        part = plan.part(codes, index)
         counts = _count(part, k)
         tables.append(counts)
         used = np.flatnonzero(counts)
