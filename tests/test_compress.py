@@ -14,7 +14,7 @@ from wkmeans.compression import CompressedTensor, DenseTensor
 
 for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
-import ml_dtypes
+import ml_dtypes  # noqa: E402
 
 DTYPES = {
     "float64": np.float64,
@@ -283,12 +283,12 @@ def test_bad_values_name_the_tensor_and_where():
     model = network()
     model["fc.weight"][3, 4] = np.nan
     for options in ({"k": 4}, {"target_bytes": 9000}):
-        with pytest.raises(ValueError, match=r"fc\.weight: .*finite"):
+        with pytest.raises(ValueError, match=r"fc\.weight: weights: .*finite.*\(3, 4\)"):
             wkmeans.compress(model, **options)
 
 
 def test_other_kinds_of_model():
-    with pytest.raises(TypeError, match="expected a torch.nn.Module, a state dict or paths"):
+    with pytest.raises(TypeError, match="a state dict or paths of safetensors files"):
         wkmeans.compress(3, k=2)
     with pytest.raises(TypeError, match="numeric array"):
         wkmeans.compress({"w": np.array(["a"])}, k=2)
@@ -303,7 +303,11 @@ def test_modules():
     model[2].weight = model[0].weight
     inputs = torch.randn(5, 40, dtype=torch.bfloat16)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    outputs = lambda net: float(net.eval()(inputs).float().sum())  # noqa: E731
+
+    def outputs(net):
+        with torch.no_grad():
+            return float(net.eval()(inputs).float().sum())
+
     compressed = wkmeans.compress(model, bits=4, evaluate=outputs)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, before[name])

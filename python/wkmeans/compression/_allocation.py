@@ -66,7 +66,7 @@ class _PricedSample:
             scaled.rows,
             scaled.importance,
             scaled.quartic_importance,
-            k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 32).bit_length() - 1)),
+            k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 8).bit_length() - 1)),
             include_zero=options.keep_zeros,
             n_threads=options.n_threads,
         )

@@ -140,7 +140,8 @@ class _Plan:
         if self.classes is None:
             return codes.reshape(-1)
         lines = codes if self.classes[0] == 0 else codes.T
-        return lines[self.of_line == index].reshape(-1)
+        part: Array = lines[self.of_line == index].reshape(-1)
+        return part
 
 
 def _best_plan(codes: Array, k: int) -> _Plan:

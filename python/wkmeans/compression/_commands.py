@@ -55,9 +55,7 @@ def _add_compress(subcommands: Subcommands) -> None:
         help="tensor, channel, or weights in a group (default: tensor)",
     )
     parser.add_argument("--solver", choices=("optimal", "entropy-constrained"))
-    parser.add_argument(
-        "--channel-scales", action="store_true", help="scale each channel by its RMS"
-    )
+    parser.add_argument("--channel-scales", action="store_true", help="one scale a channel")
     parser.add_argument("--codebook-dtype", metavar="DTYPE", help="float16, int8, ...")
     parser.add_argument("--dense-dtype", metavar="DTYPE", help="of what stays dense")
     parser.add_argument("--coding", choices=("auto", "packed", "ans"), default="auto")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -266,17 +267,17 @@ class _Work:
 
     def _compressed(self, name: str, choice: Choice) -> CompressedTensor | DenseTensor:
         entry = self.source.entries[name]
-        try:
-            tensor = quantize(self._weights(name), choice.k, self.options, choice.price)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        tensor = quantize(self._weights(name), choice.k, self.options, choice.price)
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
             return _dense(entry, "would not be smaller", None)
         return tensor
 
     def _weights(self, name: str) -> Weights:
         importance, quartic = self._importance_of(name)
-        return as_weights(self.source.entries[name].read(), importance, quartic)
+        try:
+            return as_weights(self.source.entries[name].read(), importance, quartic)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     def _importance_of(self, name: str) -> tuple[Array | None, Array | None]:
         if self.importances is None:
@@ -330,6 +331,7 @@ def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | 
     dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
     allowance = _AIM * target - dense - 200 * len(work.source.entries)
     best: tuple[int, dict[str, CompressedTensor | DenseTensor]] | None = None
+    fits, exceeds = -math.inf, math.inf
     for _ in range(_ROUNDS):
         try:
             choices = choose(max(allowance, 1.0))
@@ -341,7 +343,10 @@ def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | 
             best = size, tensors
         if (1 - _TOLERANCE) * target <= size <= target:
             break
+        fits, exceeds = (allowance, exceeds) if size <= target else (fits, allowance)
         allowance += _AIM * target - size
+        if not fits < allowance < exceeds:
+            allowance = (fits + exceeds) / 2
     return _checked_size(tensors if best is None else best[1], target, work)
 
 

@@ -53,7 +53,8 @@ def serialize(tensors: Mapping[str, Tensor], aliases: Mapping[str, str], framewo
     if aliases:
         header["aliases"] = dict(aliases)
     text = json.dumps(header, separators=(",", ":"), allow_nan=False)
-    return _container(arrays, {"wkmeans": text, "crc32": _checksum(text, arrays)})
+    # One entry, because safetensors writes several in no fixed order.
+    return _container(arrays, {"wkmeans": text[:-1] + _sealed(text[:-1], arrays)})
 
 
 def write(path: Path, data: bytes) -> None:
@@ -106,30 +107,24 @@ def _description(tensor: Tensor) -> dict[str, Any]:
     return described
 
 
-def _checksum(text: str, arrays: Mapping[str, Array]) -> str:
-    """CRC-32 of the description, then of every array in order of names."""
+def _sealed(text: str, arrays: Mapping[str, Array]) -> str:
+    """The last member of the metadata: CRC-32 of all before it, then of arrays by name."""
     crc = zlib.crc32(text.encode())
     for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
+        array = arrays[name]
         crc = zlib.crc32(f"{name} {array.dtype.name} {list(array.shape)}".encode(), crc)
         crc = zlib.crc32(array.tobytes(), crc)
-    return f"{crc:08x}"
+    return f',"crc32":"{crc:08x}"}}'
+
+
+_SEAL = len(',"crc32":"00000000"}')
 
 
 def _container(arrays: Mapping[str, Array], metadata: dict[str, str]) -> bytes:
     numpy_io = _safetensors().numpy
     contiguous = {name: np.asarray(array, order="C") for name, array in arrays.items()}
-    return _with_sorted_metadata(numpy_io.save(contiguous, metadata))
-
-
-def _with_sorted_metadata(data: bytes) -> bytes:
-    """safetensors writes metadata in an order that differs from call to call."""
-    end = 8 + int.from_bytes(data[:8], "little")
-    header = json.loads(data[8:end])
-    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text = text.ljust(-(-len(text) // 8) * 8)
-    return len(text).to_bytes(8, "little") + text + data[end:]
+    data: bytes = numpy_io.save(contiguous, metadata)
+    return data
 
 
 def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
@@ -144,7 +139,7 @@ def read(path: Path) -> tuple[dict[str, Tensor], dict[str, str], str]:
         raise FormatError(
             f"{where}: version {header.get('version')!r}, this release reads version {VERSION}"
         )
-    if metadata.get("crc32") != _checksum(text, arrays):
+    if text[-_SEAL:] != _sealed(text[:-_SEAL], arrays):
         raise FormatError(f"{where}: damaged: the checksum is not that of the contents")
     described = _expect(where, header.get("tensors"), dict, "a mapping of tensors")
     reader = _Reader(where, arrays)

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import Array
+from wkmeans._arrays import Array, shown_index
 from wkmeans._clustering import wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
@@ -62,6 +62,24 @@ class Weights:
         }
 
 
+def _check_values(argument: str, array: Array) -> None:
+    """Before rows, samples or scales lose the index that a caller would look for."""
+    is_weights = argument == "weights"
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK]
+        sound = np.isfinite(chunk) if is_weights else np.isfinite(chunk) & (chunk >= 0)
+        if not sound.all():
+            position = start + int(np.argmin(sound))
+            index = tuple(int(i) for i in np.unravel_index(position, array.shape))
+            expected = "finite values" if is_weights else "finite, non-negative values"
+            hint = "" if is_weights else f"; clamp with numpy.maximum({argument}, 0)"
+            raise ValueError(
+                f"{argument}: expected {expected}, got {flat[position]} at index "
+                f"{shown_index(index)}{hint}"
+            )
+
+
 @dataclass(frozen=True, eq=False)
 class Price:
     """What a bit of a label is worth, and the codebook from which that is answered."""
@@ -72,12 +90,14 @@ class Price:
 
 def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weights:
     """`array` and its importances, each reshaped to rows of channels."""
+    _check_values("weights", array)
     layout = layout_of(array.shape, "tensor")
     rows_shape = layout.n_channels, layout.channel_size
 
     def rows(values: Any, argument: str) -> Array | None:
         if values is None:
             return None
+        _check_values(argument, values)
         try:
             return np.broadcast_to(values, array.shape).reshape(rows_shape)
         except ValueError:
