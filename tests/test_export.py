@@ -20,10 +20,12 @@ from wkmeans.export import (  # noqa: E402
     IndexedTensor,
     indexed_tensors,
     parametrize,
+    recompressed,
     to_coreml_buffers,
     to_onnx,
     to_prune_state_dict,
 )
+from wkmeans.export._compressed import indexed  # noqa: E402
 
 SHAPE = (6, 10)
 
@@ -130,6 +132,76 @@ def test_tensors_that_cannot_be(arguments, error, message):
     good = {"codes": np.zeros(3, np.uint8), "codebooks": np.zeros((1, 2))}
     with pytest.raises(error, match=message):
         IndexedTensor(**{**good, **arguments})
+
+
+def compressed(granularity="tensor", codebook=np.float32, scales=False, shape=(4, 3, 2, 2)):
+    pytest.importorskip("constriction")
+    from wkmeans.compression._layout import layout_of
+    from wkmeans.compression._tensor import compressed_tensor
+
+    rng = np.random.default_rng(0)
+    layout = layout_of(shape, granularity)
+    codebooks = np.sort(rng.normal(size=(layout.n_codebooks, 5)))
+    scale = None
+    if codebook == np.int8:
+        codebooks, scale = np.rint(40 * codebooks), np.ones(layout.n_codebooks, np.float32) / 40
+    return compressed_tensor(
+        rng.integers(0, 5, shape).astype(np.uint8),
+        codebooks.astype(codebook),
+        dtype="float32",
+        granularity=granularity,
+        codebook_scale=scale,
+        channel_scale=np.exp(rng.normal(size=layout.n_channels)).astype(np.float32)
+        if scales
+        else None,
+    )
+
+
+each_compression = pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"granularity": "channel"},
+        {"granularity": 5},
+        {"granularity": 4, "codebook": np.int8},
+        {"codebook": np.float16, "scales": True},
+        {"granularity": "channel", "scales": True},
+        {"granularity": 3, "shape": (10,), "scales": True},
+    ],
+    ids=str,
+)
+
+
+@each_compression
+def test_a_compressed_tensor_as_indexed_tensor(options):
+    tensor = compressed(**options)
+    np.testing.assert_array_equal(indexed({"w": tensor})["w"].dense(), tensor.dequantize())
+
+
+@each_compression
+def test_a_tuned_codebook_goes_back_into_its_compressed_tensor(options):
+    tensor = compressed(**options)
+    model = nn.Module()
+    model.register_parameter("w", nn.Parameter(torch.zeros(tensor.shape)))
+    parametrize(model, {"w": tensor})
+    # An int8 codebook is scaled anew, to the largest of its codewords.
+    close = {"rtol": 1e-2, "atol": 1e-7 if tensor.codebook_scale is None else 0.02}
+    same = recompressed(tensor, indexed_tensors(model)["w"])
+    np.testing.assert_allclose(same.dequantize(), tensor.dequantize(), **close)
+    with torch.no_grad():  # and in another order
+        model.parametrizations.w.original.neg_()
+    turned = recompressed(tensor, indexed_tensors(model)["w"])
+    np.testing.assert_allclose(turned.dequantize(), -tensor.dequantize(), **close)
+    assert np.all(np.diff(turned.codebook.astype(np.float64)) >= 0)
+    assert turned.codebook.dtype == tensor.codebook.dtype
+
+
+def test_dense_tensors_stay_and_others_are_refused():
+    from wkmeans.compression import DenseTensor
+
+    assert indexed({"b": DenseTensor(np.zeros(3), "float64", "a bias")}) == {}
+    with pytest.raises(TypeError, match=r"tensors\['w'\]: expected a compressed tensor"):
+        indexed({"w": np.zeros(3)})
 
 
 # --- parametrize ------------------------------------------------------------------------------
@@ -239,13 +311,15 @@ def test_tied_parameters_share_one_codebook():
         def forward(self, index):
             return self.head(self.embedding(index))
 
-    for name in ("embedding.weight", "head.weight"):
-        tensor = one_codebook()
-        model = parametrize(Tied(), {name: tensor})
+    tensor = one_codebook()
+    for names in (["embedding.weight"], ["head.weight"], ["embedding.weight", "head.weight"]):
+        model = parametrize(Tied(), dict.fromkeys(names, tensor))
         assert len(list(model.parameters())) == 1
         model(torch.tensor([0, 1])).sum().backward()
         assert list(indexed_tensors(model)) == ["embedding.weight"]
         np.testing.assert_array_equal(model.head.weight.detach(), model.embedding.weight.detach())
+    with pytest.raises(ValueError, match=r"tensors\['head.weight'\]: another tensor is given"):
+        parametrize(Tied(), {"embedding.weight": tensor, "head.weight": one_codebook(3)})
 
 
 def test_frozen_and_half_precision_parameters():
@@ -265,7 +339,10 @@ def test_another_weight_cannot_be_assigned():
 @pytest.mark.parametrize(
     ("tensors", "message"),
     [
-        ({"5.weight": one_codebook()}, "names of the model's parameters, got '5.weight'"),
+        (
+            {"5.weight": one_codebook()},
+            "names of the model's parameters or buffers, got '5.weight'",
+        ),
         ({"2.weight": one_codebook()}, r"tensors\['2.weight'\]: expected shape \(3, 6\)"),
     ],
 )
@@ -274,6 +351,60 @@ def test_tensors_that_are_not_the_models(tensors, message):
     with pytest.raises(ValueError, match=message):
         parametrize(model, {"0.weight": one_codebook(), **tensors})
     assert not torch_parametrize.is_parametrized(model[0]), "checked before anything changes"
+
+
+class Tied(nn.Module):
+    """Tied weights, a buffer that is compressed as well, a bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("positions", torch.randn(16, 12))
+        self.embedding = nn.Embedding(20, 12)
+        self.head = nn.Linear(12, 20)
+        self.head.weight = self.embedding.weight
+
+    def forward(self, index):
+        return self.head(self.embedding(index) + self.positions[index % 16])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"bits": 3},
+        {"k": 5, "granularity": "channel", "channel_scales": True},
+        {"k": 4, "density": 0.5},
+        {"target_bits_per_weight": 24.0},
+    ],
+    ids=str,
+)
+def test_a_compressed_model_fine_tuned_and_compressed_again(options, tmp_path):
+    pytest.importorskip("constriction")
+    torch.manual_seed(0)
+    compressed = wkmeans.compress(Tied(), **options)
+    dense, model = compressed.apply_to(Tied()), compressed.parametrize(Tied())
+    index = torch.arange(20)
+    torch.testing.assert_close(model(index), dense(index))
+    assert len(list(model.parameters())) == 2, "one codebook for the tied weights, and the bias"
+
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(index).square().mean().backward()
+        optimizer.step()
+    compressed.tuned(model).save(tmp_path / "tuned")
+    loaded = wkmeans.load(tmp_path / "tuned")
+    again = loaded.apply_to(Tied())
+    torch.testing.assert_close(again(index), model(index))
+    assert not torch.equal(again.embedding.weight, dense.embedding.weight)
+    assert torch.equal(again.embedding.weight == 0, dense.embedding.weight == 0)
+    assert (loaded["head.weight"].codes == loaded["embedding.weight"].codes).all()
+
+
+def test_a_model_that_was_not_parametrized_has_no_codebooks():
+    pytest.importorskip("constriction")
+    compressed = wkmeans.compress(Tied(), bits=2)
+    with pytest.raises(ValueError, match="model: expected one that parametrize"):
+        compressed.tuned(Tied())
 
 
 # --- ONNX -------------------------------------------------------------------------------------

@@ -12,15 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wkmeans import entropy_constrained
+from wkmeans import compress, entropy_constrained
 from wkmeans._ranks import balanced, map_over_ranks
 
 SIZES = {"large": 5000, "small": 50, "middle": 2000, "other": 2500, "tiny": 3}
 
 
+COMPRESSIONS = (
+    {"bits": 3},
+    {"target_bytes": 6000},
+    {"target_bits_per_weight": 6, "granularity": "channel", "channel_scales": True},
+)
+
+
 def weights():
     rng = np.random.default_rng(0)
-    return {name: rng.standard_t(5, size) for name, size in SIZES.items()}
+    return {name: rng.standard_t(5, (1, size)) for name, size in SIZES.items()}
 
 
 def compressed(name, w):
@@ -85,14 +92,18 @@ try:
     map_over_ranks(lambda name, size: size, SIZES, {**SIZES, "tiny": rank}, group)
 except ValueError as error:
     difference = str(error)
-open(sys.argv[3], "wb").write(pickle.dumps((list(results.items()), done, failure, difference)))
+files = [compress(weights(), group=group, **options).to_bytes() for options in COMPRESSIONS]
+answers = list(results.items()), done, failure, difference, files
+open(sys.argv[3], "wb").write(pickle.dumps(answers))
 """
 
 
 def test_two_processes(tmp_path):
     """They find what one finds, each its share of it, and hear of what goes wrong elsewhere."""
     pytest.importorskip("torch")
-    found, done, failures, differences = zip(*run_two_ranks(tmp_path, SCENARIO), strict=True)
+    pytest.importorskip("constriction")
+    answers = run_two_ranks(tmp_path, SCENARIO)
+    found, done, failures, differences, files = zip(*answers, strict=True)
     shares = balanced(SIZES, 2)
     expected = list(map_over_ranks(compressed, weights(), SIZES, None).items())
     assert found == (expected, expected)
@@ -102,6 +113,8 @@ def test_two_processes(tmp_path):
     assert failures[1 - failed] == (
         f"RuntimeError: rank {failed} of the group failed: {failures[failed]}"
     )
+    alone = [compress(weights(), **options).to_bytes() for options in COMPRESSIONS]
+    assert files == (alone, alone)
     assert all("same tensors on every rank" in difference for difference in differences)
 
 

@@ -6,7 +6,6 @@ from importlib import import_module
 from typing import Any
 
 from wkmeans import rate, rate_distortion
-from wkmeans._bit_allocation import BitAllocation, allocate_bits
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
@@ -20,14 +19,12 @@ from wkmeans.compression import (
 )
 
 __all__ = [
-    "BitAllocation",
     "Clustering",
     "CompressedModel",
     "CompressedTensor",
     "DenseTensor",
     "EntropyConstrained",
     "FormatError",
-    "allocate_bits",
     "compress",
     "cost_curve",
     "entropy_constrained",

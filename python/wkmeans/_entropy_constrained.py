@@ -143,10 +143,9 @@ class EntropySolver:
         k: int,
         include_zero: bool,
         n_threads: int | None,
-        entry: str = "",
     ) -> None:
-        self._problem = make_problem(weights, importance, quartic_importance, None, entry)
-        self._unweighted = make_problem(weights, None, None, None, entry)
+        self._problem = make_problem(weights, importance, quartic_importance, None)
+        self._unweighted = make_problem(weights, None, None, None)
         self._k = _checked_integer("k", k, 1, MAX_CENTROIDS)
         self._include_zero = bool(include_zero)
         self._label_dtype = _label_dtype(self._k, self._problem.weights.is_torch)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
 from wkmeans._arrays import Array
+from wkmeans._ranks import map_over_ranks
 from wkmeans.compression._allocation import (
     Choice,
     Chooser,
@@ -30,6 +31,11 @@ from wkmeans.compression._plan import (
 from wkmeans.compression._quantize import Weights, as_weights, quantize
 from wkmeans.compression._source import Entry, Source, open_source
 from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+Result = TypeVar("Result")
 
 Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many weights are done and how many there are."""
@@ -60,6 +66,7 @@ def compress(
     min_size: int = 64,
     evaluate: Callable[[Any], Any] | None = None,
     progress: Progress | None = None,
+    group: ProcessGroup | None = None,
     n_threads: int | None = None,
 ) -> CompressedModel:
     """Compress a network to codes and codebooks.
@@ -108,6 +115,9 @@ def compress(
         Called with the model, or the state dict, before and after; the report holds both answers.
     progress : callable, optional
         Called as ``progress(task, weights_done, weights_in_all)``.
+    group : torch.distributed.ProcessGroup, optional
+        Split the tensors over its ranks, which all call `compress` with the same model and get the
+        same answer, the one that a single process gets. `progress` hears of this rank's share.
     n_threads : int, optional
         As for `wkmeans.wkmeans`.
 
@@ -139,7 +149,7 @@ def compress(
     k_min = 2 if options.density is not None else 1
     budget = make_budget(bits, k, target_bytes, target_bits_per_weight, k_min)
     source = open_source(model)
-    work = _Work(source, options, importances, progress)
+    work = _Work(source, options, importances, progress, group)
     target = budget.bytes_for(sum(entry.size for entry in source.entries.values()))
     tensors = (
         work.build({name: Choice(_k_of(budget)) for name in work.weights_of})
@@ -192,6 +202,7 @@ class _Work:
     options: Options
     importances: Mapping[str, Any] | None
     progress: Progress | None
+    group: ProcessGroup | None
 
     def __post_init__(self) -> None:
         self._check_importances()
@@ -209,43 +220,56 @@ class _Work:
         self._dense: dict[str, DenseTensor] = {}
 
     def samples(self) -> dict[str, Sample]:
-        found = {}
-        done = 0
-        for name, entry in self.weights_of.items():
-            found[name] = sample_of(self._weights(name))
-            done += entry.size
-            self._say("sampling", done)
-        return found
+        return self._spread(
+            "sampling", lambda name: sample_of(self._weights(name)), self.weights_of
+        )
 
     def build(self, choices: Mapping[str, Choice]) -> dict[str, CompressedTensor | DenseTensor]:
         """All tensors, in the order of the source; those whose choice changed are made anew."""
-        tensors: dict[str, CompressedTensor | DenseTensor] = {}
-        done = 0
-        for name, entry in self.source.entries.items():
-            if name in self.reasons:
-                tensors[name] = self.dense(name, self.reasons[name])
-                continue
-            tensors[name] = self._compressed(name, entry, choices[name])
+        changed = {
+            name: entry
+            for name, entry in self.weights_of.items()
+            if name not in self._cache or self._cache[name][0] != choices[name]
+        }
+        made = self._spread(
+            "compressing", lambda name: self._compressed(name, choices[name]), changed
+        )
+        self._cache |= {name: (choices[name], tensor) for name, tensor in made.items()}
+        return {
+            name: self.dense(name, self.reasons[name])
+            if name in self.reasons
+            else self._cache[name][1]
+            for name in self.source.entries
+        }
+
+    def _spread(
+        self, task: str, function: Callable[[str], Result], entries: Mapping[str, Entry]
+    ) -> dict[str, Result]:
+        """``function(name)`` of all entries, each on one rank of the group."""
+        sizes = {name: entry.size for name, entry in entries.items()}
+        done = self.n_weights - sum(sizes.values())
+
+        def step(name: str, entry: Entry) -> Result:
+            nonlocal done
+            result = function(name)
             done += entry.size
-            self._say("compressing", done)
-        return tensors
+            self._say(task, done)
+            return result
+
+        results = map_over_ranks(step, entries, sizes, self.group)
+        self._say(task, self.n_weights)
+        return results
 
     def dense(self, name: str, reason: str) -> DenseTensor:
         if name not in self._dense:
             self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
         return self._dense[name]
 
-    def _compressed(
-        self, name: str, entry: Entry, choice: Choice
-    ) -> CompressedTensor | DenseTensor:
-        cached = self._cache.get(name)
-        if cached is not None and cached[0] == choice:
-            return cached[1]
-        tensor: CompressedTensor | DenseTensor
+    def _compressed(self, name: str, choice: Choice) -> CompressedTensor | DenseTensor:
+        entry = self.source.entries[name]
         tensor = quantize(self._weights(name), choice.k, self.options, choice.price)
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
-            tensor = _dense(entry, "would not be smaller", None)
-        self._cache[name] = choice, tensor
+            return _dense(entry, "would not be smaller", None)
         return tensor
 
     def _weights(self, name: str) -> Weights:

@@ -89,6 +89,30 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         model.load_state_dict(self.state_dict("torch"))
         return model
 
+    def parametrize(self, model: nn.Module) -> nn.Module:
+        """Load everything into `model`, in place, with codebooks as parameters, and return it.
+
+        What it then trains is codebooks (n, k) in place of compressed weights, through
+        torch.nn.utils.parametrize; ``state_dict()`` holds codes and codebooks. `tuned` makes a
+        compressed model of it again. See `wkmeans.export.parametrize`.
+        """
+        from wkmeans.export._parametrization import parametrize
+
+        return parametrize(self.apply_to(model), self)
+
+    def tuned(self, model: nn.Module) -> CompressedModel:
+        """This model with the codebooks and dense tensors of one that `parametrize` made.
+
+        Codebooks are rounded to the dtype they are stored in. Costs stay what compression cost.
+        """
+        from wkmeans.export._tuned import tuned_tensors
+
+        return CompressedModel(
+            tuned_tensors(self._tensors, self._aliases, model),
+            aliases=self._aliases,
+            framework=self._framework,
+        )
+
     def to_bytes(self) -> bytes:
         """The contents of the file that `save` writes."""
         return _file.serialize(self._tensors, self._aliases, self._framework)

@@ -1,7 +1,7 @@
 """Compressed weights where people run models: PyTorch, ONNX, Core ML, torch.nn.utils.prune.
 
-Every function takes a mapping from parameter names to `IndexedTensor`: codebooks, and for each
-weight the entry that stands for it.
+Every function takes a compressed model, or a mapping from parameter names to what `wkmeans.wkmeans`
+answered or to an `IndexedTensor`: codebooks, and for each weight the entry that stands for it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
+from wkmeans.export._compressed import recompressed
 from wkmeans.export._indexed import IndexedTensor
 from wkmeans.export._onnx import to_onnx
 
@@ -16,6 +17,7 @@ __all__ = [
     "IndexedTensor",
     "indexed_tensors",
     "parametrize",
+    "recompressed",
     "to_coreml_buffers",
     "to_onnx",
     "to_prune_state_dict",

@@ -10,6 +10,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from wkmeans.export._compressed import Tensor as Exportable
+from wkmeans.export._compressed import indexed
 from wkmeans.export._indexed import IndexedTensor
 
 _METADATA_VERSION = 1
@@ -17,7 +19,7 @@ _PALETTIZATION = 2  # coremltools' CompressionType
 _CODE_BITS = (1, 2, 3, 4, 6, 8)
 
 
-def to_coreml_buffers(tensors: Mapping[str, IndexedTensor]) -> dict[str, Tensor]:
+def to_coreml_buffers(tensors: Mapping[str, Exportable]) -> dict[str, Tensor]:
     """Buffers that let coremltools (8 and later) convert dense weights to their look-up tables.
 
     Register each on the module its name says (``module.register_buffer``) of a model that holds the
@@ -25,7 +27,7 @@ def to_coreml_buffers(tensors: Mapping[str, IndexedTensor]) -> dict[str, Tensor]
 
     Parameters
     ----------
-    tensors : mapping of parameter names to IndexedTensor
+    tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
         At most 256 entries a codebook, which is Core ML's limit. Several codebooks, which iOS 18
         introduced, are repeated so that each serves equal blocks along the tensor's axes.
 
@@ -42,7 +44,7 @@ def to_coreml_buffers(tensors: Mapping[str, IndexedTensor]) -> dict[str, Tensor]
         For more than 256 entries.
     """
     buffers = {"_COREML_/metadata_version": torch.tensor(_METADATA_VERSION)}
-    for name, tensor in tensors.items():
+    for name, tensor in indexed(tensors).items():
         module, _, parameter = name.rpartition(".")
         prefix = f"{module}._COREML_/{parameter}" if module else f"_COREML_/{parameter}"
         buffers[f"{prefix}/lut"] = torch.from_numpy(_table(name, tensor))

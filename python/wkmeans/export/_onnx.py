@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from wkmeans.export._compressed import Tensor, indexed
 from wkmeans.export._indexed import IndexedTensor
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 _OPSET_OF_UINT4 = 21
 
 
-def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, IndexedTensor]) -> onnx.ModelProto:
+def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
     """A copy of an ONNX model whose weights are codebooks and codes.
 
     Parameters
@@ -24,7 +25,7 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, IndexedTensor]) -> onn
         As ``torch.onnx.export`` makes it: initializers bear the names of the parameters. One that
         the exporter renamed or transposed is found by its values, if `model` was exported with the
         compressed weights in place.
-    tensors : mapping of initializer names to IndexedTensor
+    tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
 
     Returns
     -------
@@ -50,14 +51,13 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, IndexedTensor]) -> onn
     )
     nodes: list[Any] = []
     constants: list[Any] = []
-    for name, tensor in tensors.items():
-        initializer, tensor = _matched(name, tensor, dense)
+    for name, tensor in indexed(tensors).items():
+        initializer, laid_out = _matched(name, tensor, dense)
         result.graph.initializer.remove(initializer)
         del dense[initializer.name]
-        for entry in _lookup(initializer, tensor, packs):
+        for entry in _lookup(initializer, laid_out, packs):
             (nodes if hasattr(entry, "op_type") else constants).append(entry)
-        replaced = {initializer.name}
-        for value in [v for v in result.graph.input if v.name in replaced]:
+        for value in [v for v in result.graph.input if v.name == initializer.name]:
             result.graph.input.remove(value)  # up to IR version 3 initializers were inputs as well
     result.graph.initializer.extend(constants)
     body = list(result.graph.node)

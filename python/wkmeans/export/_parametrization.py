@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
+from wkmeans.export._compressed import Tensor as Exportable
+from wkmeans.export._compressed import indexed
 from wkmeans.export._indexed import IndexedTensor
 
 
@@ -87,14 +89,14 @@ def _codes(tensor: IndexedTensor, device: torch.device) -> Tensor:
     return torch.tensor(tensor.codes.astype(dtype)).to(device)
 
 
-def parametrize(model: nn.Module, tensors: Mapping[str, IndexedTensor]) -> nn.Module:
+def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Module:
     """Replace parameters of `model` by codebooks and codes, through torch.nn.utils.parametrize.
 
     Parameters
     ----------
     model : torch.nn.Module
         Changed in place. Parameters shared by several modules share one codebook.
-    tensors : mapping of parameter names to IndexedTensor
+    tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
         Names as in ``model.named_parameters()``; of a tied parameter any of its names.
 
     Returns
@@ -112,15 +114,17 @@ def parametrize(model: nn.Module, tensors: Mapping[str, IndexedTensor]) -> nn.Mo
         For a name that is no parameter of the model, or another shape than its.
     """
     owners = _owners(model)
-    for name, tensor in tensors.items():
+    chosen = indexed(tensors)
+    distinct: dict[tuple[nn.Module, str], IndexedTensor] = {}
+    for name, tensor in chosen.items():
         _check(name, tensor, owners)
-    for name, tensor in tensors.items():
+        if distinct.setdefault(owners[name][0], tensor) is not tensor:
+            raise ValueError(f"tensors[{name!r}]: another tensor is given for what it is tied to")
+    places = {first: held for held in owners.values() for first in held[:1]}
+    for first, tensor in distinct.items():
         shared: Tensor | None = None
-        for module, attribute in owners[name]:
-            parameter = getattr(module, attribute)
-            # Of its own: setting a parametrization resizes the parameter, which others may hold.
-            own = nn.Parameter(parameter.detach().clone(), requires_grad=parameter.requires_grad)
-            module.register_parameter(attribute, own)
+        for module, attribute in places[first]:
+            own = _detached_copy(module, attribute)
             torch_parametrize.register_parametrization(
                 module, attribute, CodebookParametrization(tensor, own)
             )
@@ -130,6 +134,18 @@ def parametrize(model: nn.Module, tensors: Mapping[str, IndexedTensor]) -> nn.Mo
             else:
                 parametrizations[attribute].original = shared
     return model
+
+
+def _detached_copy(module: nn.Module, attribute: str) -> Tensor:
+    """A tensor of the module's own: parametrizing resizes it, and other modules may hold it."""
+    held: Tensor = getattr(module, attribute)
+    own = held.detach().clone()
+    if not isinstance(held, nn.Parameter):
+        module.register_buffer(attribute, own)
+        return own
+    parameter = nn.Parameter(own, requires_grad=held.requires_grad)
+    module.register_parameter(attribute, parameter)
+    return parameter
 
 
 def indexed_tensors(model: nn.Module) -> dict[str, IndexedTensor]:
@@ -176,15 +192,18 @@ def _array(values: Tensor) -> Any:
 
 
 def _owners(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
-    """Every place a parameter is held at, by each of its names."""
+    """Every place a parameter or buffer is held at, by each of its names."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     names: dict[str, int] = {}
     for prefix, module in model.named_modules(remove_duplicate=False):
-        for attribute, parameter in module.named_parameters(recurse=False):
-            held = places.setdefault(id(parameter), [])
+        for attribute, tensor in [
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        ]:
+            held = places.setdefault(id(tensor), [])
             if not any(module is other and attribute == name for other, name in held):
                 held.append((module, attribute))
-            names[f"{prefix}.{attribute}" if prefix else attribute] = id(parameter)
+            names[f"{prefix}.{attribute}" if prefix else attribute] = id(tensor)
     return {name: places[number] for name, number in names.items()}
 
 
@@ -192,7 +211,9 @@ def _check(
     name: str, tensor: IndexedTensor, owners: Mapping[str, list[tuple[nn.Module, str]]]
 ) -> None:
     if name not in owners:
-        raise ValueError(f"tensors: expected names of the model's parameters, got {name!r}")
+        raise ValueError(
+            f"tensors: expected names of the model's parameters or buffers, got {name!r}"
+        )
     module, attribute = owners[name][0]
     shape = tuple(getattr(module, attribute).shape)
     if tensor.shape != shape:
