@@ -28,6 +28,7 @@ __all__ = [
     "compress",
     "cost_curve",
     "entropy_constrained",
+    "export",
     "importance",
     "load",
     "prune",
@@ -39,7 +40,7 @@ __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported where it is used: it needs torch, which bare NumPy users neither have nor wait for.
-    if name == "importance":
-        return import_module("wkmeans.importance")
+    # Imported where they are used: they need what bare NumPy users neither have nor wait for.
+    if name in ("export", "importance"):
+        return import_module(f"wkmeans.{name}")
     raise AttributeError(f"module 'wkmeans' has no attribute {name!r}")
