@@ -1,7 +1,7 @@
 """The optimal solver on more than 12k + 64 weights: branch and bound over a grid of cells.
 
-The oracle is `cost_curve`, whose layers know nothing of cells, multipliers or bounds, and which
-test_properties.py holds against the definition on problems of a few dozen weights.
+The oracle is `cost_curve`, whose layers (up to 4096 weights) know nothing of cells, multipliers or
+bounds, and which test_properties.py holds against the definition on a few dozen weights.
 """
 
 from __future__ import annotations

@@ -239,3 +239,31 @@ def test_threads(solver):
     alone = fields(1)
     for n_threads in (2, 3, 7):
         assert fields(n_threads) == alone, f"n_threads={n_threads}"
+
+
+def test_a_cost_not_yet_known_drives_out_no_other():
+    """Either clump may share the zero's cluster; 1.6e-9 of the cost lies between the two.
+
+    Quartic importances 83 decades apart leave roots unconverged, whose costs are bounded from
+    below; clusters that lost to such a bound left the dearer choice, with a certificate.
+    """
+    left = [1000.000001003576, 1000.0000003163196, 999.99999999849, 999.9999997369904]
+    left += [999.9999995688272, 999.999998791144]
+    right = [999.9999985008822, 999.9999992186026, 999.9999992821251, 999.99999942519]
+    right += [999.9999999253083, 1000.0000005186401]
+    w = np.array([-x for x in left] + right)
+    I = np.array([4.8e8, 1.5e9, 2.4e-6, 7e2, 1.5e-10, 1e3, 0.97, 7e-5, 8e-10, 8e-5, 3.7e6, 8e-2])
+    tiny, small, huge = 2.0**-149, 2.0**-126, float(np.finfo(np.float32).max)
+    H = np.array([small, small, 1, huge, tiny, tiny, small, huge, 0, 0, tiny, 0])
+    result = wkmeans(
+        w,
+        2,
+        importance=I,
+        quartic_importance=H,
+        include_zero=True,
+        centroid_dtype="float8_e4m3fn",
+    )
+    nearest = np.minimum(np.abs(w), np.abs(w + 448))
+    cost = np.sum(I * nearest**2 + H * nearest**4)
+    assert result.cost == pytest.approx(cost, rel=1e-12)
+    assert result.lower_bound <= cost

@@ -212,3 +212,32 @@ def test_single_precision_is_double_rounded():
     w, I, H = (x.astype(np.float64) for x in (w, I, H))
     double = wkmeans(w, 8, importance=I, quartic_importance=H, **options)
     np.testing.assert_allclose(single.centroids, double.centroids, rtol=2.0**-23)
+
+
+@given(problems())
+def test_certifies_only_when_asked(problem):
+    options = {**problem.keywords, "solver": "lloyd"}
+    plain = wkmeans(problem.weights, problem.k, **options)
+    certified = wkmeans(problem.weights, problem.k, certify=True, **options)
+    assert plain.lower_bound is None
+    assert (
+        certified.lower_bound == wkmeans(problem.weights, problem.k, **problem.keywords).lower_bound
+    )
+    assert certified.lower_bound <= certified.cost == plain.cost
+    np.testing.assert_array_equal(certified.labels, plain.labels)
+    np.testing.assert_array_equal(certified.centroids, plain.centroids)
+
+
+def test_certifies_every_row():
+    w = np.random.default_rng(8).normal(size=(3, 50))
+    certified = wkmeans(w, 4, axis=1, solver="lloyd", certify=True)
+    np.testing.assert_array_equal(certified.lower_bound, wkmeans(w, 4, axis=1).lower_bound)
+
+
+@pytest.mark.parametrize("quartic", [False, True])
+def test_the_gap_of_a_format_is_that_of_its_values(quartic):
+    rng = np.random.default_rng(9)
+    w, H = rng.normal(size=200), rng.exponential(size=200)
+    options = {"quartic_importance": H if quartic else None, "centroid_dtype": "int8"}
+    certified = wkmeans(w, 6, solver="lloyd", certify=True, **options)
+    assert certified.lower_bound == wkmeans(w, 6, **options).lower_bound <= certified.cost

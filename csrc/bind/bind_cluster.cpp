@@ -64,7 +64,7 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
 
 py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std::string& solver,
                         const std::string& init, std::vector<double> given_centroids, int max_iter,
-                        std::uint64_t seed, const std::string& centroid_format,
+                        std::uint64_t seed, bool certify, const std::string& centroid_format,
                         bool optimal_in_format, const std::string& label_dtype, bool include_zero,
                         int n_threads) {
   ClusterOptions options;
@@ -74,6 +74,7 @@ py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std:
   options.solver.given_centroids = std::move(given_centroids);
   options.solver.max_iter = max_iter;
   options.solver.seed = seed;
+  options.solver.certify = certify;
   options.solver.format = format_named(centroid_format);
   options.solver.optimal_in_format = optimal_in_format;
   options.zero = include_zero ? Zero::pinned : Zero::free;
@@ -125,8 +126,8 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
 void bind_cluster(py::module_& module) {
   module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"),
              py::arg("init"), py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"),
-             py::arg("centroid_format"), py::arg("optimal_in_format"), py::arg("label_dtype"),
-             py::arg("include_zero"), py::arg("n_threads"));
+             py::arg("certify"), py::arg("centroid_format"), py::arg("optimal_in_format"),
+             py::arg("label_dtype"), py::arg("include_zero"), py::arg("n_threads"));
   module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
              py::arg("include_zero"), py::arg("centroid_format"), py::arg("n_threads"));
 }

@@ -99,6 +99,13 @@ double assign(const Problems& problems, std::int64_t problem, const std::vector<
   return cost;
 }
 
+double assign_roundings(std::int64_t n_items) {
+  constexpr std::int64_t kOfAnItem = 9;    // H (w - c)^4, added to I (w - c)^2
+  constexpr std::int64_t kOfTheLanes = 4;  // added two by two
+  const std::int64_t of_a_lane = std::min(n_items, kChunk) / kLanes + 1;
+  return static_cast<double>(kOfAnItem + of_a_lane + kOfTheLanes + chunk_count(n_items));
+}
+
 template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool,
                        const Parallel&, std::uint8_t*);
 template double assign(const Problems&, std::int64_t, const std::vector<double>&, bool,

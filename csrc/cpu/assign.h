@@ -15,4 +15,7 @@ template <class Label>
 double assign(const Problems& problems, std::int64_t problem, const std::vector<double>& centroids,
               bool unit_importance, const Parallel& parallel, Label* labels);
 
+// How many roundings lie one after another between an item and that cost, at most.
+double assign_roundings(std::int64_t n_items);
+
 }  // namespace wkmeans

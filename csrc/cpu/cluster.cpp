@@ -1,9 +1,12 @@
 #include "cpu/cluster.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "cpu/assign.h"
-#include "cpu/optimal_layers.h"
+#include "cpu/certificate.h"
+#include "cpu/curve.h"
+#include "cpu/histogram.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
 
@@ -17,10 +20,61 @@ struct Workspace {
   Pyramid<QuarticMoments> quartic;
 };
 
+struct Labelled {
+  double cost;
+  double n_roundings;  // between an item and that cost, at most
+};
+
+template <class Label>
+Labelled label_all(const Problems& problems, std::int64_t problem, const Points& points,
+                   const std::vector<double>& centroids, bool unit_importance,
+                   const Parallel& parallel, Label* labels) {
+  if (fills_histogram(problems)) {
+    label_halves(problems, problem, centroids, parallel, labels);
+    return {histogram_cost(points, centroids), kHistogramRoundings};
+  }
+  const double cost = assign(problems, problem, centroids, unit_importance, parallel, labels);
+  return {cost, assign_roundings(problems.weights->n_items())};
+}
+
+// How many roundings make the importance of a point from those of its items, at most.
+double roundings_of_points(const Problems& problems, const Points& points) {
+  if (fills_histogram(problems)) return kHistogramRoundings;
+  return static_cast<double>(problems.weights->n_items()) - static_cast<double>(points.size());
+}
+
+// Whether the buckets sufficed; figures next to underflow need the points themselves.
+template <class Label>
+bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
+                        const ClusterOptions& options, const Parallel& parallel,
+                        Workspace& workspace, const ClusterOutput<Label>& output) {
+  if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
+    return false;
+  const std::optional<Solution> solution =
+      problems.quartic() ? solve_bucketed(problems, problem, options.solver, workspace.quartic,
+                                          workspace.collector, parallel)
+                         : solve_bucketed(problems, problem, options.solver, workspace.quadratic,
+                                          workspace.collector, parallel);
+  if (!solution || solution->lower_bound < kUnderflowing) return false;
+  const std::int64_t n = problems.weights->n_items();
+  const auto k = static_cast<std::int64_t>(options.solver.k);
+  std::copy(solution->centroids.begin(), solution->centroids.end(),
+            output.centroids + problem * k);
+  const double cost =
+      assign(problems, problem, solution->centroids, false, parallel, output.labels + problem * n);
+  output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);
+  output.lower_bounds[problem] =
+      Rounding{relative_rounding(static_cast<double>(n)), 0.0}.below(solution->lower_bound);
+  output.scales[problem] = solution->scale;
+  output.n_iters[problem] = solution->n_iter;
+  return true;
+}
+
 template <class Label>
 void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
                  const Parallel& parallel, Workspace& workspace,
                  const ClusterOutput<Label>& output) {
+  if (cluster_by_buckets(problems, problem, options, parallel, workspace, output)) return;
   const Points& points = workspace.collector.collect(problems, problem, options.zero, parallel);
   const SolverOptions& solver = options.solver;
   Solution solution = points.quartic()
@@ -29,11 +83,20 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   solution.centroids.resize(solver.k, solution.centroids.back());
   std::copy(solution.centroids.begin(), solution.centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(solver.k));
-  output.costs[problem] =
-      assign(problems, problem, solution.centroids, workspace.collector.unit_importance(), parallel,
-             output.labels + problem * problems.weights->n_items());
+  Label* labels = output.labels + problem * problems.weights->n_items();
+  const bool unit_importance = workspace.collector.unit_importance();
+  const Labelled labelled =
+      label_all(problems, problem, points, solution.centroids, unit_importance, parallel, labels);
+  const bool exact =
+      is_exact(labelled.cost, problems, problem, solution.centroids, labels, unit_importance);
+  const double hidden = std::min(labelled.cost, solution.lower_bound) < kUnderflowing
+                            ? hidden_by_underflow(points, solution.centroids)
+                            : 0.0;
+  const Rounding of_cost{relative_rounding(labelled.n_roundings), hidden};
+  const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
+  output.costs[problem] = exact ? labelled.cost : of_cost.above(labelled.cost);
+  output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
   output.scales[problem] = solution.scale;
-  output.lower_bounds[problem] = solution.lower_bound;
   output.n_iters[problem] = solution.n_iter;
 }
 
@@ -63,8 +126,7 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
   pyramid.build(points, parallel);
   const Placement placement = placement_of(format, scale_of(format, points));
   const std::size_t k = std::min(k_max, points.size());
-  std::vector<double> curve =
-      optimal_layers(points, pyramid, placement, k, Want::costs, parallel).costs;
+  std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
   curve.resize(k_max, curve.back());
   return curve;
 }

@@ -22,7 +22,7 @@ struct ClusterOutput {
   Label* labels;      // n_problems x n_items
   double* scales;     // of int8 centroids, else 1
   double* costs;
-  double* lower_bounds;  // written by the optimal solver only
+  double* lower_bounds;  // by the optimal solver, or where Lloyd is to certify
   std::int64_t* n_iters;
 };
 

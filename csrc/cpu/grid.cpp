@@ -6,6 +6,11 @@
 namespace wkmeans {
 namespace {
 
+// Whether points [begin, end) can be cut further.
+bool may_hold_boundary(const Points& points, std::size_t begin, std::size_t end) {
+  return end - begin > 1 || points.is_divisible(begin);
+}
+
 template <class Moments>
 void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Parallel& parallel) {
   constexpr std::int64_t kCellsPerTask = 256;
@@ -34,7 +39,7 @@ double measure_of_group(const Points& points, std::size_t begin, std::size_t end
     if (points.quartic()) quartic_importance += points.quartic_importance[i];
   }
   const std::size_t next = std::min(end, points.size() - 1);
-  return measure(importance, quartic_importance, points.weight[next] - points.weight[begin]);
+  return measure(importance, quartic_importance, points.high(next) - points.low(begin));
 }
 
 // How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
@@ -86,8 +91,8 @@ public:
   }
 
 private:
-  double low(std::size_t v) const { return points_.weight[grid_.borders[v]]; }
-  double high(std::size_t v) const { return points_.weight[grid_.borders[v + 1] - 1]; }
+  double low(std::size_t v) const { return points_.low(grid_.borders[v]); }
+  double high(std::size_t v) const { return points_.high(grid_.borders[v + 1] - 1); }
 
   // Takes in cells around v, nearest first, as long as that can lower the bound.
   double half_gap_around(std::size_t v) const {
@@ -166,7 +171,7 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
   grid.borders.push_back(n);
   fill_cells(pyramid, grid, parallel);
   for (std::size_t v = 0; v < grid.size(); ++v) {
-    grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1);
+    grid.open.push_back(may_hold_boundary(points, grid.borders[v], grid.borders[v + 1]));
   }
   return grid;
 }
@@ -214,14 +219,14 @@ std::vector<double> boundary_discounts(const std::vector<double>& gains, double 
 }
 
 template <class Moments>
-Grid<Moments> refined_grid(const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
+Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
                            const Verdict& verdict, const std::vector<std::size_t>& boundaries,
                            const Parallel& parallel) {
   Grid<Moments> fine;
   fine.borders.push_back(0);
   const auto cut = [&](std::size_t border, bool open) {
     if (border == fine.borders.back()) return;
-    fine.open.push_back(open && border - fine.borders.back() > 1);
+    fine.open.push_back(open && may_hold_boundary(points, fine.borders.back(), border));
     fine.borders.push_back(border);
   };
   auto boundary = boundaries.begin();
@@ -273,9 +278,9 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
                                     const std::vector<Zone>&, const Parallel&);                   \
   template std::vector<double> split_gains(const Points&, const Grid<Moments>&, const Placement&, \
                                            double, const Parallel&);                              \
-  template Grid<Moments> refined_grid(const Pyramid<Moments>&, const Grid<Moments>&,              \
-                                      const Verdict&, const std::vector<std::size_t>&,            \
-                                      const Parallel&);                                           \
+  template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,                     \
+                                      const Grid<Moments>&, const Verdict&,                       \
+                                      const std::vector<std::size_t>&, const Parallel&);          \
   template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

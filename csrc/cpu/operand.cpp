@@ -145,17 +145,41 @@ const std::byte* Operand::address(const std::vector<Dimension>& dims, std::int64
   return base + offset;
 }
 
-void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
-                   double* out) const {
+template <class Visit>
+void Operand::for_each_run(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                           Visit&& visit) const {
   const std::byte* base = address(problem_dims_, problem, data_);
   const Dimension inner = item_dims_.back();
   while (count > 0) {
     const std::int64_t run = std::min(count, inner.extent - begin % inner.extent);
-    read_run(dtype_, address(item_dims_, begin, base), inner.stride, run, out);
+    visit(address(item_dims_, begin, base), inner.stride, run);
     begin += run;
     count -= run;
-    out += run;
   }
+}
+
+void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                   double* out) const {
+  for_each_run(problem, begin, count,
+               [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
+                 read_run(dtype_, at, stride, run, out);
+                 out += run;
+               });
+}
+
+void Operand::load_bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                        std::uint16_t* out) const {
+  for_each_run(problem, begin, count,
+               [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
+                 if (stride == sizeof *out) {
+                   std::memcpy(out, at, static_cast<std::size_t>(run) * sizeof *out);
+                 } else {
+                   for (std::int64_t i = 0; i < run; ++i) {
+                     std::memcpy(out + i, at + i * stride, sizeof *out);
+                   }
+                 }
+                 out += run;
+               });
 }
 
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
@@ -163,6 +187,12 @@ void load_items(const Problems& problems, std::int64_t problem, std::int64_t beg
   const auto size = static_cast<std::size_t>(count);
   out.weight.resize(size);
   problems.weights->load(problem, begin, count, out.weight.data());
+  load_importances(problems, problem, begin, count, out);
+}
+
+void load_importances(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                      std::int64_t count, ItemBuffer& out) {
+  const auto size = static_cast<std::size_t>(count);
   out.importance.resize(size);
   if (problems.importance) {
     problems.importance->load(problem, begin, count, out.importance.data());
@@ -177,6 +207,10 @@ void load_items(const Problems& problems, std::int64_t problem, std::int64_t beg
 
 void check_items(const Problems& problems, const ItemBuffer& items) {
   check(*problems.weights, items.weight, -kLargest);
+  check_importances(problems, items);
+}
+
+void check_importances(const Problems& problems, const ItemBuffer& items) {
   if (problems.importance) check(*problems.importance, items.importance, 0.0);
   if (problems.quartic()) check(*problems.quartic_importance, items.quartic_importance, 0.0);
 }

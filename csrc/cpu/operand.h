@@ -32,7 +32,15 @@ public:
 
   void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
 
+  // The items' own bits, of a dtype of 16 of them.
+  void load_bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                 std::uint16_t* out) const;
+
 private:
+  // visit(address, stride, count) for each stretch of items that one stride leads through.
+  template <class Visit>
+  void for_each_run(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                    Visit&& visit) const;
   const std::byte* address(const std::vector<Dimension>& dims, std::int64_t index,
                            const std::byte* base) const;
 
@@ -71,8 +79,13 @@ struct ItemBuffer {
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
                 std::int64_t count, ItemBuffer& out);
 
+// The importances alone; the weights are left as they are.
+void load_importances(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                      std::int64_t count, ItemBuffer& out);
+
 // Throws InvalidValue, naming the operand, where a loaded weight is not finite or an importance not
 // finite and non-negative.
 void check_items(const Problems& problems, const ItemBuffer& items);
+void check_importances(const Problems& problems, const ItemBuffer& items);
 
 }  // namespace wkmeans

@@ -41,13 +41,58 @@ public:
       const Verdict verdict = judge(grid, tolerated * multiplier_);
       const std::vector<Zone> zones = open_zones(grid, verdict.alive);
       if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
-      grid = refined_grid(pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
     }
     return {incumbent_, upper_bound_, lower_bound_, round_};
   }
 
+  // Closes what it can without looking into groups of weights.
+  std::optional<Remaining> narrow() {
+    multiplier_ = 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
+                  std::pow(static_cast<double>(k_), 3.0);
+    Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
+    if (grid.size() < k_ || !improve_on(grid)) return std::nullopt;
+    worth_ = worth_of_a_centroid();
+    double tolerated = kFirstTolerance;
+    for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
+      const Verdict verdict = judge(grid, tolerated * multiplier_);
+      if (!is_to_be_cut(grid, verdict)) return remaining(grid, verdict);
+      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      improve_on(grid);
+    }
+    return std::nullopt;
+  }
+
 private:
+  static bool is_open(const Grid<Moments>& grid, const Verdict& verdict, std::size_t v) {
+    return grid.open[v] && (verdict.alive[v] || verdict.alive[v + 1]);
+  }
+
+  // Whether another round would look closer at any open cell.
+  static bool is_to_be_cut(const Grid<Moments>& grid, const Verdict& verdict) {
+    for (std::size_t v = 0; v < grid.size(); ++v) {
+      if (is_open(grid, verdict, v) && verdict.n_parts[v] > 1 &&
+          grid.borders[v + 1] - grid.borders[v] > 1)
+        return true;
+    }
+    return false;
+  }
+
+  Remaining remaining(const Grid<Moments>& grid, const Verdict& verdict) const {
+    Remaining found{std::vector<bool>(points_.size() + 1, false),
+                    std::vector<bool>(points_.size(), false), upper_bound_};
+    for (std::size_t v = 0; v < grid.size(); ++v) {
+      if (verdict.alive[v]) found.alive[grid.borders[v]] = true;
+      if (!is_open(grid, verdict, v)) continue;
+      for (std::size_t i = grid.borders[v]; i < grid.borders[v + 1]; ++i) {
+        found.open[i] = points_.is_divisible(i);
+        if (i > grid.borders[v]) found.alive[i] = true;
+      }
+    }
+    return found;
+  }
+
   static constexpr std::size_t kCellsPerCluster = 12;
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
@@ -196,12 +241,6 @@ private:
 
 constexpr double kCertified = 1e-9;
 
-// Intervals that the layered programme looks at; a sweep looks at several in the time of one.
-double layered_work(std::size_t n_points, std::size_t k) {
-  const auto n = static_cast<double>(n_points);
-  return static_cast<double>(k) * n * std::log2(n + 2.0);
-}
-
 template <class Moments>
 Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
                         const Placement& placement, std::size_t k, const Parallel& parallel) {
@@ -243,6 +282,43 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
   return optimum;
 }
 
+template <class Moments>
+std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& pyramid,
+                                  const Placement& placement, std::size_t k,
+                                  const Parallel& parallel) {
+  constexpr double kMostWork = 4e8;  // intervals: about a second
+  try {
+    return BranchAndBound<Moments>(points, pyramid, placement, k, kMostWork, parallel).narrow();
+  } catch (const OutOfWork&) {
+    return std::nullopt;
+  }
+}
+
+template std::optional<Remaining> narrowed(const Points&, const Pyramid<QuadraticMoments>&,
+                                           const Placement&, std::size_t, const Parallel&);
+template std::optional<Remaining> narrowed(const Points&, const Pyramid<QuarticMoments>&,
+                                           const Placement&, std::size_t, const Parallel&);
+
+template <class Moments>
+std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Moments>& pyramid,
+                                         const Placement& placement, std::size_t k, double budget,
+                                         const Parallel& parallel) {
+  try {
+    const Optimum found =
+        BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+    if (found.cost - found.lower_bound <= kCertified * found.cost) return found;
+  } catch (const OutOfWork&) {
+    // As documented.
+  }
+  return std::nullopt;
+}
+
+template std::optional<Optimum> certified_optimum(const Points&, const Pyramid<QuadraticMoments>&,
+                                                  const Placement&, std::size_t, double,
+                                                  const Parallel&);
+template std::optional<Optimum> certified_optimum(const Points&, const Pyramid<QuarticMoments>&,
+                                                  const Placement&, std::size_t, double,
+                                                  const Parallel&);
 template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,
                          std::size_t, const Parallel&);
 template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, const Placement&,

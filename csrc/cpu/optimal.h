@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstddef>
+#include <optional>
 #include <vector>
 
 #include "cpu/parallel.h"
@@ -24,5 +25,26 @@ struct Optimum {
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
                 std::size_t k, const Parallel& parallel);
+
+// Where boundaries of the optimum can still lie, among points that stand for groups of weights.
+struct Remaining {
+  std::vector<bool> alive;   // node i, before point i
+  std::vector<bool> open;    // inside point i
+  double upper_bound = 0.0;  // the cost of some clustering
+};
+
+// Closes all that can be closed without looking into the divisible points; nothing where that takes
+// too long.
+template <class Moments>
+std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& pyramid,
+                                  const Placement& placement, std::size_t k,
+                                  const Parallel& parallel);
+
+// The same by branch and bound alone: nothing where that has not closed to 1e-9 within `budget`
+// intervals looked at.
+template <class Moments>
+std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Moments>& pyramid,
+                                         const Placement& placement, std::size_t k, double budget,
+                                         const Parallel& parallel);
 
 }  // namespace wkmeans

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <vector>
@@ -22,6 +23,12 @@ struct LayeredOptimum {
 // How far rounding may move a cost summed over n points, relatively: each adds a few ulps.
 inline double rounding_slack(std::size_t n_points) {
   return 16.0 * static_cast<double>(n_points + 64) * std::numeric_limits<double>::epsilon();
+}
+
+// Intervals that the layers look at; a sweep looks at several in the time of one.
+inline double layered_work(std::size_t n_points, std::size_t k) {
+  const auto n = static_cast<double>(n_points);
+  return static_cast<double>(k) * n * std::log2(n + 2.0);
 }
 
 enum class Want { costs, boundaries };

@@ -148,7 +148,10 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
                             std::to_string(problems.weights->n_items()));
   }
-  if (problems.weights->dtype() == DType::float64) {
+  if (fills_histogram(problems)) {
+    histogram_.collect(problems, problem, parallel, points_);
+    unit_importance_ = histogram_.unit_importance();
+  } else if (problems.weights->dtype() == DType::float64) {
     collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
   } else {
     collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
@@ -157,5 +160,30 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
   if (zero == Zero::pinned) pin_zero();
   return points_;
 }
+
+void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
+                  bool quartic, Points& points, bool replaces_last) {
+  if (replaces_last) {
+    points.weight.pop_back();
+    points.importance.pop_back();
+    if (quartic) points.quartic_importance.pop_back();
+    points.groups.pop_back();
+    points.lows.pop_back();
+    points.highs.pop_back();
+    points.divisible.pop_back();
+  }
+  const SecondMoments& i = moments.quadratic;
+  const FourthMoments& h = moments.quartic;
+  const double mean = i.mass > 0.0 ? i.origin + i.offset : h.origin + h.offset;
+  points.weight.push_back(mean < low ? low : (mean > high ? high : mean));
+  points.importance.push_back(i.mass);
+  if (quartic) points.quartic_importance.push_back(h.mass);
+  points.groups.push_back(moments);
+  points.lows.push_back(low);
+  points.highs.push_back(high);
+  points.divisible.push_back(divisible);
+}
+
+template void PointCollector::merge_equal(const Buffer<Keyed<std::uint64_t>>&, const Parallel&);
 
 }  // namespace wkmeans

@@ -13,6 +13,7 @@ namespace wkmeans {
 
 template <class Moments>
 Moments point_moments(const Points& points, std::size_t i) {
+  if (!points.groups.empty()) return Moments::part_of(points.groups[i]);
   return Moments::of(points.weight[i], points.importance[i],
                      points.quartic() ? points.quartic_importance[i] : 0.0);
 }

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/buckets.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal.h"
@@ -46,7 +47,7 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
   solution.scale = scale_of(options.format, points);
   const Placement format = placement_of(options.format, solution.scale);
   const Placement placement = options.optimal_in_format ? format : Placement();
-  if (few_values_suffice(points, placement, options.k, solution.centroids)) {
+  if (points.groups.empty() && few_values_suffice(points, placement, options.k, solution.centroids)) {
     solution.lower_bound = cost_below(points, pyramid, solution.centroids);
     return solution;
   }
@@ -58,7 +59,7 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
     const double centroid = pinned ? 0.0 : format.centroid(pyramid.range(begin, end));
     solution.centroids.push_back(
         format.grid() ? centroid
-                      : clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
+                      : clamp_between(centroid, points.low(begin), points.high(end - 1)));
     begin = end;
   }
   solution.lower_bound = optimum.lower_bound;
@@ -116,10 +117,56 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
   Solution solution = options.solver == Solver::optimal
                           ? solve_optimal(points, pyramid, options, parallel)
                           : solve_lloyd(points, pyramid, options, problem);
+  if (options.solver == Solver::lloyd && options.certify)
+    solution.lower_bound = solve_optimal(points, pyramid, options, parallel).lower_bound;
   for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
   return solution;
 }
 
+namespace {
+
+constexpr std::size_t kBuckets = 16384;  // their sums stay in the second cache
+
+}  // namespace
+
+bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero) {
+  constexpr std::size_t kMostCentroids = 64;  // for more, most buckets hold a boundary
+  constexpr std::size_t kWeightsPerBucket = 16;
+  return options.solver == Solver::optimal && !options.optimal_in_format && zero == Zero::free &&
+         options.k > 1 && options.k <= kMostCentroids &&
+         static_cast<std::size_t>(problems.weights->n_items()) >=
+             kWeightsPerBucket * kBuckets;
+}
+
+template <class Moments>
+std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
+                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
+                                       PointCollector& collector, const Parallel& parallel) {
+  constexpr double kMostRounding = 1e-10;
+  constexpr std::size_t kPointsPerCluster = 8;
+  const BucketedPoints buckets(problems, problem, kBuckets, parallel);
+  if (buckets.points().size() < kPointsPerCluster * options.k) return std::nullopt;
+  pyramid.build(buckets.points(), parallel);
+  const std::optional<Remaining> remaining =
+      narrowed(buckets.points(), pyramid, Placement(), options.k, parallel);
+  if (!remaining) return std::nullopt;
+  const double rounding = buckets.rounding(remaining->upper_bound);
+  if (!(rounding <= kMostRounding * remaining->upper_bound)) return std::nullopt;
+  const Points points = buckets.opened(remaining->alive, remaining->open, collector);
+  if (points.size() <= options.k) return std::nullopt;
+  pyramid.build(points, parallel);
+  Solution solution = solve_optimal(points, pyramid, options, parallel);
+  solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
+  for (double& centroid : solution.centroids) centroid += 0.0;
+  return solution;
+}
+
+template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+                                                Pyramid<QuadraticMoments>&, PointCollector&,
+                                                const Parallel&);
+template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+                                                Pyramid<QuarticMoments>&, PointCollector&,
+                                                const Parallel&);
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
                         std::int64_t, const Parallel&);
 template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, std::int64_t,

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "cpu/centroid_format.h"
@@ -19,6 +20,7 @@ struct SolverOptions {
   Init init = Init::quantile;
   std::vector<double> given_centroids;  // Init::given: k of them, or k for each problem
   int max_iter = 0;
+  bool certify = false;  // Lloyd: the optimum's lower bound beside its own result
   std::uint64_t seed = 0;
   CentroidFormat format = CentroidFormat::float32;
   bool optimal_in_format = false;  // the optimum among the format's values, not the optimum rounded
@@ -27,7 +29,7 @@ struct SolverOptions {
 struct Solution {
   std::vector<double> centroids;  // ascending, at most k, exact in the format
   double scale = 1.0;             // int8: centroids are multiples of it
-  double lower_bound = 0.0;       // optimal solver
+  double lower_bound = 0.0;       // where certified
   std::int64_t n_iter = 0;
 };
 
@@ -35,5 +37,16 @@ struct Solution {
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel);
+
+// Whether a problem is of the kind and the size at which buckets pay.
+bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);
+
+// The codebook without ordering all weights: only those around boundaries are collected and sorted.
+// Nothing where the buckets cannot tell it to 1e-10: where clusters are narrower than buckets, or
+// importances so far apart that rounding inside a bucket counts.
+template <class Moments>
+std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
+                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
+                                       PointCollector& collector, const Parallel& parallel);
 
 }  // namespace wkmeans

@@ -55,9 +55,10 @@ struct GridCost {
 #define WKM_INDEPENDENT
 #endif
 
+// Growing says whether every candidate has the digits of its interval's cost.
 struct GrowQuadratic {
   template <class Cost>
-  static WKM_ALWAYS_INLINE void run(Front front, QuadraticMoments cell, Cost cost) {
+  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Cost cost) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
@@ -67,6 +68,7 @@ struct GrowQuadratic {
       const SecondMoments& m = moments.quadratic;
       front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
     }
+    return true;
   }
 };
 
@@ -75,15 +77,22 @@ struct GrowQuartic {
   static constexpr int kMostRounds = 40;  // from anywhere
 
   template <class Cost>
-  static WKM_ALWAYS_INLINE void run(Front front, QuarticMoments cell, Cost cost) {
+  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
     grow(front, cell);
     refine(front, cost);
+    bool settled = true;
     for (std::size_t block = 0; block < front.n_blocks; ++block) {
       Front alone = front;
       alone.first = front.first + kLanes * block;
       alone.n_blocks = 1;
-      for (int round = 1; round < kMostRounds && is_loose(alone); ++round) refine(alone, cost);
+      bool loose = is_loose(alone);
+      for (int round = 1; round < kMostRounds && loose; ++round) {
+        refine(alone, cost);
+        loose = is_loose(alone);
+      }
+      settled = settled && !loose;
     }
+    return settled;
   }
 
   static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
@@ -141,10 +150,13 @@ struct GrowQuartic {
       const double slack =
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
       const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
+      const double safe = bound > 0.0 ? bound : 0.0;
+      const double excess = slack - 1e-14 * cost;
       const Anchor base = anchor(m);
-      front.candidates[p] = front.costs[p] + placed_cost(m, base.origin + (base.offset + y),
-                                                         bound > 0.0 ? bound : 0.0);
-      front.excess[p] = slack - 1e-14 * cost;
+      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      // Around a root still far off may lie other values of a grid than around the optimum.
+      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
+      front.excess[p] = excess;
     }
   }
 
@@ -198,12 +210,12 @@ struct SweepKernel {
       front.first = first / kLanes * kLanes;
       front.n_blocks = (i - front.first) / kLanes + 1;
       work += static_cast<double>(kLanes * front.n_blocks);
-      GrowFor<Moments>::Type::run(front, cells[i], cost);
+      const bool settled = GrowFor<Moments>::Type::run(front, cells[i], cost);
       const double least = least_candidate(front);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
-      // within rounding have not lost.
+      // within rounding have not lost, nor has any to a cost that is only bounded from below.
       const double lost = least + kTie * (std::fabs(least) + multiplier);
-      while (first < i && front.candidates[first] > lost) ++first;
+      while (settled && first < i && front.candidates[first] > lost) ++first;
       std::size_t best = front.first;
       while (best < i && front.candidates[best] != least) ++best;
       previous[i + 1] = static_cast<std::uint32_t>(best);

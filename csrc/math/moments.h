@@ -77,6 +77,8 @@ WKM_HD FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
   return {m.mass, m.origin, m.offset, (a.second + b.second) + m.between, third, fourth};
 }
 
+struct QuarticMoments;
+
 // sum I (w - c)^2 alone.
 struct QuadraticMoments {
   SecondMoments quadratic;
@@ -85,6 +87,7 @@ struct QuadraticMoments {
                                     double /*quartic_importance*/) {
     return {{importance, weight, 0.0, 0.0}};
   }
+  WKM_HD static QuadraticMoments part_of(const QuarticMoments& moments);
   WKM_HD bool empty() const { return !(quadratic.mass > 0.0); }
 };
 
@@ -96,8 +99,13 @@ struct QuarticMoments {
   WKM_HD static QuarticMoments of(double weight, double importance, double quartic_importance) {
     return {{importance, weight, 0.0, 0.0}, {quartic_importance, weight, 0.0, 0.0, 0.0, 0.0}};
   }
+  WKM_HD static QuarticMoments part_of(const QuarticMoments& moments) { return moments; }
   WKM_HD bool empty() const { return !(quadratic.mass > 0.0) && !(quartic.mass > 0.0); }
 };
+
+WKM_HD QuadraticMoments QuadraticMoments::part_of(const QuarticMoments& moments) {
+  return {moments.quadratic};
+}
 
 WKM_HD QuadraticMoments merge(const QuadraticMoments& a, const QuadraticMoments& b) {
   return {merge(a.quadratic, b.quadratic)};

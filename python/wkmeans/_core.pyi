@@ -29,6 +29,7 @@ def cluster(
     given_centroids: list[float],
     max_iter: int,
     seed: int,
+    certify: bool,
     centroid_format: str,
     optimal_in_format: bool,
     label_dtype: str,
