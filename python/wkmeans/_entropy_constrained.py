@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from wkmeans._arrays import (
     make_problem,
     shown_index,
 )
-from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, _label_dtype
+from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, _label_dtype, wkmeans
 from wkmeans._threads import resolve_n_threads
 from wkmeans.rate import entropy_bits
 
@@ -150,6 +151,15 @@ class EntropySolver:
         self._include_zero = bool(include_zero)
         self._label_dtype = _label_dtype(self._k, self._problem.weights.is_torch)
         self._n_threads = resolve_n_threads(n_threads)
+        self._cluster = partial(
+            wkmeans,
+            weights,
+            importance=importance,
+            quartic_importance=quartic_importance,
+            centroid_dtype="float64",
+            include_zero=include_zero,
+            n_threads=n_threads,
+        )
 
     @property
     def n_items(self) -> int:
@@ -164,22 +174,7 @@ class EntropySolver:
         return [replace(self.nearest(self._optimum(size)), labels=None) for size in sizes]
 
     def _optimum(self, k: int) -> Array:
-        with explained_values(self._problem):
-            centroids, *_ = _core.cluster(
-                self._problem.kernel_view,
-                k=k,
-                solver="optimal",
-                init="quantile",
-                given_centroids=[],
-                max_iter=0,
-                seed=0,
-                centroid_format="float64",
-                optimal_in_format=False,
-                label_dtype=self._label_dtype,
-                include_zero=self._include_zero,
-                n_threads=self._n_threads,
-            )
-        return np.unique(centroids)
+        return np.unique(np.asarray(self._cluster(k).centroids))
 
     def nearest(self, centroids: ArrayLike) -> EntropyConstrained:
         """Centroids with the code lengths that follow from the weights nearest to each."""
