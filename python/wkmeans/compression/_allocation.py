@@ -16,13 +16,14 @@ from itertools import pairwise
 from wkmeans._bit_allocation import within_budget
 from wkmeans._entropy_constrained import EntropySolver
 from wkmeans.compression._dtypes import numpy_dtype
+from wkmeans.compression._layout import layout_of
 from wkmeans.compression._plan import Options
 from wkmeans.compression._quantize import Price, Weights, quantize, scaled_channels
 
 _SAMPLE = 1 << 15
 _TRIAL_ITERATIONS = 50
 _LARGEST_K = 4096
-_GROWTH = 1.25  # between neighbouring k of a curve, above the small ones
+_STEPS = 16  # every k of a curve up to twice as many, then as many for each doubling
 
 
 @dataclass(frozen=True)
@@ -117,8 +118,8 @@ Point = tuple[float, float, int]  # bytes, cost, k
 
 
 def _curve(sample: Sample, options: Options) -> list[Point]:
-    layout = sample.weights.rows.shape
-    longest = layout[0] * layout[1] if options.granularity == "tensor" else layout[1]
+    layout = layout_of(sample.weights.shape, options.granularity)
+    longest = sample.weights.rows.size if layout.shared else layout.group
     k = 2 if options.zero_codeword else 1
     points: list[Point] = []
     while k <= min(_LARGEST_K, max(longest, 2)):
@@ -126,7 +127,7 @@ def _curve(sample: Sample, options: Options) -> list[Point]:
         points.append((size, cost, k))
         if cost <= 1e-12 * points[0][1]:
             break
-        k = max(k + 1, int(k * _GROWTH))
+        k += max(1, k // _STEPS)
     return points
 
 

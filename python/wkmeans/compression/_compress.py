@@ -41,7 +41,7 @@ Progress = Callable[[str, int, int], None]
 """Called with what is being done, how many weights are done and how many there are."""
 
 _TOLERANCE = 0.01
-_AIM = 0.997  # of the budget
+_AIM = 0.999  # of the budget
 _ROUNDS = 8
 
 
