@@ -7,14 +7,40 @@ from typing import Any
 
 from wkmeans import rate, rate_distortion
 from wkmeans._clustering import Clustering, cost_curve, wkmeans
+from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
+from wkmeans.compression import (
+    CompressedModel,
+    CompressedTensor,
+    DenseTensor,
+    FormatError,
+    compress,
+    load,
+)
 
-__all__ = ["Clustering", "cost_curve", "importance", "prune", "rate", "rate_distortion", "wkmeans"]
+__all__ = [
+    "Clustering",
+    "CompressedModel",
+    "CompressedTensor",
+    "DenseTensor",
+    "EntropyConstrained",
+    "FormatError",
+    "compress",
+    "cost_curve",
+    "entropy_constrained",
+    "export",
+    "importance",
+    "load",
+    "prune",
+    "rate",
+    "rate_distortion",
+    "wkmeans",
+]
 __version__ = "0.1.0"
 
 
 def __getattr__(name: str) -> Any:
-    # Imported where it is used: it needs torch, which bare NumPy users neither have nor wait for.
-    if name == "importance":
-        return import_module("wkmeans.importance")
+    # Imported where they are used: they need what bare NumPy users neither have nor wait for.
+    if name in ("export", "importance"):
+        return import_module(f"wkmeans.{name}")
     raise AttributeError(f"module 'wkmeans' has no attribute {name!r}")

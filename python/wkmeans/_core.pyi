@@ -46,6 +46,16 @@ def cluster(
 def cost_curve(
     problems: Problems, k_max: int, include_zero: bool, centroid_format: str, n_threads: int
 ) -> npt.NDArray[np.float64]: ...
+def entropy_constrained(
+    problems: Problems,
+    centroids: list[float],
+    lengths: list[float],
+    multiplier: float,
+    include_zero: bool,
+    max_iter: int,
+    label_dtype: str,
+    n_threads: int,
+) -> tuple[list[float], npt.NDArray[Any], list[int], float, int]: ...
 def prune(problems: Problems, keep: int, n_threads: int) -> npt.NDArray[np.bool_]: ...
 def prune_together(
     problems: list[Problems], keep: int, n_threads: int

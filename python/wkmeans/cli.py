@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wkmeans import __version__
+from wkmeans.compression._commands import add_commands
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -24,7 +25,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code: int = arguments.run(arguments)
         return code
-    except (ImportError, OSError, ValueError) as error:
+    except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"wkmeans: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
@@ -38,6 +39,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"wkmeans {__version__}")
     subcommands = parser.add_subparsers(metavar="command", required=True)
     _add_demo(subcommands)
+    add_commands(subcommands)
     return parser
 
 

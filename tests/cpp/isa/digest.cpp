@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "cpu/cluster.h"
+#include "cpu/entropy_constrained.h"
 #include "cpu/isa.h"
 #include "cpu/prune.h"
 #include "support.h"
@@ -72,6 +73,24 @@ void print_pruning(const char* name, const Problems& problems) {
   std::printf("%s prune %016llx\n", name, digest.value());
 }
 
+void print_entropy_constrained(const char* name, const Problems& problems) {
+  EntropyCodebook start;
+  for (std::size_t j = 0; j < kCentroids; ++j) {
+    start.centroids.push_back(-2.0 + 0.4 * static_cast<double>(j));
+    start.lengths.push_back(1.0 + 0.5 * static_cast<double>(j % 5));
+  }
+  std::vector<std::uint8_t> labels(kItems);
+  const EntropySolution solution =
+      entropy_constrained(problems, start, 1e-3, Zero::free, 20, Parallel(2), labels.data());
+  Digest digest;
+  digest.add(solution.centroids.data(), solution.centroids.size());
+  digest.add(solution.counts.data(), solution.counts.size());
+  digest.add(labels.data(), labels.size());
+  digest.add(&solution.cost, 1);
+  digest.add(&solution.n_iter, 1);
+  std::printf("%s entropy-constrained %016llx\n", name, digest.value());
+}
+
 template <class Value, class DrawWeight>
 void print_all(const char* name, DrawWeight&& draw_weight) {
   const auto weights = drawn<Value>(1, draw_weight);
@@ -86,6 +105,7 @@ void print_all(const char* name, DrawWeight&& draw_weight) {
     print_clustering(name, problems, Solver::lloyd);
     print_clustering(name, problems, Solver::optimal);
     print_pruning(name, problems);
+    print_entropy_constrained(name, problems);
   }
 }
 

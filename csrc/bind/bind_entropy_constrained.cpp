@@ -1,0 +1,63 @@
+#include <pybind11/stl.h>
+
+#include "bind/module.h"
+#include "bind/problems.h"
+#include "cpu/entropy_constrained.h"
+
+namespace wkmeans {
+namespace {
+
+template <class Label>
+py::tuple run_entropy_constrained(const BoundProblems& problems, const EntropyCodebook& start,
+                                  double multiplier, bool include_zero, int max_iter,
+                                  int n_threads) {
+  py::array_t<Label> labels({problems.n_problems(), problems.n_items()});
+  Label* out = labels.mutable_data();
+  const Problems view = problems.view();
+  const Zero zero = include_zero ? Zero::pinned : Zero::free;
+  EntropySolution solution;
+  {
+    const py::gil_scoped_release release;
+    solution =
+        entropy_constrained(view, start, multiplier, zero, max_iter, Parallel(n_threads), out);
+  }
+  return py::make_tuple(solution.centroids, labels, solution.counts, solution.cost,
+                        solution.n_iter);
+}
+
+py::tuple bound_entropy_constrained(const BoundProblems& problems, std::vector<double> centroids,
+                                    std::vector<double> lengths, double multiplier,
+                                    bool include_zero, int max_iter, const std::string& label_dtype,
+                                    int n_threads) {
+  if (problems.n_problems() != 1) throw py::value_error("weights: expected one problem");
+  const EntropyCodebook start{std::move(centroids), std::move(lengths)};
+  const std::size_t k = start.centroids.size();
+  if (k < 1 || k > 65536 || k != start.lengths.size()) {
+    throw py::value_error("start: expected 1 to 65536 centroids, and a length for each");
+  }
+  if (label_dtype == "uint8" && k <= 256) {
+    return run_entropy_constrained<std::uint8_t>(problems, start, multiplier, include_zero,
+                                                 max_iter, n_threads);
+  }
+  if (label_dtype == "uint16") {
+    return run_entropy_constrained<std::uint16_t>(problems, start, multiplier, include_zero,
+                                                  max_iter, n_threads);
+  }
+  if (label_dtype == "uint32") {
+    return run_entropy_constrained<std::uint32_t>(problems, start, multiplier, include_zero,
+                                                  max_iter, n_threads);
+  }
+  throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) +
+                        " centroids");
+}
+
+}  // namespace
+
+void bind_entropy_constrained(py::module_& module) {
+  module.def("entropy_constrained", &bound_entropy_constrained, py::arg("problems"),
+             py::arg("centroids"), py::arg("lengths"), py::arg("multiplier"),
+             py::arg("include_zero"), py::arg("max_iter"), py::arg("label_dtype"),
+             py::arg("n_threads"));
+}
+
+}  // namespace wkmeans

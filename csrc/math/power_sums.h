@@ -1,0 +1,62 @@
+#pragma once
+
+#include "math/moments.h"
+#include "math/platform.h"
+
+namespace wkmeans {
+
+// Sums over weights of I d^p and H d^p, d = w - origin, for an origin that all of them share: a
+// codeword's centroid. Where the origin lies among the weights nothing cancels below; where it does
+// not, the centroid that follows is off by ulps of its distance from the origin, no more.
+struct PowerSums {
+  double importance[3] = {};
+  double quartic_importance[5] = {};
+
+  WKM_HD void add(double distance, double i) {
+    const double first = i * distance;
+    importance[0] += i;
+    importance[1] += first;
+    importance[2] += first * distance;
+  }
+
+  WKM_HD void add(double distance, double i, double h) {
+    add(distance, i);
+    const double square = distance * distance;
+    const double second = h * square;
+    quartic_importance[0] += h;
+    quartic_importance[1] += h * distance;
+    quartic_importance[2] += second;
+    quartic_importance[3] += second * distance;
+    quartic_importance[4] += second * square;
+  }
+
+  WKM_HD void add(const PowerSums& other) {
+    for (int p = 0; p < 3; ++p) importance[p] += other.importance[p];
+    for (int p = 0; p < 5; ++p) quartic_importance[p] += other.quartic_importance[p];
+  }
+
+  // sum I d^2 + H d^4: what the weights cost about the origin.
+  WKM_HD double cost() const { return importance[2] + quartic_importance[4]; }
+
+  WKM_HD QuarticMoments about_the_means(double origin) const {
+    QuarticMoments m;
+    m.quadratic = second_moments(importance, origin);
+    const double* s = quartic_importance;
+    const SecondMoments h = second_moments(s, origin);
+    const double x = h.offset;
+    const double third = s[3] - x * (3.0 * s[2] - x * (3.0 * s[1] - x * s[0]));
+    const double fourth = s[4] - x * (4.0 * s[3] - x * (6.0 * s[2] - x * (4.0 * s[1] - x * s[0])));
+    m.quartic = {h.mass, h.origin, h.offset, h.second, third, fourth > 0.0 ? fourth : 0.0};
+    return m;
+  }
+
+private:
+  WKM_HD static SecondMoments second_moments(const double* s, double origin) {
+    if (!(s[0] > 0.0)) return {0.0, origin, 0.0, 0.0};
+    const double mean = s[1] / s[0];
+    const double second = s[2] - s[1] * mean;
+    return {s[0], origin, mean, second > 0.0 ? second : 0.0};
+  }
+};
+
+}  // namespace wkmeans

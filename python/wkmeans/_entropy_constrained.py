@@ -1,0 +1,247 @@
+"""`wkmeans.entropy_constrained`: codebooks that weigh what labels cost to store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from wkmeans import _core
+from wkmeans._arrays import (
+    Array,
+    ArrayLike,
+    Problem,
+    as_operand,
+    explained_values,
+    first_index_where,
+    make_problem,
+    shown_index,
+)
+from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, _label_dtype, wkmeans
+from wkmeans._threads import resolve_n_threads
+from wkmeans.rate import entropy_bits
+
+# The best number of codewords to start from depends on the multiplier: fractions of k are tried for
+# some rounds, after which they keep their order almost always.
+_START_DIVISORS = (1, 2, 4)
+_TRIAL_ROUNDS = 10
+
+
+@dataclass(frozen=True, eq=False)
+class EntropyConstrained:
+    """A codebook with the labels it was fitted to. `labels` is a tensor for torch weights.
+
+    Attributes
+    ----------
+    centroids : float64 array (k',)
+        Ascending; every one is named by some label, so ``k' <= k``.
+    labels : array, shape of the weights
+        uint8 for k up to 256, else uint16; torch: uint8, else int32.
+    counts : int64 array (k',)
+        How many weights carry each label.
+    cost : float
+        ``sum I (w - c)^2 + H (w - c)^4``, summed directly about `centroids`.
+    bits : float
+        Entropy of all the labels, ``sum_j counts_j log2(n / counts_j)``.
+    lagrangian : float
+        ``cost + multiplier * bits``.
+    n_iter : int
+        How many times centroids and code lengths were refitted.
+    """
+
+    centroids: npt.NDArray[np.float64]
+    labels: Any
+    counts: npt.NDArray[np.int64]
+    cost: float
+    bits: float
+    lagrangian: float
+    n_iter: int
+
+
+def entropy_constrained(
+    weights: ArrayLike,
+    importance: ArrayLike | None = None,
+    quartic_importance: ArrayLike | None = None,
+    *,
+    k: int,
+    multiplier: float,
+    include_zero: bool = False,
+    start: ArrayLike | EntropyConstrained | None = None,
+    max_iter: int = 300,
+    n_threads: int | None = None,
+) -> EntropyConstrained:
+    """Minimise ``sum I (w - c)^2 + H (w - c)^4 + multiplier * entropy`` over codebook and labels.
+
+    Entropy-constrained quantisation (Chou, Lookabaugh, Gray 1989, "Entropy-constrained vector
+    quantization", in one dimension) under importances. A weight takes the label of least
+    ``cost + multiplier * length``, so that one of little importance takes a short code and, with
+    `include_zero`, is pruned where the code of zero is short. Centroids move to the root of their
+    cubic, code lengths to ``-log2(counts / n)``, and unused codewords are dropped. Each of these
+    lowers the Lagrangian, until no label changes: a local minimum, never above the start.
+
+    Parameters
+    ----------
+    weights, importance, quartic_importance : array_like
+        As for `wkmeans.wkmeans`, clustered together whatever their shape. A weight without
+        importance takes the shortest code.
+    k : int
+        Most codewords there may be, 1 to 65536. Bits, not their number, limit what a codebook
+        costs: several times as many as a fixed-length code would have are well spent.
+    multiplier : float
+        What one bit is worth in the unit of the cost, at least 0.
+    include_zero : bool
+        One codeword is exactly 0, for as long as any weight takes it.
+    start : array_like (k,), EntropyConstrained, optional
+        Codewords to start from: centroids, whose code lengths follow from the weights nearest to
+        each, or an earlier answer (to another multiplier) with its code lengths. None starts from
+        the optimal clusterings with k, k/2 and k/4 centroids and goes on with the best.
+    max_iter : int
+        At most so many refits. 0 leaves `start` as it is and labels the weights.
+    n_threads : int, optional
+        As for `wkmeans.wkmeans`; the same bits for every number.
+
+    Returns
+    -------
+    EntropyConstrained
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `wkmeans.wkmeans`; also for a multiplier that is not finite and non-negative.
+    OverflowError
+        Where a weight costs more than float64 holds, or is beyond 2**500.
+
+    Notes
+    -----
+    O(n k) a round, besides the optimal solver where there is no `start`.
+    """
+    rounds = _checked_integer("max_iter", max_iter, 0, 2**31 - 1)
+    price = _checked_multiplier(multiplier)
+    solver = EntropySolver(
+        weights, importance, quartic_importance, k=k, include_zero=include_zero, n_threads=n_threads
+    )
+    if isinstance(start, EntropyConstrained):
+        return solver.alternate(start, price, rounds)
+    if start is not None:
+        return solver.alternate(solver.nearest(start), price, rounds)
+    return solver.best_of(solver.optimal_starts(), price, rounds)
+
+
+class EntropySolver:
+    """One tensor and how to solve it, for any number of multipliers."""
+
+    def __init__(
+        self,
+        weights: ArrayLike,
+        importance: ArrayLike | None,
+        quartic_importance: ArrayLike | None,
+        *,
+        k: int,
+        include_zero: bool,
+        n_threads: int | None,
+    ) -> None:
+        self._problem = make_problem(weights, importance, quartic_importance, None)
+        self._unweighted = make_problem(weights, None, None, None)
+        self._k = _checked_integer("k", k, 1, MAX_CENTROIDS)
+        self._include_zero = bool(include_zero)
+        self._label_dtype = _label_dtype(self._k, self._problem.weights.is_torch)
+        self._n_threads = resolve_n_threads(n_threads)
+        self._cluster = partial(
+            wkmeans,
+            weights,
+            importance=importance,
+            quartic_importance=quartic_importance,
+            centroid_dtype="float64",
+            include_zero=include_zero,
+            n_threads=n_threads,
+        )
+
+    @property
+    def n_items(self) -> int:
+        return self._problem.n_items
+
+    def optimal_starts(self) -> list[EntropyConstrained]:
+        """The optimal clusterings with fractions of k centroids, without their labels.
+
+        No multiplier enters them.
+        """
+        sizes = sorted({max(1, self._k // divisor) for divisor in _START_DIVISORS}, reverse=True)
+        return [replace(self.nearest(self._optimum(size)), labels=None) for size in sizes]
+
+    def _optimum(self, k: int) -> Array:
+        return np.unique(np.asarray(self._cluster(k).centroids))
+
+    def nearest(self, centroids: ArrayLike) -> EntropyConstrained:
+        """Centroids with the code lengths that follow from the weights nearest to each."""
+        first = _checked_centroids(centroids, self._k, self._include_zero)
+        # Here the weights that do not count do.
+        return self._run(self._unweighted, first, np.zeros(len(first)), 0.0, 0)
+
+    def best_of(
+        self, starts: Sequence[EntropyConstrained], multiplier: float, rounds: int
+    ) -> EntropyConstrained:
+        """All starts for some rounds, the best one for all."""
+        trials = [self.alternate(s, multiplier, min(rounds, _TRIAL_ROUNDS)) for s in starts]
+        best = min(trials, key=lambda trial: trial.lagrangian)
+        return self.alternate(best, multiplier, rounds - best.n_iter)
+
+    def alternate(
+        self, start: EntropyConstrained, multiplier: float, rounds: int
+    ) -> EntropyConstrained:
+        lengths = np.log2(start.counts.sum() / start.counts)
+        result = self._run(self._problem, start.centroids, lengths, multiplier, rounds)
+        return replace(result, n_iter=start.n_iter + result.n_iter)
+
+    def _run(
+        self, problem: Problem, centroids: Array, lengths: Array, multiplier: float, rounds: int
+    ) -> EntropyConstrained:
+        with explained_values(problem):
+            found, labels, counts, cost, n_iter = _core.entropy_constrained(
+                problem.kernel_view,
+                centroids=centroids.tolist(),
+                lengths=lengths.tolist(),
+                multiplier=multiplier,
+                include_zero=self._include_zero,
+                max_iter=rounds,
+                label_dtype=self._label_dtype,
+                n_threads=self._n_threads,
+            )
+        bits = entropy_bits(counts)
+        return EntropyConstrained(
+            centroids=np.array(found),
+            labels=problem.arrange(labels.view(np.int32) if labels.dtype == np.uint32 else labels),
+            counts=np.array(counts, np.int64),
+            cost=cost,
+            bits=bits,
+            lagrangian=cost + multiplier * bits,
+            n_iter=n_iter,
+        )
+
+
+def _checked_multiplier(multiplier: float) -> float:
+    if isinstance(multiplier, (bool, np.bool_)) or not hasattr(multiplier, "__float__"):
+        raise TypeError(f"multiplier: expected a number, got {multiplier!r}")
+    value = float(multiplier)
+    if not (math.isfinite(value) and value >= 0):
+        raise ValueError(f"multiplier: expected a finite, non-negative number, got {multiplier}")
+    return value
+
+
+def _checked_centroids(start: ArrayLike, k: int, include_zero: bool) -> npt.NDArray[np.float64]:
+    operand = as_operand("start", start)
+    if operand.memory.ndim != 1 or not 1 <= operand.memory.size <= k:
+        raise ValueError(f"start: expected 1 to k = {k} centroids, got shape {operand.shape}")
+    centroids = operand.values()
+    bad = first_index_where(~np.isfinite(centroids))
+    if bad is not None:
+        raise ValueError(
+            f"start: expected finite centroids, got {centroids[bad]} at index {shown_index(bad)}"
+        )
+    if include_zero and not np.any(centroids == 0.0):
+        raise ValueError("start: expected a centroid that is 0 (include_zero=True), got none")
+    return centroids

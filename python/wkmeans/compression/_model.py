@@ -1,0 +1,159 @@
+"""`CompressedModel`: all tensors of a network, compressed or dense, and the file they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from wkmeans.compression import _file
+from wkmeans.compression._dtypes import as_torch, numpy_dtype
+from wkmeans.compression._report import Report, tensor_report
+from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
+    """Compressed tensors by name, those that stayed dense among them.
+
+    A tied tensor is found under each of its names and stored once.
+    """
+
+    def __init__(
+        self,
+        tensors: Mapping[str, CompressedTensor | DenseTensor],
+        *,
+        aliases: Mapping[str, str] | None = None,
+        framework: str = "numpy",
+        metrics: tuple[Any, Any] = (None, None),
+    ) -> None:
+        self._tensors = dict(tensors)
+        self._aliases = dict(aliases or {})
+        self._framework = framework
+        self._metrics = metrics
+
+    def __getitem__(self, name: str) -> CompressedTensor | DenseTensor:
+        return self._tensors[self._aliases.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._tensors
+        yield from self._aliases
+
+    def __len__(self) -> int:
+        return len(self._tensors) + len(self._aliases)
+
+    def __repr__(self) -> str:
+        compressed = sum(isinstance(t, CompressedTensor) for t in self._tensors.values())
+        return f"CompressedModel({len(self._tensors)} tensors, {compressed} of them compressed)"
+
+    @property
+    def aliases(self) -> dict[str, str]:
+        """Further names of tied tensors, and the name each is stored under."""
+        return dict(self._aliases)
+
+    @property
+    def framework(self) -> str:
+        """What `state_dict` gives unless told otherwise: "torch" or "numpy"."""
+        return self._framework
+
+    def state_dict(self, framework: str | None = None) -> dict[str, Any]:
+        """Dense tensors by name, in the dtypes and shapes of the original.
+
+        Parameters
+        ----------
+        framework : {"torch", "numpy"}, optional
+            By default what the model was made of. Tied tensors are one tensor here too.
+
+        Raises
+        ------
+        FormatError
+            Where entropy-coded words of a hostile file turn out not to decode.
+        """
+        framework = self._framework if framework is None else framework
+        if framework not in ("torch", "numpy"):
+            raise ValueError(f"framework: expected 'torch' or 'numpy', got {framework!r}")
+        dense: dict[str, Any] = {}
+        for name, tensor in self._tensors.items():
+            values = tensor.dequantize()
+            dense[name] = as_torch(values) if framework == "torch" else values
+        return dense | {alias: dense[name] for alias, name in self._aliases.items()}
+
+    def apply_to(self, model: nn.Module) -> nn.Module:
+        """Load the dense tensors into `model`, in place, and return it.
+
+        Raises ``RuntimeError`` where names or shapes differ, as `torch.nn.Module.load_state_dict`.
+        """
+        model.load_state_dict(self.state_dict("torch"))
+        return model
+
+    def parametrize(self, model: nn.Module) -> nn.Module:
+        """Load everything into `model`, in place, with codebooks as parameters, and return it.
+
+        What it then trains is codebooks (n, k) in place of compressed weights, through
+        torch.nn.utils.parametrize; ``state_dict()`` holds codes and codebooks. `tuned` makes a
+        compressed model of it again. See `wkmeans.export.parametrize`.
+        """
+        from wkmeans.export._parametrization import parametrize
+
+        return parametrize(self.apply_to(model), self)
+
+    def tuned(self, model: nn.Module) -> CompressedModel:
+        """This model with the codebooks and dense tensors of one that `parametrize` made.
+
+        Codebooks are rounded to the dtype they are stored in. Costs stay what compression cost.
+        """
+        from wkmeans.export._tuned import tuned_tensors
+
+        return CompressedModel(
+            tuned_tensors(self._tensors, self._aliases, model),
+            aliases=self._aliases,
+            framework=self._framework,
+        )
+
+    def to_bytes(self) -> bytes:
+        """The contents of the file that `save` writes."""
+        return _file.serialize(self._tensors, self._aliases, self._framework)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a safetensors file, whole or not at all; `wkmeans.load` gives the same bits back.
+
+        The format is described in docs/format.md.
+        """
+        _file.write(Path(path), self.to_bytes())
+
+    def report(self) -> Report:
+        """Sizes and costs of each tensor and of the file: ``print`` it, or take ``to_json()``."""
+        cost = sum(t.cost for t in self._tensors.values() if isinstance(t, CompressedTensor))
+        total = len(self.to_bytes())
+        tensors = self._tensors.values()
+        return Report(
+            tensors=tuple(tensor_report(name, t, cost) for name, t in self._tensors.items()),
+            aliases=self.aliases,
+            original_bytes=sum(t.size * numpy_dtype(t.dtype).itemsize for t in tensors),
+            bytes=total,
+            container_bytes=total - sum(t.nbytes for t in tensors),
+            n_weights=sum(t.size for t in tensors),
+            cost=cost,
+            metric_before=self._metrics[0],
+            metric_after=self._metrics[1],
+        )
+
+
+def load(path: str | os.PathLike[str]) -> CompressedModel:
+    """Read what `CompressedModel.save` wrote.
+
+    Everything is checked before anything is decoded, and what is held in memory is the file itself:
+    tensors are decoded when `dequantize`, `codes` or `state_dict` asks for them.
+
+    Raises
+    ------
+    FormatError
+        Where the file is damaged, forged, or not a compressed model.
+    OSError
+        Where it cannot be read.
+    """
+    tensors, aliases, framework = _file.read(Path(path))
+    return CompressedModel(tensors, aliases=aliases, framework=framework)

@@ -1,0 +1,154 @@
+"""What `compress` is asked to do, and which tensors it leaves dense and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+from wkmeans._formats import FORMATS
+from wkmeans.compression._dtypes import FLOATS, dtype_name
+from wkmeans.compression._layout import Granularity, checked_granularity
+from wkmeans.compression._source import Entry
+
+MAX_K = 65536
+
+
+@dataclass(frozen=True)
+class Options:
+    """Everything about a tensor's compression but its number of codewords, checked."""
+
+    granularity: Granularity
+    density: float | None
+    keep_zeros: bool
+    channel_scales: bool
+    codebook_dtype: str | None
+    dense_dtype: str | None
+    coding: str
+    include: tuple[str, ...]
+    exclude: tuple[str, ...]
+    min_size: int
+    n_threads: int | None
+
+    @property
+    def zero_codeword(self) -> bool:
+        return self.density is not None or self.keep_zeros
+
+
+def make_options(
+    *,
+    granularity: Any,
+    density: float | None,
+    keep_zeros: bool | None,
+    channel_scales: bool,
+    codebook_dtype: Any,
+    dense_dtype: Any,
+    coding: str,
+    include: Any,
+    exclude: Any,
+    min_size: int,
+    n_threads: int | None,
+) -> Options:
+    if density is not None and not 0 <= density <= 1:
+        raise ValueError(f"density: expected 0 to 1, got {density}")
+    if coding not in ("auto", "packed", "ans"):
+        raise ValueError(f"coding: expected 'auto', 'packed' or 'ans', got {coding!r}")
+    codebook = None if codebook_dtype is None else dtype_name(codebook_dtype)
+    if codebook is not None and codebook not in FORMATS:
+        raise ValueError(f"codebook_dtype: expected one of {', '.join(FORMATS)}, got {codebook!r}")
+    dense = None if dense_dtype is None else dtype_name(dense_dtype)
+    if dense is not None and dense not in FLOATS:
+        raise ValueError(f"dense_dtype: expected one of {', '.join(FLOATS)}, got {dense!r}")
+    return Options(
+        granularity=checked_granularity(granularity),
+        density=density,
+        keep_zeros=density is not None if keep_zeros is None else bool(keep_zeros),
+        channel_scales=bool(channel_scales),
+        codebook_dtype=codebook,
+        dense_dtype=dense,
+        coding=coding,
+        include=_patterns("include", include),
+        exclude=_patterns("exclude", exclude),
+        min_size=int(min_size),
+        n_threads=n_threads,
+    )
+
+
+def _patterns(argument: str, patterns: Any) -> tuple[str, ...]:
+    given: tuple[str, ...] = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
+    if not all(isinstance(pattern, str) for pattern in given):
+        raise TypeError(f"{argument}: expected patterns that are strings, got {patterns!r}")
+    return given
+
+
+def reason_to_stay_dense(
+    name: str, entry: Entry, options: Options, has_importance: bool
+) -> str | None:
+    """Why this tensor is not compressed, or None where it is."""
+    if entry.dtype not in FLOATS:
+        return f"not floating point ({entry.dtype})"
+    if entry.size == 0:
+        return "empty"
+    excluded = next((p for p in options.exclude if fnmatchcase(name, p)), None)
+    if excluded is not None:
+        return f"excluded by {excluded!r}"
+    if options.include:
+        if not any(fnmatchcase(name, pattern) for pattern in options.include):
+            return "not included"
+    elif len(entry.shape) < 2:
+        return "a bias, a norm or another vector"
+    elif entry.size < options.min_size:
+        return f"fewer than {options.min_size} weights"
+    return None if has_importance else "the importances do not name it"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How large the result may be: codewords for each tensor, or bytes for the file."""
+
+    k: int | None = None
+    target_bytes: int | None = None
+    bits_per_weight: float | None = None
+
+    def bytes_for(self, n_weights: int) -> int | None:
+        """Bytes of the file, for a model of so many weights; None where k is fixed."""
+        if self.bits_per_weight is not None:
+            return math.floor(self.bits_per_weight * n_weights / 8)
+        return self.target_bytes
+
+
+def make_budget(
+    bits: Any, k: Any, target_bytes: Any, target_bits_per_weight: Any, k_min: int
+) -> Budget:
+    given = {
+        "bits": bits,
+        "k": k,
+        "target_bytes": target_bytes,
+        "target_bits_per_weight": target_bits_per_weight,
+    }
+    named = [name for name, value in given.items() if value is not None]
+    if len(named) != 1:
+        raise ValueError(
+            f"expected exactly one of {', '.join(given)}, got {', '.join(named) or 'none'}"
+        )
+    if bits is not None:
+        return Budget(k=2 ** _integer("bits", bits, 1, 16))
+    if k is not None:
+        return Budget(k=_integer("k", k, k_min, MAX_K))
+    if target_bytes is not None:
+        return Budget(target_bytes=_integer("target_bytes", target_bytes, 1, 2**62))
+    if not 0 < target_bits_per_weight < math.inf:
+        raise ValueError(
+            f"target_bits_per_weight: expected a positive number, got {target_bits_per_weight}"
+        )
+    return Budget(bits_per_weight=float(target_bits_per_weight))
+
+
+def _integer(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    number = int(value.__index__())
+    if not low <= number <= high:
+        raise ValueError(f"{name}: expected {low} to {high}, got {number}")
+    return number

@@ -1,0 +1,338 @@
+"""One tensor: scales, zeros, codebooks and labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from wkmeans._arrays import Array, shown_index
+from wkmeans._clustering import wkmeans
+from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
+from wkmeans._pruning import prune
+from wkmeans.compression._dtypes import numpy_dtype
+from wkmeans.compression._layout import Layout, layout_of
+from wkmeans.compression._plan import Options
+from wkmeans.compression._tensor import CompressedTensor, compressed_tensor
+
+_CHUNK = 1 << 17  # weights
+_ITERATIONS = 20  # from a start that a sample has settled
+_REFINED = 1 << 19  # weights: more of them would move codewords by a part in 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """A tensor as rows of channels, with importances that broadcast to it, in the tensor's unit."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    rows: Array
+    importance: Array | None
+    quartic_importance: Array | None
+
+    def channels(self, some: Any) -> Weights:
+        """Some of the rows."""
+
+        def cut(array: Array | None) -> Array | None:
+            return None if array is None else array[some]
+
+        rows = self.rows[some]
+        return Weights(
+            rows.shape, self.dtype, rows, cut(self.importance), cut(self.quartic_importance)
+        )
+
+    def evenly_spaced(self, size: int) -> Weights:
+        """So many rows that they hold `size` weights; itself where it does not hold more."""
+        n_channels, channel_size = self.rows.shape
+        kept = min(n_channels, max(1, -(-size // channel_size)))
+        return self if kept == n_channels else self.channels(np.arange(kept) * n_channels // kept)
+
+    def pieces(self, columns: slice, n_groups: int) -> dict[str, Any]:
+        """Weights and importances of some columns as ``(channels, groups, weights)``."""
+        n_channels = self.rows.shape[0]
+
+        def cut(array: Array | None) -> Array | None:
+            return None if array is None else array[:, columns].reshape(n_channels, n_groups, -1)
+
+        return {
+            "weights": cut(self.rows),
+            "importance": cut(self.importance),
+            "quartic_importance": cut(self.quartic_importance),
+        }
+
+
+def _check_values(argument: str, array: Array) -> None:
+    """Before rows, samples or scales lose the index that a caller would look for."""
+    is_weights = argument == "weights"
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        chunk = flat[start : start + _CHUNK]
+        sound = np.isfinite(chunk) if is_weights else np.isfinite(chunk) & (chunk >= 0)
+        if not sound.all():
+            position = start + int(np.argmin(sound))
+            index = tuple(int(i) for i in np.unravel_index(position, array.shape))
+            expected = "finite values" if is_weights else "finite, non-negative values"
+            hint = "" if is_weights else f"; clamp with numpy.maximum({argument}, 0)"
+            raise ValueError(
+                f"{argument}: expected {expected}, got {flat[position]} at index "
+                f"{shown_index(index)}{hint}"
+            )
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """What a bit of a label is worth, and the codebook from which that is answered."""
+
+    multiplier: float
+    start: EntropyConstrained
+
+
+def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weights:
+    """`array` and its importances, each reshaped to rows of channels."""
+    _check_values("weights", array)
+    layout = layout_of(array.shape, "tensor")
+    rows_shape = layout.n_channels, layout.channel_size
+
+    def rows(values: Any, argument: str) -> Array | None:
+        if values is None:
+            return None
+        _check_values(argument, values)
+        try:
+            return np.broadcast_to(values, array.shape).reshape(rows_shape)
+        except ValueError:
+            raise ValueError(
+                f"{argument}: expected a shape that broadcasts to the weights' {array.shape}, "
+                f"got {np.shape(values)}"
+            ) from None
+
+    return Weights(
+        array.shape,
+        array.dtype.name,
+        array.reshape(rows_shape),
+        rows(importance, "importance"),
+        rows(quartic_importance, "quartic_importance"),
+    )
+
+
+def quantize(
+    weights: Weights, k: int, options: Options, price: Price | None = None
+) -> CompressedTensor:
+    """Codebooks of k codewords; with a price, those that weigh the entropy of their labels."""
+    scaled, channel_scale = scaled_channels(weights, options)
+    keep = _kept(weights, options)
+    codebook_dtype = options.codebook_dtype or scaled.dtype
+    layout = layout_of(weights.shape, options.granularity)
+    if price is not None:
+        codes, codebook, scale = _priced(scaled, codebook_dtype, price, options)
+    else:
+        codes, codebook, scale = _optimal(scaled, keep, k, codebook_dtype, layout, options)
+    tensor = compressed_tensor(
+        codes.reshape(weights.shape),
+        codebook,
+        dtype=weights.dtype,
+        granularity=options.granularity,
+        coding=options.coding,
+        codebook_scale=scale,
+        channel_scale=channel_scale,
+    )
+    return with_cost(tensor, weights, codes)
+
+
+def with_cost(tensor: CompressedTensor, weights: Weights, codes: Array) -> CompressedTensor:
+    """The tensor with the cost of the values it dequantizes to, summed in float64."""
+    codewords = tensor.codewords()
+    layout = tensor.layout
+    wide = numpy_dtype(weights.dtype)
+    rows = codes.reshape(weights.rows.shape)
+    cost = 0.0
+    step = max(1, _CHUNK // max(layout.channel_size, 1))
+    for start in range(0, layout.n_channels, step):
+        some = slice(start, start + step)
+        part = Layout(rows[some].shape[0], layout.channel_size, layout.group, shared=layout.shared)
+        books = codewords
+        if not layout.shared:
+            per_channel = layout.groups_per_channel
+            books = codewords[start * per_channel : (start + part.n_channels) * per_channel]
+        values = part.expand(rows[some], books)
+        if tensor.channel_scale is not None:
+            values = values * tensor.channel_scale[some].astype(values.dtype)[:, np.newaxis]
+        error = weights.rows[some].astype(np.float64) - values.astype(wide).astype(np.float64)
+        cost += _cost(error, weights.importance, weights.quartic_importance, some)
+    return replace(tensor, cost=cost)
+
+
+def _cost(error: Array, importance: Array | None, quartic: Array | None, rows: slice) -> float:
+    squares = error * error
+    terms = squares if importance is None else squares * importance[rows].astype(np.float64)
+    total = float(terms.sum())
+    if quartic is not None:
+        total += float((squares * squares * quartic[rows].astype(np.float64)).sum())
+    return total
+
+
+def scaled_channels(weights: Weights, options: Options) -> tuple[Weights, Array | None]:
+    """Each channel divided by its root mean square s; importances become ``I s^2``, ``H s^4``."""
+    if not options.channel_scales:
+        return weights, None
+    wide = np.float64 if weights.dtype == "float64" else np.float32
+    rows = weights.rows.astype(wide)
+    scale = np.sqrt(np.mean(rows.astype(np.float64) ** 2, axis=1)).astype(np.float32)
+    scale[~(np.isfinite(scale) & (scale > 0))] = 1
+    column = scale.astype(np.float64)[:, np.newaxis]
+    rows = rows / column.astype(wide)
+    importance = 1.0 if weights.importance is None else weights.importance.astype(np.float64)
+    quartic = weights.quartic_importance
+    return Weights(
+        weights.shape,
+        rows.dtype.name,
+        rows,
+        np.broadcast_to(importance * column**2, rows.shape),
+        None if quartic is None else quartic.astype(np.float64) * column**4,
+    ), scale
+
+
+def _kept(weights: Weights, options: Options) -> Array | None:
+    """False where a weight becomes exactly zero, as rows; None where none has to."""
+    if not options.zero_codeword:
+        return None
+    keep = np.ones(weights.rows.shape, bool)
+    if options.density is not None:
+        keep = prune(
+            weights.rows,
+            options.density,
+            importance=weights.importance,
+            quartic_importance=weights.quartic_importance,
+            n_threads=options.n_threads,
+        )
+    return keep & (weights.rows != 0) if options.keep_zeros else keep
+
+
+def _optimal(
+    weights: Weights,
+    keep: Array | None,
+    k: int,
+    codebook_dtype: str,
+    layout: Layout,
+    options: Options,
+) -> tuple[Array, Array, Array | None]:
+    """Codes as rows, codebooks (n_codebooks, k), and an int8 codebook's scales."""
+    if keep is not None:
+        weights = _masked(weights, keep, layout)
+    free = k if keep is None else max(k - 1, 1)
+    solved: dict[str, Any] = {"centroid_dtype": codebook_dtype, "n_threads": options.n_threads}
+    codes = np.empty(weights.rows.shape, np.uint16 if k > 256 else np.uint8)
+    if layout.shared:
+        clustering = wkmeans(
+            weights.rows,
+            free,
+            importance=weights.importance,
+            quartic_importance=weights.quartic_importance,
+            **solved,
+        )
+        codes[:] = clustering.labels
+        codebooks = clustering.centroids[np.newaxis]
+        scale = None if clustering.scale is None else np.reshape(clustering.scale, (1,))
+    else:
+        codebooks, scale = _clustered_blocks(weights, free, layout, solved, codes)
+    if keep is not None:
+        codebooks = _with_zero(codes, codebooks, keep, layout, alone=k == 1)
+    return codes, codebooks, scale
+
+
+def _clustered_blocks(
+    weights: Weights, k: int, layout: Layout, solved: dict[str, Any], codes: Array
+) -> tuple[Array, Array | None]:
+    books, scales = [], []
+    for columns, groups in layout.blocks():
+        n_groups = len(range(layout.groups_per_channel)[groups])
+        pieces = weights.pieces(columns, n_groups)
+        clustering = wkmeans(pieces.pop("weights"), k, axis=-1, **pieces, **solved)
+        codes[:, columns] = clustering.labels.reshape(layout.n_channels, -1)
+        books.append(clustering.centroids)
+        scales.append(clustering.scale)
+    codebooks = np.concatenate(books, axis=1).reshape(layout.n_codebooks, k)
+    if scales[0] is None:
+        return codebooks, None
+    return codebooks, np.concatenate(scales, axis=1).reshape(layout.n_codebooks)
+
+
+def _masked(weights: Weights, keep: Array, layout: Layout) -> Weights:
+    """Importances that are zero where a weight is pruned, and one where no kept weight has any."""
+    masked = keep.astype(np.float32)
+    if weights.importance is not None:
+        masked = np.where(keep, weights.importance, 0)
+    quartic = weights.quartic_importance
+    masked_quartic = None if quartic is None else np.where(keep, quartic, 0)
+    matters = masked > 0 if masked_quartic is None else (masked > 0) | (masked_quartic > 0)
+    if layout.shared:
+        if not matters.any():
+            masked = keep.astype(np.float32)
+        return Weights(weights.shape, weights.dtype, weights.rows, masked, masked_quartic)
+    for start in range(0, layout.channel_size, layout.group):
+        columns = slice(start, start + layout.group)
+        lost = ~matters[:, columns].any(axis=1)
+        masked[lost, columns] = keep[lost, columns]
+    return Weights(weights.shape, weights.dtype, weights.rows, masked, masked_quartic)
+
+
+def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone: bool) -> Array:
+    """Codebooks with a zero in its place, and the codes moved, in place, to match."""
+    if alone:
+        codes[:] = 0
+        return np.zeros_like(books[:, :1])
+    values = books.astype(np.float64)
+    position = (values < 0).sum(axis=1)  # where zero stands in each codebook
+    with_zero = np.zeros((books.shape[0], books.shape[1] + 1), books.dtype)
+    entry = np.arange(with_zero.shape[1])
+    source = entry - (entry > position[:, np.newaxis])
+    taken = np.take_along_axis(books, np.minimum(source, books.shape[1] - 1), axis=1)
+    is_zero = entry == position[:, np.newaxis]
+    with_zero[:] = np.where(is_zero, np.zeros((), books.dtype), taken)
+    where = layout.expand(np.zeros_like(codes), position[:, np.newaxis])
+    codes += codes >= where
+    np.copyto(codes, where.astype(codes.dtype), where=~keep)
+    return with_zero
+
+
+def _priced(
+    weights: Weights, codebook_dtype: str, price: Price, options: Options
+) -> tuple[Array, Array, Array | None]:
+    solved = _solve(weights.evenly_spaced(_REFINED), price.start, price, _ITERATIONS, options)
+    labels = solved.labels
+    if labels.shape != weights.rows.shape:
+        labels = _labels_in_chunks(weights, solved, price, options)
+    if codebook_dtype == "int8":
+        scale = np.float32(max(np.abs(solved.centroids).max() / 127, 2.0**-126))
+        codebook = np.rint(solved.centroids / scale).astype(np.int8)
+        return labels, codebook[np.newaxis], np.array([scale])
+    return labels, solved.centroids.astype(numpy_dtype(codebook_dtype))[np.newaxis], None
+
+
+def _labels_in_chunks(
+    weights: Weights, codebook: EntropyConstrained, price: Price, options: Options
+) -> Array:
+    labels = np.empty(weights.rows.shape, np.uint16 if len(codebook.counts) > 256 else np.uint8)
+    step = max(1, _CHUNK // weights.rows.shape[1])
+    for start in range(0, len(labels), step):
+        some = slice(start, start + step)
+        found = _solve(weights.channels(some), codebook, price, 0, options)
+        # Codewords that these channels do not use were dropped: back to the whole codebook's.
+        labels[some] = np.searchsorted(codebook.centroids, found.centroids)[found.labels]
+    return labels
+
+
+def _solve(
+    weights: Weights, start: EntropyConstrained, price: Price, rounds: int, options: Options
+) -> EntropyConstrained:
+    return entropy_constrained(
+        weights.rows,
+        weights.importance,
+        weights.quartic_importance,
+        k=len(start.centroids),
+        multiplier=price.multiplier,
+        start=start,
+        max_iter=rounds,
+        include_zero=options.keep_zeros,
+        n_threads=options.n_threads,
+    )

@@ -1,0 +1,183 @@
+"""What a compression did, tensor by tensor: as numbers, as JSON, as a table."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from wkmeans import rate
+from wkmeans.compression._coding import width
+from wkmeans.compression._dtypes import numpy_dtype
+from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+
+
+@dataclass(frozen=True)
+class TensorReport:
+    """One tensor; bits are per weight, those of the labels alone but for `bits`.
+
+    `fixed_bits` is the length of a bit-packed code, `shannon_bits`, `huffman_bits` and
+    `entropy_bits` are `wkmeans.rate`'s, `bits` counts every byte that the tensor takes in the file.
+    `reason` says why a tensor is dense; None where it is compressed.
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+    original_bytes: int
+    bytes: int
+    bits: float
+    reason: str | None = None
+    k: int | None = None
+    density: float | None = None
+    coding: str | None = None
+    fixed_bits: float | None = None
+    shannon_bits: float | None = None
+    huffman_bits: float | None = None
+    entropy_bits: float | None = None
+    cost: float | None = None
+    cost_share: float | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All tensors and their totals.
+
+    Attributes
+    ----------
+    tensors : tuple of TensorReport
+    aliases : dict of str
+        Further names of tied tensors, stored once.
+    original_bytes, bytes : int
+        Of the tensors before, each once, and of the whole file.
+    container_bytes : int
+        Names, shapes and other metadata: what of `bytes` belongs to no tensor.
+    n_weights : int
+    cost : float
+    metric_before, metric_after : float or None
+        What `evaluate` said.
+    """
+
+    tensors: tuple[TensorReport, ...]
+    aliases: dict[str, str]
+    original_bytes: int
+    bytes: int
+    container_bytes: int
+    n_weights: int
+    cost: float
+    metric_before: Any = None
+    metric_after: Any = None
+
+    @property
+    def compression_ratio(self) -> float:
+        return self.original_bytes / self.bytes
+
+    @property
+    def bits_per_weight(self) -> float:
+        return 8 * self.bytes / max(self.n_weights, 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            **asdict(self),
+            "compression_ratio": self.compression_ratio,
+            "bits_per_weight": self.bits_per_weight,
+        }
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_dict(), indent=2, default=float)
+
+    def table(self) -> Any:
+        """A `rich.table.Table`."""
+        try:
+            from rich.table import Table
+        except ImportError as error:
+            raise ImportError("tables need rich: pip install 'wkmeans[compress]'") from error
+        table = Table(title=self.summary(), title_justify="left")
+        table.add_column("tensor", overflow="fold")
+        for heading in _HEADINGS:
+            table.add_column(heading, justify="right")
+        for tensor in self.tensors:
+            table.add_row(*_cells(tensor))
+        return table
+
+    def summary(self) -> str:
+        lines = [
+            f"{self.original_bytes:,} bytes to {self.bytes:,} ({self.compression_ratio:.2f} times "
+            f"smaller, {self.bits_per_weight:.3f} bits a weight), cost {self.cost:.6g}"
+        ]
+        if self.metric_before is not None:
+            lines.append(f"evaluation {self.metric_before} before, {self.metric_after} after")
+        return "\n".join(lines)
+
+    def __str__(self) -> str:
+        from io import StringIO
+
+        table = self.table()
+        from rich.console import Console
+
+        text = StringIO()
+        Console(file=text, width=140).print(table)
+        return text.getvalue()
+
+
+_HEADINGS = (
+    *("shape", "k", "density", "fixed", "Shannon", "Huffman", "entropy"),
+    *("bits", "bytes", "cost", "share"),
+)
+
+
+def _cells(tensor: TensorReport) -> list[str]:
+    shape = "x".join(map(str, tensor.shape)) or "scalar"
+    if tensor.reason is not None:
+        name = f"{tensor.name} (dense: {tensor.reason})"
+        return [name, shape, *[""] * 6, f"{tensor.bits:.3f}", f"{tensor.bytes:,}", "", ""]
+    lengths = tensor.fixed_bits, tensor.shannon_bits, tensor.huffman_bits, tensor.entropy_bits
+    return [
+        tensor.name,
+        shape,
+        str(tensor.k),
+        f"{tensor.density:.3f}",
+        *(f"{bits:.3f}" for bits in lengths),
+        f"{tensor.bits:.3f}",
+        f"{tensor.bytes:,}",
+        f"{tensor.cost:.4g}",
+        f"{tensor.cost_share:.1%}",
+    ]
+
+
+def tensor_report(
+    name: str, tensor: CompressedTensor | DenseTensor, total_cost: float
+) -> TensorReport:
+    size = max(tensor.size, 1)
+    common: dict[str, Any] = {
+        "name": name,
+        "shape": tensor.shape,
+        "dtype": tensor.dtype,
+        "original_bytes": tensor.size * numpy_dtype(tensor.dtype).itemsize,
+        "bytes": tensor.nbytes,
+        "bits": 8 * tensor.nbytes / size,
+    }
+    if isinstance(tensor, DenseTensor):
+        return TensorReport(**common, reason=tensor.reason)
+    counts = tensor.counts
+    return TensorReport(
+        **common,
+        k=tensor.k,
+        density=_nonzeros(tensor, counts) / size,
+        coding=tensor.encoded.coding,
+        fixed_bits=float(width(tensor.k)),
+        shannon_bits=rate.shannon_bits(counts) / size,
+        huffman_bits=rate.huffman_bits(counts) / size,
+        entropy_bits=rate.entropy_bits(counts) / size,
+        cost=tensor.cost,
+        cost_share=tensor.cost / total_cost if total_cost else 0.0,
+    )
+
+
+def _nonzeros(tensor: CompressedTensor, counts: Any) -> int:
+    words = tensor.codewords()
+    if len(words) == 1:
+        return int(counts[words[0] != 0].sum())
+    if not (words == 0).any():
+        return tensor.size
+    return int((tensor.layout.expand(tensor.codes, words) != 0).sum())
