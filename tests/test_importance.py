@@ -164,19 +164,6 @@ def test_chunk_size_changes_only_rounding(objective, chunk_size):
                 assert_close(theirs, mine, rtol=1e-12)
 
 
-def test_automatic_chunks_bound_memory(monkeypatch):
-    """Examples differentiated together times weights stays under the budget, whatever the batch."""
-    from wkmeans.importance import _estimate
-
-    net, batch = mlp(), examples(64, torch.float32)
-    weights = sum(p.numel() for p in net.parameters())
-    monkeypatch.setattr(_estimate, "_CHUNK_BYTES", 20 * weights * 5)
-    seen = []
-    net.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    estimate(net, [batch], objective="gradient")
-    assert max(seen) == 5
-
-
 def test_tied_weights_are_one_parameter_summed_before_squaring():
     net, (inputs, targets) = Tied().double(), examples()
     result = estimate(net, [(inputs, targets)], objective="gradient")

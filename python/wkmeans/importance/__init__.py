@@ -11,5 +11,6 @@ except ImportError as error:
 
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance._tape import register_rule
 
-__all__ = ["OBJECTIVES", "Importances", "estimate"]
+__all__ = ["OBJECTIVES", "Importances", "estimate", "register_rule"]

@@ -1,35 +1,32 @@
-"""`estimate`: a thin loop over batches, chunks of examples, and what the objective sums."""
+"""`estimate`: its arguments, checked, and the loop over batches."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from torch import nn
 
+from wkmeans.importance._batches import read_batch
+from wkmeans.importance._cross_entropy import CrossEntropy
 from wkmeans.importance._functional import (
+    Forward,
     FunctionalModel,
     ParameterFilter,
-    Tensors,
     differentiable_kernels,
     require_independent_examples,
 )
-from wkmeans.importance._hessian import hessian_diagonals
 from wkmeans.importance._importances import OBJECTIVES, Importances
-from wkmeans.importance._losses import Loss, LossFunction, resolve_loss
-from wkmeans.importance._per_example import PerExampleEngine, engine_for
-
-# Per-example values of one chunk (a gradient and two doubles for each weight) stay under this. A
-# larger chunk is not faster: it leaves the caches.
-_CHUNK_BYTES = 32 * 2**20
+from wkmeans.importance._losses import Loss, LossFunction, SquaredError
+from wkmeans.importance._run import Run
 
 
 def estimate(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, Any]],
+    batches: Iterable[Any],
     *,
     objective: str = "gradient+hessian",
     loss: str | LossFunction = "cross_entropy",
@@ -37,6 +34,9 @@ def estimate(
     mu: float = 0.0,
     parameters: ParameterFilter | None = None,
     chunk_size: int | None = None,
+    forward: Forward | None = None,
+    per: str = "example",
+    probes: int | None = None,
 ) -> Importances:
     """Importances of a model's weights, exact and per example (Gao et al. 2019, 5.1, 6.1, 6.2).
 
@@ -111,139 +111,56 @@ def estimate(
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
-    resolved = resolve_loss(loss, temperature)
-    _check_numbers(objective, mu, chunk_size)
-    functional = FunctionalModel.of(model, parameters)
+    resolved = resolve_loss(loss, temperature, per)
+    _check_numbers(objective, mu, chunk_size, probes)
+    functional = FunctionalModel.of(model, parameters, forward)
     if objective == "baseline":
         ones = {
             n: torch.ones_like(p, dtype=torch.float64) for n, p in functional.parameters.items()
         }
         return Importances(objective, resolved.name, temperature, mu, 1, ones)
     require_independent_examples(model)
+    run = Run(functional, objective, resolved, probes, chunk_size)
     with differentiable_kernels():
-        count, sums, quartic_sums = _summed(
-            functional, _chunks(functional, batches, chunk_size), objective, resolved
-        )
+        for position, batch in enumerate(batches):
+            run.add(read_batch(position, batch), position)
+    if run.count == 0:
+        raise ValueError("batches gave no example")
     importances = Importances(
-        objective, resolved.name, temperature, mu, count, sums, quartic_sums or None
+        objective, resolved.name, temperature, mu, run.count, run.sums, run.quartic_sums or None
     )
     _warn_of_clamped(importances)
     return importances
 
 
-def _summed(
-    model: FunctionalModel,
-    chunks: Iterator[tuple[torch.Tensor, Any]],
-    objective: str,
-    loss: Loss,
-) -> tuple[int, Tensors, Tensors]:
-    """The number of examples, and the sums over them of the two importances."""
-    count, engine = 0, None
-    sums: Tensors = {}
-    quartic_sums: Tensors = {}
-    for inputs, targets in chunks:
-        outputs = _checked_outputs(model, inputs, first_example=count)
-        if objective != "fisher":
-            _check_targets(inputs, targets)
-            loss.check(outputs, targets)
-        if engine is None:
-            engine = engine_for(model, inputs)
-        importance, quartic = _per_example(engine, model, objective, loss, inputs, targets, outputs)
-        _accumulate(sums, importance)
-        _accumulate(quartic_sums, quartic)
-        count += len(inputs)
-    if count == 0:
-        raise ValueError("batches gave no example")
-    return count, sums, quartic_sums
+def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss:
+    """The ``Loss`` of ``estimate``'s arguments."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be positive and finite; got {temperature}")
+    if per not in ("example", "token"):
+        raise ValueError(f'per must be "example" or "token"; got {per!r}')
+    if per == "token" and loss != "cross_entropy":
+        raise ValueError(f'per="token" needs loss="cross_entropy"; got {loss!r}')
+    if callable(loss):
+        return Loss(loss, temperature)
+    if loss == "cross_entropy":
+        return CrossEntropy(temperature, per_token=per == "token")
+    if loss == "mse":
+        if temperature != 1:
+            raise ValueError(
+                f'temperature divides logits, and loss "mse" has none: it must be 1; got '
+                f"{temperature}"
+            )
+        return SquaredError()
+    raise ValueError(
+        f'loss must be "cross_entropy", "mse" or a function (output, target) -> per-example '
+        f"losses; got {loss!r}"
+    )
 
 
-def _per_example(
-    engine: PerExampleEngine,
-    model: FunctionalModel,
-    objective: str,
-    loss: Loss,
-    inputs: torch.Tensor,
-    targets: Any,
-    outputs: torch.Tensor,
-) -> tuple[Tensors, Tensors]:
-    """The summands of both importances, ``(examples, *parameter)`` for each parameter."""
-    if objective == "fisher":
-        return engine.weighted_squares(model, inputs, loss.fisher_seeds(outputs)), {}
-    if objective == "hessian":
-        return hessian_diagonals(engine, model, loss, inputs, targets, outputs), {}
-    squares = engine.weighted_squares(model, inputs, loss.gradient_seeds(outputs, targets))
-    if objective == "gradient":
-        return squares, {}
-    curvature = hessian_diagonals(engine, model, loss, inputs, targets, outputs)
-    return squares, {name: h.square() / 4 for name, h in curvature.items()}
-
-
-def _accumulate(sums: Tensors, per_example: Tensors) -> None:
-    for name, values in per_example.items():
-        total = values.sum(0)
-        sums[name] = sums[name].add_(total) if name in sums else total
-
-
-def _chunks(
-    model: FunctionalModel, batches: Iterable[tuple[torch.Tensor, Any]], chunk_size: int | None
-) -> Iterator[tuple[torch.Tensor, Any]]:
-    """Batches, checked and cut into chunks of at most ``chunk_size`` examples."""
-    if chunk_size is None:
-        weights = sum(p.numel() for p in model.parameters.values())
-        chunk_size = max(1, _CHUNK_BYTES // (20 * max(weights, 1)))
-    for position, batch in enumerate(batches):
-        inputs, targets = _checked_batch(position, batch)
-        for start in range(0, len(inputs), chunk_size):
-            part = slice(start, start + chunk_size)
-            yield inputs[part], targets[part] if isinstance(targets, torch.Tensor) else None
-
-
-def _checked_batch(position: int, batch: Any) -> tuple[torch.Tensor, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(
-            f"batches must yield pairs (input, target); batch {position} is {type(batch).__name__}"
-        )
-    inputs, targets = batch
-    if not isinstance(inputs, torch.Tensor) or inputs.ndim == 0:
-        raise TypeError(
-            f"batches: the input of batch {position} must be a tensor with examples along its "
-            f"first dimension; got {type(inputs).__name__}"
-        )
-    if isinstance(targets, torch.Tensor) and targets.shape[:1] != inputs.shape[:1]:
-        raise ValueError(
-            f"batches: batch {position} has {len(inputs)} inputs and targets of shape "
-            f"{tuple(targets.shape)}"
-        )
-    return inputs, targets
-
-
-def _check_targets(inputs: torch.Tensor, targets: Any) -> None:
-    if not isinstance(targets, torch.Tensor):
-        raise TypeError("batches: this objective needs targets as tensors; only fisher does not")
-
-
-def _checked_outputs(
-    model: FunctionalModel, inputs: torch.Tensor, first_example: int
-) -> torch.Tensor:
-    """Outputs of a chunk, finite and, on the first chunk, independent of its other examples."""
-    with torch.no_grad():
-        outputs = model(model.parameters, inputs)
-        alone = model(model.parameters, inputs[:1]) if first_example == 0 else outputs[:1]
-    finite = outputs.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        bad = first_example + int((~finite).nonzero()[0])
-        raise ValueError(f"model: the output of example {bad} is not finite")
-    tolerance = math.sqrt(torch.finfo(outputs.dtype).eps) * float(outputs.abs().max())
-    if bool(((alone - outputs[:1]).abs() > tolerance).any()):
-        raise ValueError(
-            "model: the output of example 0 changes with the other examples of its batch, so no "
-            "per-example gradient is defined; call model.eval() first, or normalise each example "
-            "by itself"
-        )
-    return outputs
-
-
-def _check_numbers(objective: str, mu: float, chunk_size: int | None) -> None:
+def _check_numbers(
+    objective: str, mu: float, chunk_size: int | None, probes: int | None
+) -> None:
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu must be finite and not negative; got {mu}")
     if mu and objective != "hessian":
@@ -252,6 +169,9 @@ def _check_numbers(objective: str, mu: float, chunk_size: int | None) -> None:
         )
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    fewest = 2 if objective == "gradient+hessian" else 1
+    if probes is not None and probes < fewest:
+        raise ValueError(f"probes must be at least {fewest} for {objective!r}; got {probes}")
 
 
 def _warn_of_clamped(importances: Importances) -> None:
