@@ -77,9 +77,9 @@ class Elementwise(nn.Module):
 
     def forward(self, x):
         hidden = (self.scale * x + self.shift - self.offset) * self.gain
-        return torch.addmm(self.bias, (hidden @ self.mix).flatten(0, 1), torch.eye(4).to(x)).reshape(
-            len(x), 2, 4
-        )
+        return torch.addmm(
+            self.bias, (hidden @ self.mix).flatten(0, 1), torch.eye(4).to(x)
+        ).reshape(len(x), 2, 4)
 
 
 class TiedLanguageModel(nn.Module):

@@ -22,6 +22,9 @@ import torch
 # Per-example gradients multiplied out at one time: what a core's cache holds.
 _BYTES_AT_ONCE = 2 * 2**20
 
+# Values that are added to a sum at one time.
+_PIECE = 2**16
+
 
 class Reduction(Enum):
     """What is summed over examples; see the module."""
@@ -44,7 +47,7 @@ class Total:
             self.values.add_(values, alpha=self.scale)
             return
         target, source = self.values.view(-1), values.reshape(-1)
-        for piece in slices(len(target), 2**20):
+        for piece in slices(len(target), _PIECE):
             target[piece].add_(source[piece], alpha=self.scale)
 
     def add_rows(self, rows: torch.Tensor, values: torch.Tensor) -> None:
@@ -64,9 +67,7 @@ class Contribution(Protocol):
         """Gradients ``(seeds, examples, *parameter)``."""
         ...
 
-    def reduce_alone(
-        self, signs: torch.Tensor | None, reduction: Reduction, total: Total
-    ) -> bool:
+    def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """Add the reduction to ``total`` without ``dense``; ``False`` where there is no such way.
 
         Valid only where this is the parameter's only contribution.
@@ -147,9 +148,7 @@ class Products:
             products = (rows @ right[0].mT).unflatten(2, (n_seeds, -1)).permute(2, 0, 1, 3, 4)
         return products.reshape(*products.shape[:2], *self.shape)
 
-    def reduce_alone(
-        self, signs: torch.Tensor | None, reduction: Reduction, total: Total
-    ) -> bool:
+    def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """Where no sum over positions is squared, squares factorise: one multiplication in all."""
         if self.left.shape[-1] != 1 or reduction is Reduction.PAIRS:
             return False
@@ -158,7 +157,7 @@ class Products:
         right = self.right.cut(everything, everything)[..., 0].square()
         if signs is not None:
             left = left * signs[:, :, None, None].to(left.dtype)
-        left, right = left.sum(0), right.sum(0)
+        left, right = _summed_over_seeds(left), _summed_over_seeds(right)
         if reduction is Reduction.SECOND:
             left, right = left.square_(), right.square_()
         # (examples, groups, rows) -> (groups, rows, examples) @ (groups, examples, columns)
@@ -197,9 +196,7 @@ class Values:
         """A view."""
         return self.values[seeds, examples]
 
-    def reduce_alone(
-        self, signs: torch.Tensor | None, reduction: Reduction, total: Total
-    ) -> bool:
+    def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """They are held already: no chunks."""
         total.add(reduced(self.values, signs, reduction))
         return True
@@ -247,9 +244,7 @@ class Rows:
         table.index_add_(1, (which * n_rows + indices)[used], values[:, used])
         return table.reshape(n_seeds, n, n_rows, width)
 
-    def reduce_alone(
-        self, signs: torch.Tensor | None, reduction: Reduction, total: Total
-    ) -> bool:
+    def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """Sum the positions that read one row, then square: nothing of the table's size but it."""
         used = self.indices >= 0
         n_rows = self.shape[0]
@@ -305,8 +300,6 @@ def reduced(
     gradients: torch.Tensor, signs: torch.Tensor | None, reduction: Reduction
 ) -> torch.Tensor:
     """The reduction of ``(seeds, examples, *parameter)``."""
-    if reduction is Reduction.FIRST and signs is None:
-        return gradients.square().sum((0, 1))
     squares = gradients.square()
     if signs is not None:
         squares *= signs.reshape(*signs.shape, *[1] * (squares.ndim - 2)).to(squares.dtype)
@@ -315,9 +308,10 @@ def reduced(
 
 def combined(squares: torch.Tensor, reduction: Reduction) -> torch.Tensor:
     """The reduction over seeds, the first dimension."""
+    whole = _summed_over_seeds(squares)
     if reduction is Reduction.FIRST:
-        return squares.sum(0)
-    whole = squares.sum(0).square_()
+        return whole
+    whole = whole.square()
     if reduction is Reduction.SECOND:
         return whole
     return pairs(whole, squares.square().sum(0), len(squares))
@@ -355,9 +349,7 @@ def _one_seed_at_a_time(
     return sums[0].sum(0)
 
 
-def _summed(
-    contributions: Sequence[Contribution], seeds: slice, examples: slice
-) -> torch.Tensor:
+def _summed(contributions: Sequence[Contribution], seeds: slice, examples: slice) -> torch.Tensor:
     gradients = contributions[0].dense(seeds, examples)
     for contribution in contributions[1:]:
         gradients = gradients + contribution.dense(seeds, examples)
@@ -366,6 +358,10 @@ def _summed(
 
 def _cut(signs: torch.Tensor | None, seeds: slice, examples: slice) -> torch.Tensor | None:
     return None if signs is None else signs[seeds, examples]
+
+
+def _summed_over_seeds(values: torch.Tensor) -> torch.Tensor:
+    return values[0] if len(values) == 1 else values.sum(0)
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ import math
 import torch
 from torch.nn import functional
 
-from wkmeans.importance._losses import Loss, Probes
+from wkmeans.importance._losses import Loss, LossFunction, Probes
 from wkmeans.importance._seeds import Seeds
 
 IGNORED = -100  # torch's ignore_index: a position that has no target
@@ -56,9 +56,31 @@ class CrossEntropy(Loss):
         """Examples, or the tokens that have a target."""
         return int(_counted(outputs, targets).sum()) if self.per_token else len(outputs)
 
-    def gradient_seeds(
-        self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes
+    def n_losses(self, outputs: torch.Tensor) -> int:
+        """One, or one for each token."""
+        return outputs[0, ..., 0].numel() if self.per_token else 1
+
+    def one(self, position: int) -> LossFunction:
+        """The loss of a token, or of the example."""
+        if not self.per_token:
+            return self.per_example
+
+        def of_token(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+            logits = _positions(outputs, keep_last=True)[:, position] / self.temperature
+            labels = _positions(targets)[:, position].long()
+            return functional.cross_entropy(logits, labels, reduction="none", ignore_index=IGNORED)
+
+        return of_token
+
+    def rough_curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> Seeds:
+        """Four probes of the mean over positions."""
+        return CrossEntropy(self.temperature)._curvature(
+            outputs, targets, Probes(4, generator), spread=False
+        )
+
+    def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes) -> Seeds:
         """``(p - y) / T``, in double: a confident float32 softmax rounds ``1 - p`` to zero."""
         p = self._probabilities(outputs)
         y = functional.one_hot(_positions(targets).clamp(min=0).long(), p.shape[-1]).bool()

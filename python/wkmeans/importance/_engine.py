@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -140,7 +140,7 @@ class Engine:
         for (use, layout), delta in zip(chosen, deltas, strict=True):
             if delta is None or layout is None:
                 continue
-            for slot, contribution in _contributions_of(use, layout, delta, len(recording)):
+            for slot, contribution in contributions_of(use, layout, delta, len(recording)):
                 if slot.name in names:
                     found[slot].append(contribution)
         return found
@@ -153,10 +153,10 @@ class Engine:
         edges = [use.edge for use in uses]
         if len(vectors) > 1 and self._batched_backward:
             try:
-                return _gradients(outputs, edges, vectors, is_grads_batched=True)
+                return gradients(outputs, edges, vectors, is_grads_batched=True)
             except RuntimeError:  # an operation that vmap refuses
                 self._batched_backward = False
-        each = [_gradients(outputs, edges, vector) for vector in vectors]
+        each = [gradients(outputs, edges, vector) for vector in vectors]
         return [
             None if one[0] is None else torch.stack([g for g in one if g is not None])
             for one in zip(*each, strict=True)
@@ -207,7 +207,7 @@ class Engine:
                 partial |= (names := parameters_of([use]))
                 reasons |= dict.fromkeys(names, "examples are not separate where it is used")
             elif delta is not None:
-                for slot, contribution in _contributions_of(use, layout, delta, n):
+                for slot, contribution in contributions_of(use, layout, delta, n):
                     gradient = summed_gradients(contribution)
                     if slot.name not in sums:
                         like = self.model.parameters[slot.name]
@@ -215,7 +215,7 @@ class Engine:
                     slot.of(sums).add_(gradient)
         candidates = [name for name in sums if name not in partial and not _overlap(uses, name)]
         chosen = [leaves[name] for name in candidates]
-        expected = _gradients(outputs, chosen, seed) if chosen else []
+        expected = gradients(outputs, chosen, seed) if chosen else []
         complete = set()
         for name, gradient in zip(candidates, expected, strict=True):
             if gradient is not None and _agree(sums[name], gradient):
@@ -253,23 +253,31 @@ class Engine:
                 Total(totals[name], scale).add(combined(squares, reduction).sum(0))
 
 
-def _contributions_of(use: Use, layout: Layout, delta: torch.Tensor, n: int) -> Any:
+def contributions_of(
+    use: Use, layout: Layout, delta: torch.Tensor, n: int
+) -> Iterator[tuple[Slot, Contribution]]:
+    """The gradients that a use adds, from deltas ``(seeds, *output of the use)``."""
     lead = len(use.lead)
     wide = torch.promote_types(delta.dtype, torch.float32)
     deltas = layout.split(delta.detach().to(wide), n, lead, batched=1)
     return use.contributions(deltas, lambda tensor: layout.split(tensor, n, lead))
 
 
-def _gradients(
+def gradients(
     outputs: torch.Tensor, inputs: Sequence[Any], vectors: torch.Tensor, *,
     is_grads_batched: bool = False,
 ) -> list[torch.Tensor | None]:  # fmt: skip
+    """Derivatives of ``vectors . outputs``; ``None`` for what they do not depend on."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         return list(
             torch.autograd.grad(
-                outputs, inputs, vectors,
-                retain_graph=True, allow_unused=True, is_grads_batched=is_grads_batched,
+                outputs,
+                inputs,
+                vectors,
+                retain_graph=True,
+                allow_unused=True,
+                is_grads_batched=is_grads_batched,
             )  # fmt: skip
         )
 

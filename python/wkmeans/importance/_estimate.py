@@ -12,6 +12,7 @@ from torch import nn
 
 from wkmeans.importance._batches import read_batch
 from wkmeans.importance._cross_entropy import CrossEntropy
+from wkmeans.importance._curvature import CURVATURES
 from wkmeans.importance._functional import (
     Forward,
     FunctionalModel,
@@ -37,6 +38,7 @@ def estimate(
     forward: Forward | None = None,
     per: str = "example",
     probes: int | None = None,
+    curvature: str = "auto",
 ) -> Importances:
     """Importances of a model's weights, exact and per example (Gao et al. 2019, 5.1, 6.1, 6.2).
 
@@ -113,6 +115,8 @@ def estimate(
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
     resolved = resolve_loss(loss, temperature, per)
     _check_numbers(objective, mu, chunk_size, probes)
+    if curvature not in CURVATURES:
+        raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}")
     functional = FunctionalModel.of(model, parameters, forward)
     if objective == "baseline":
         ones = {
@@ -120,7 +124,7 @@ def estimate(
         }
         return Importances(objective, resolved.name, temperature, mu, 1, ones)
     require_independent_examples(model)
-    run = Run(functional, objective, resolved, probes, chunk_size)
+    run = Run(functional, objective, resolved, curvature, probes, chunk_size)
     with differentiable_kernels():
         for position, batch in enumerate(batches):
             run.add(read_batch(position, batch), position)
@@ -158,9 +162,7 @@ def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss
     )
 
 
-def _check_numbers(
-    objective: str, mu: float, chunk_size: int | None, probes: int | None
-) -> None:
+def _check_numbers(objective: str, mu: float, chunk_size: int | None, probes: int | None) -> None:
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu must be finite and not negative; got {mu}")
     if mu and objective != "hessian":

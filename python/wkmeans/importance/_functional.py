@@ -48,9 +48,7 @@ class FunctionalModel:
     def restricted_to(self, names: Iterable[str]) -> FunctionalModel:
         """The same model, differentiated with respect to fewer parameters."""
         kept = {name: self.parameters[name] for name in names}
-        return FunctionalModel(
-            self.module, kept, self._constants | self.parameters, self._forward
-        )
+        return FunctionalModel(self.module, kept, self._constants | self.parameters, self._forward)
 
     def leaves(self) -> Tensors:
         """The parameters as leaves of a new graph."""

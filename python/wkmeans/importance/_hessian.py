@@ -18,6 +18,7 @@ from torch.nn import functional
 from wkmeans.importance._batches import Batch, Inputs
 from wkmeans.importance._contributions import slices
 from wkmeans.importance._functional import FunctionalModel, Tensors
+from wkmeans.importance._losses import Probes
 from wkmeans.importance._per_example import PerExampleEngine
 
 # Per-example losses of outputs and targets: ``(examples,)``.
@@ -119,6 +120,45 @@ def second_derivatives(
         axes = functional.one_hot(indices, size).to(parameter.dtype)
         columns.append(engine.map(along, axes.reshape(-1, *parameter.shape))[name])
     return torch.cat(columns).T.reshape(len(batch), *parameter.shape)
+
+
+def random_diagonals(
+    engine: PerExampleEngine,
+    model: FunctionalModel,
+    per_example: PerExampleLoss,
+    batch: Batch,
+    name: str,
+    probes: Probes,
+) -> torch.Tensor:
+    """Hutchinson's estimates ``v * (H_n v)`` over their number, ``(probes, examples, *parameter)``.
+
+    For any parameter; a Hessian-vector product for each probe and example.
+    """
+    only = model.restricted_to([name])
+    parameter = only.parameters[name]
+    count = probes.count or 1
+
+    def of_one(sign: torch.Tensor, target: torch.Tensor, *example: torch.Tensor) -> Tensors:
+        inputs = batch.inputs.holding(tuple(tensor.unsqueeze(0) for tensor in example))
+
+        def loss_of_one(parameters: Tensors) -> torch.Tensor:
+            return per_example(only(parameters, inputs), target.unsqueeze(0))[0]
+
+        tangents: Any = torch.func.jvp(
+            torch.func.grad(loss_of_one), (only.parameters,), ({name: sign},)
+        )
+        return {name: sign * tangents[1][name] / count}
+
+    each = [
+        engine.map(
+            of_one,
+            probes.signs((len(batch), *parameter.shape), parameter).to(parameter.dtype),
+            batch.targets,
+            *batch.inputs.tensors,
+        )[name]
+        for _ in range(count)
+    ]
+    return torch.stack(each).double()
 
 
 def _curvature_along(

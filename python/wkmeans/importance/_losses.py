@@ -75,9 +75,21 @@ class Loss:
         """How many losses there are to take the mean over: examples here, or tokens."""
         return len(outputs)
 
-    def gradient_seeds(
-        self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes
+    def n_losses(self, outputs: torch.Tensor) -> int:
+        """How many losses one example has: more than one where each token is one."""
+        return 1
+
+    def one(self, position: int) -> LossFunction:
+        """The losses at ``position`` of every example, ``(output, target) -> (examples,)``."""
+        return self.per_example
+
+    def rough_curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
     ) -> Seeds:
+        """A few probes of the curvature where there are such, else all of it: for its size."""
+        return self.curvature_seeds(outputs, targets, Probes())
+
+    def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes) -> Seeds:
         """The gradient of each example's loss at its output."""
         gradient = torch.func.grad(lambda z: self.per_example(z, targets).sum())(outputs)
         return Seeds(gradient.unsqueeze(1))
@@ -138,6 +150,12 @@ class SquaredError(Loss):
     ) -> Seeds:
         """The basis vectors: Eq. 5 is ``||df / dw||^2``."""
         return self._identity(outputs, probes, 1.0)
+
+    def rough_curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> Seeds:
+        """Four probes."""
+        return self.curvature_seeds(outputs, targets, Probes(4, generator))
 
     def _identity(self, outputs: torch.Tensor, probes: Probes, scale: float) -> Seeds:
         n, size, shape = len(outputs), outputs[0].numel(), outputs.shape[1:]

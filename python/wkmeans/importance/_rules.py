@@ -200,9 +200,7 @@ def _embedding_bag(call: Arguments, delta: torch.Tensor, split: Split) -> dict[s
     return {"weight": Rows(indices.flatten(1), values.flatten(2, 3), shape)}
 
 
-def _without_padding(
-    indices: torch.Tensor, padding_idx: int | None, n_rows: int
-) -> torch.Tensor:
+def _without_padding(indices: torch.Tensor, padding_idx: int | None, n_rows: int) -> torch.Tensor:
     if padding_idx is None:
         return indices
     return torch.where(indices == padding_idx % n_rows, -1, indices)
@@ -243,13 +241,9 @@ def _first_dimension(_: Arguments, output: torch.Tensor) -> int:
     return _one_if(output.ndim > 1)
 
 
-@_rule(
-    functional.group_norm, arguments="input num_groups weight bias eps", lead=_first_dimension
-)
+@_rule(functional.group_norm, arguments="input num_groups weight bias eps", lead=_first_dimension)
 def _group_norm(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
-    normalised = functional.group_norm(
-        call["input"], call["num_groups"], eps=call.get("eps", 1e-5)
-    )
+    normalised = functional.group_norm(call["input"], call["num_groups"], eps=call.get("eps", 1e-5))
     return _scale_and_shift_channels(delta, split(normalised))
 
 
