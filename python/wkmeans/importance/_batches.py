@@ -66,6 +66,15 @@ class Batch:
     def __getitem__(self, part: slice) -> Batch:
         return Batch(self.inputs[part], None if self.targets is None else self.targets[part])
 
+    @property
+    def labelled(self) -> torch.Tensor:
+        """The targets; ``TypeError`` where there are none."""
+        if self.targets is None:
+            raise TypeError(
+                "batches: this objective needs targets as tensors; only fisher does not"
+            )
+        return self.targets
+
     def chunks(self, size: int) -> Iterator[Batch]:
         """The examples in order, at most ``size`` at a time."""
         for start in range(0, len(self), size):

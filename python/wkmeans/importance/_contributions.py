@@ -58,10 +58,25 @@ class Total:
 class Contribution(Protocol):
     """The gradient that one use of a parameter adds, for ``n_seeds`` seeds and all examples."""
 
-    n_seeds: int
-    n_examples: int
-    dtype: torch.dtype
-    bytes_of_one: int  # multiplying out one seed and example
+    @property
+    def n_seeds(self) -> int:
+        """The number of seeds."""
+        ...
+
+    @property
+    def n_examples(self) -> int:
+        """The number of examples."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of the gradients."""
+        ...
+
+    @property
+    def bytes_of_one(self) -> int:
+        """What multiplying out one seed and example takes."""
+        ...
 
     def dense(self, seeds: slice, examples: slice) -> torch.Tensor:
         """Gradients ``(seeds, examples, *parameter)``."""
@@ -78,8 +93,15 @@ class Contribution(Protocol):
 class Factor(Protocol):
     """One side of a product, ``(seeds or 1, examples, groups, rows, positions)``, cut on demand."""
 
-    shape: tuple[int, ...]
-    dtype: torch.dtype
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the whole factor."""
+        ...
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The dtype of the values."""
+        ...
 
     def cut(self, seeds: slice, examples: slice) -> torch.Tensor:
         """The values of some seeds (all, where there is only one) and examples."""
@@ -140,13 +162,16 @@ class Products:
         """A matrix multiplication for each example and group: seeds are more rows or columns."""
         left, right = self.left.cut(seeds, examples), self.right.cut(seeds, examples)
         n_seeds = max(len(left), len(right))
+        n, groups = left.shape[1:3]
         if len(left) == 1:
             columns = right.permute(1, 2, 4, 0, 3).flatten(3)
-            products = (left[0] @ columns).unflatten(3, (n_seeds, -1)).permute(3, 0, 1, 2, 4)
+            products = (left[0] @ columns).reshape(n, groups, left.shape[3], n_seeds, -1)
+            products = products.permute(3, 0, 1, 2, 4)
         else:
             rows = left.permute(1, 2, 0, 3, 4).flatten(2, 3)
-            products = (rows @ right[0].mT).unflatten(2, (n_seeds, -1)).permute(2, 0, 1, 3, 4)
-        return products.reshape(*products.shape[:2], *self.shape)
+            products = (rows @ right[0].mT).reshape(n, groups, n_seeds, left.shape[3], -1)
+            products = products.permute(2, 0, 1, 3, 4)
+        return products.reshape(n_seeds, n, *self.shape)
 
     def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """Where no sum over positions is squared, squares factorise: one multiplication in all."""

@@ -136,7 +136,7 @@ class CrossEntropy(Loss):
         ``spread``: one gradient for each token becomes, for a mean over tokens, one in all; for
         tokens with ``probes``, sums under random signs, whose squares have the right mean.
         """
-        n, n_positions, per_position = seeds.shape[:3]
+        n, n_positions = seeds.shape[:2]
         weights = self._position_weights(outputs, targets)
         if spread and not self.per_token:
             whole = seeds * weights[:, :, None, None]  # a gradient: linear in the weight

@@ -54,7 +54,7 @@ class Curvature:
         flat = [n for n, m in self.methods.items() if m.startswith("gauss-newton")]
         if flat:
             outputs = recording.outputs.detach()
-            seeds = self.loss.curvature_seeds(outputs, chunk.targets, probes)
+            seeds = self.loss.curvature_seeds(outputs, chunk.labelled, probes)
             reduction = random if seeds.are_probes else exact
             self.engine.accumulate(recording, seeds, reduction, flat, totals, _factor(squared))
         if names := groups.get("second derivatives"):
@@ -97,9 +97,9 @@ class Curvature:
     def _certify(self, recording: Recording, chunk: Batch) -> set[str]:
         outputs = recording.outputs.detach()[: len(chunk)]
         generator = torch.Generator().manual_seed(0)
-        seeds = self.loss.gradient_seeds(outputs, chunk.targets, Probes())
+        seeds = self.loss.gradient_seeds(outputs, chunk.labelled, Probes())
         mix = torch.randn(len(outputs), seeds.count, generator=generator)
-        curvature = self.loss.rough_curvature_seeds(outputs, chunk.targets, generator)
+        curvature = self.loss.rough_curvature_seeds(outputs, chunk.labelled, generator)
         return certified(
             self.engine.model, chunk.inputs, _mixed(seeds, mix), _written_out(curvature)
         )
@@ -147,7 +147,7 @@ class Curvature:
     def _losses(self, recording: Recording, chunk: Batch) -> list[torch.Tensor]:
         """Each kind of loss, summed over examples, with its graph."""
         return [
-            self.loss.one(position)(recording.outputs, chunk.targets).sum()
+            self.loss.one(position)(recording.outputs, chunk.labelled).sum()
             for position in range(self.loss.n_losses(recording.outputs))
         ]
 

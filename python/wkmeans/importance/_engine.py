@@ -11,6 +11,7 @@ import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -71,6 +72,11 @@ class Engine:
         self._plans: dict[Any, Plan] = {}
         self._fall_back: PerExampleEngine | None = None
         self._batched_backward = True
+
+    @property
+    def covered(self) -> frozenset[str]:
+        """The parameters that the analytic rules have covered in every batch."""
+        return frozenset.intersection(*(plan.covered for plan in self._plans.values()))
 
     def record(self, inputs: Inputs) -> Recording:
         """Run the model, and know which uses belong to which example."""
@@ -213,14 +219,15 @@ class Engine:
                         like = self.model.parameters[slot.name]
                         sums[slot.name] = torch.zeros_like(like, dtype=gradient.dtype)
                     slot.of(sums).add_(gradient)
-        candidates = [name for name in sums if name not in partial and not _overlap(uses, name)]
-        chosen = [leaves[name] for name in candidates]
-        expected = gradients(outputs, chosen, seed) if chosen else []
+        candidates = [name for name in leaves if name not in partial and not _overlap(uses, name)]
+        expected = gradients(outputs, [leaves[name] for name in candidates], seed)
         complete = set()
-        for name, gradient in zip(candidates, expected, strict=True):
-            if gradient is not None and _agree(sums[name], gradient):
+        for name, autograd in zip(candidates, expected, strict=True):
+            if autograd is None:
+                complete.add(name)  # the output does not depend on it
+            elif name in sums and _agree(sums[name], autograd):
                 complete.add(name)
-            else:
+            elif name in sums:
                 reasons[name] = "the analytic rules see only some of its uses"
         return complete
 
@@ -278,7 +285,7 @@ def gradients(
                 retain_graph=True,
                 allow_unused=True,
                 is_grads_batched=is_grads_batched,
-            )  # fmt: skip
+            )
         )
 
 
@@ -298,4 +305,4 @@ def _overlap(uses: Sequence[Use], name: str) -> bool:
     if None in blocks:
         return len(blocks) > 1
     ordered = sorted(block for block in blocks if block is not None)
-    return any(a[1] > b[0] for a, b in zip(ordered, ordered[1:], strict=False))
+    return any(a[1] > b[0] for a, b in pairwise(ordered))

@@ -39,6 +39,7 @@ def estimate(
     per: str = "example",
     probes: int | None = None,
     curvature: str = "auto",
+    seed: int = 0,
 ) -> Importances:
     """Importances of a model's weights, exact and per example (Gao et al. 2019, 5.1, 6.1, 6.2).
 
@@ -124,14 +125,15 @@ def estimate(
         }
         return Importances(objective, resolved.name, temperature, mu, 1, ones)
     require_independent_examples(model)
-    run = Run(functional, objective, resolved, curvature, probes, chunk_size)
+    run = Run(functional, objective, resolved, curvature, probes, seed, chunk_size)
     with differentiable_kernels():
         for position, batch in enumerate(batches):
             run.add(read_batch(position, batch), position)
     if run.count == 0:
         raise ValueError("batches gave no example")
     importances = Importances(
-        objective, resolved.name, temperature, mu, run.count, run.sums, run.quartic_sums or None
+        objective, resolved.name, temperature, mu, run.count, run.sums, run.quartic_sums or None,
+        run.methods,
     )
     _warn_of_clamped(importances)
     return importances

@@ -96,9 +96,10 @@ def second_derivatives(
     batch: Batch,
     name: str,
 ) -> torch.Tensor:
-    """``d2 L_n / dw2`` of one tensor, ``(examples, *parameter)``, float64: a product for each weight.
+    """``d2 L_n / dw2`` of one tensor, ``(examples, *parameter)``, float64.
 
-    Exact whatever the model; memory is bounded by differentiating along a few weights at a time.
+    Exact whatever the model, by a product for each weight; memory is bounded by differentiating
+    along a few weights at a time.
     """
     only = model.restricted_to([name])
     parameter = only.parameters[name]
@@ -112,7 +113,7 @@ def second_derivatives(
         return {name: _curvature_along({name: axis}, loss_of_one, only.parameters)}
 
     def along(axis: torch.Tensor) -> Tensors:
-        return engine.map(partial(of_one, axis), batch.targets, *batch.inputs.tensors)
+        return engine.map(partial(of_one, axis), batch.labelled, *batch.inputs.tensors)
 
     size, columns = parameter.numel(), []
     for part in slices(size, max(1, _VALUES_AT_ONCE // (size * len(batch)))):
@@ -153,7 +154,7 @@ def random_diagonals(
         engine.map(
             of_one,
             probes.signs((len(batch), *parameter.shape), parameter).to(parameter.dtype),
-            batch.targets,
+            batch.labelled,
             *batch.inputs.tensors,
         )[name]
         for _ in range(count)

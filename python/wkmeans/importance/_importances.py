@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 
 import torch
@@ -29,6 +29,11 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     sums, quartic_sums : dict of str to float64 tensor
         Sums over examples of what the mapping gives the means of. ``sums`` of ``"hessian"`` may be
         negative: the mapping clamps the mean at zero and adds ``mu``.
+    methods : dict of str to str
+        How each parameter was found: ``"rules"``, or ``"one example at a time"`` where no analytic
+        rule covers it; for second derivatives, ``"gauss-newton, certified"`` (they equal the
+        Hessian's, as the first examples show), ``"gauss-newton"`` (they do not), ``"second
+        derivatives"`` (exact) or ``"hutchinson"`` (unbiased estimates).
     """
 
     objective: str
@@ -38,6 +43,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     count: int
     sums: dict[str, torch.Tensor]
     quartic_sums: dict[str, torch.Tensor] | None = None
+    methods: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         importance = self.sums[name] / self.count
@@ -77,11 +83,11 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         )
 
     def _require_same_estimate(self, other: Importances) -> None:
-        for field in fields(self)[:4]:
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
+        for each in fields(self)[:4]:
+            mine, theirs = getattr(self, each.name), getattr(other, each.name)
             if mine != theirs:
                 raise ValueError(
-                    f"cannot merge importances of different {field.name}: {mine!r} and {theirs!r}"
+                    f"cannot merge importances of different {each.name}: {mine!r} and {theirs!r}"
                 )
         for name in [*self.sums, *other.sums]:
             if name not in self.sums or name not in other.sums:

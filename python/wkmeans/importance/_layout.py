@@ -35,7 +35,8 @@ class Layout(Enum):
         if self is Layout.SECOND:
             tensor = tensor.movedim(batched + 1, batched)
         elif self is Layout.MINOR:
-            tensor = tensor.unflatten(batched, (-1, n)).movedim(batched + 1, batched)
+            apart = (*batch, -1, n, *tensor.shape[batched + 1 :])
+            tensor = tensor.reshape(apart).movedim(batched + 1, batched)
         return tensor.reshape(*batch, n, -1, *rest)
 
 

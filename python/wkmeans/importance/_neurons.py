@@ -25,7 +25,7 @@ from wkmeans.importance._functional import Tensors
 from wkmeans.importance._layout import Layout
 from wkmeans.importance._losses import Probes
 from wkmeans.importance._rules import RULES
-from wkmeans.importance._tape import Slot, Use
+from wkmeans.importance._tape import Use
 
 _BYTES_AT_ONCE = 8 * 2**20
 
@@ -160,6 +160,3 @@ def _power(diagonals: torch.Tensor, reduction: Reduction) -> torch.Tensor:
 def slots_of(uses: Sequence[tuple[Use, Layout]]) -> dict[str, tuple[Use, Layout]]:
     """Which use reads each parameter."""
     return {slot.name: (use, layout) for use, layout in uses for slot in use.slots.values()}
-
-
-__all__ = ["Slot", "estimate", "exact", "n_outputs", "single_uses", "slots_of"]

@@ -150,7 +150,7 @@ def _geometry(call: Arguments) -> Geometry:
 def _channels(values: torch.Tensor, groups: int) -> Held:
     """``(seeds, examples, frames, channels, *space)`` as a factor."""
     rows = values.flatten(4).movedim(2, 3).flatten(3)  # frames are positions
-    return Held(rows.unflatten(2, (groups, -1)))
+    return Held(rows.reshape(*rows.shape[:2], groups, -1, rows.shape[3]))
 
 
 def _sum_positions(values: torch.Tensor) -> torch.Tensor:
@@ -274,9 +274,12 @@ def _instance_norm_lead(call: Arguments, output: torch.Tensor) -> int:
 )
 def _instance_norm(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     by_itself = call.get("use_input_stats", True)
-    statistics = (None, None) if by_itself else (call["running_mean"], call["running_var"])
     normalised = functional.instance_norm(
-        call["input"], *statistics, use_input_stats=by_itself, eps=call.get("eps", 1e-5)
+        call["input"],
+        None if by_itself else call["running_mean"],
+        None if by_itself else call["running_var"],
+        use_input_stats=by_itself,
+        eps=call.get("eps", 1e-5),
     )
     return _scale_and_shift_channels(delta, split(normalised))
 
@@ -293,7 +296,7 @@ def _elementwise_lead(call: Arguments, output: torch.Tensor) -> int:
         return 0
     small, large = _by_size(call)
     if call[small].ndim < output.ndim:
-        return output.ndim - call[small].ndim
+        return output.ndim - int(call[small].ndim)
     # It broadcasts along the examples' dimension, or this is arithmetic on parameters alone.
     return _one_if(output.ndim > 0 and len(call[small]) < len(call[large]))
 
@@ -309,8 +312,8 @@ def _by_size(call: Arguments) -> list[str]:
 )  # fmt: skip
 def _multiply(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     small, large = _by_size(call)
-    shape = torch.broadcast_shapes(call[small].shape, call[large].shape)
-    return {small: _summed_like(call[small], delta * split(call[large].expand(shape)))}
+    other = call[large] + torch.zeros_like(call[small])  # of the output's shape
+    return {small: _summed_like(call[small], delta * split(other))}
 
 
 @_rule(

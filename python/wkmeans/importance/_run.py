@@ -25,6 +25,7 @@ class Run:
     loss: Loss
     curvature: str
     n_probes: int | None
+    seed: int
     chunk_size: int | None
     count: int = 0
     sums: Tensors = field(default_factory=dict)
@@ -40,15 +41,21 @@ class Run:
         """Fisher takes the model's word for the label."""
         return self.objective != "fisher"
 
+    @property
+    def methods(self) -> dict[str, str]:
+        """How each parameter was found; see ``Importances``."""
+        covered = self.engine.covered
+        methods = {
+            name: "rules" if name in covered else "one example at a time" for name in self.sums
+        }
+        return methods | self.second.methods
+
     def add(self, batch: Batch, position: int) -> None:
         """Add a batch's examples, in chunks that bound memory."""
-        if self.needs_targets and batch.targets is None:
-            raise TypeError(
-                "batches: this objective needs targets as tensors; only fisher does not"
-            )
-        generator = torch.Generator().manual_seed(position)  # the same when a run is resumed
+        # The same when a run is resumed, and other signs for every batch.
+        generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + position) % 2**32)
         probes = Probes(self.n_probes, generator)
-        if self.seen == 0:
+        if len(batch) and self.seen == 0:
             self._check_independence(batch)
         for chunk in batch.chunks(self._chunk_size(batch, probes)):
             self._add_chunk(chunk, probes)
@@ -58,14 +65,14 @@ class Run:
         outputs, targets = recording.outputs.detach(), chunk.targets
         self._check_outputs(outputs)
         if self.needs_targets:
-            self.loss.check(outputs, targets)
+            self.loss.check(outputs, chunk.labelled)
         if self.objective == "fisher":
             seeds = self.loss.fisher_seeds(outputs, targets, probes)
             self._accumulate(recording, seeds)
         elif self.objective == "hessian":
             self._accumulate_curvature(recording, chunk, probes, self.sums)
         else:
-            seeds = self.loss.gradient_seeds(outputs, targets, probes)
+            seeds = self.loss.gradient_seeds(outputs, chunk.labelled, probes)
             self._accumulate(recording, seeds)
             if self.objective == "gradient+hessian":
                 self._accumulate_curvature(recording, chunk, probes, self.quartic_sums)

@@ -217,7 +217,7 @@ def _is_block_of_rows(view: torch.Tensor, base: torch.Tensor) -> bool:
     )
 
 
-def _shown_to_modes(function: types.FunctionType) -> types.FunctionType:
+def _shown_to_modes(function: Any) -> types.FunctionType:
     """The same function, whose own calls a ``TorchFunctionMode`` sees.
 
     It would otherwise hand itself over to the mode again before it calls anything.
