@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 import torch
@@ -11,7 +11,7 @@ import torch
 from wkmeans.importance import _neurons
 from wkmeans.importance._batches import Batch
 from wkmeans.importance._contributions import Reduction, Total, combined
-from wkmeans.importance._engine import Engine, Recording
+from wkmeans.importance._engine import FALL_BACK_BYTES, Engine, Recording
 from wkmeans.importance._functional import Tensors
 from wkmeans.importance._hessian import certified, random_diagonals, second_derivatives
 from wkmeans.importance._losses import Loss, Probes
@@ -118,14 +118,13 @@ class Curvature:
                 for loss in self._losses(recording, chunk):
                     _neurons.exact(recording, use, layout, loss, reduction, wanted)
                 done |= own.keys()
-        engine = self.engine.fall_back(chunk.inputs)
-        for name in (name for name in names if name not in done):
-            for position in range(self.loss.n_losses(recording.outputs)):
-                diagonals = second_derivatives(
-                    engine, self.engine.model, self.loss.one(position), chunk, name
-                )
-                values = diagonals if reduction is Reduction.FIRST else diagonals.square() / 4
-                Total(totals[name]).add(values.sum(0))
+        total_of = {name: Total(totals[name]) for name in names if name not in done}
+        for name, position, part in self._parts(recording, chunk, list(total_of)):
+            engine = self.engine.fall_back(chunk.inputs)
+            one = self.loss.one(position)
+            diagonals = second_derivatives(engine, self.engine.model, one, part, name)
+            values = diagonals if reduction is Reduction.FIRST else diagonals.square() / 4
+            total_of[name].add(values.sum(0))
 
     def _add_random(
         self, recording: Recording, chunk: Batch, names: Collection[str], reduction: Reduction,
@@ -136,13 +135,24 @@ class Curvature:
         for use, layout in uses:
             for loss in self._losses(recording, chunk):
                 _neurons.estimate(recording, use, layout, loss, reduction, probes, wanted)
-        engine, covered = self.engine.fall_back(chunk.inputs), _neurons.slots_of(uses)
-        for name in (name for name in names if name not in covered):
+        covered = _neurons.slots_of(uses)
+        others = [name for name in names if name not in covered]
+        for name, position, part in self._parts(recording, chunk, others):
+            engine = self.engine.fall_back(chunk.inputs)
+            one = self.loss.one(position)
+            estimates = random_diagonals(engine, self.engine.model, one, part, name, probes)
+            total = Total(totals[name], _factor(reduction is not Reduction.FIRST))
+            total.add(combined(estimates, reduction).sum(0))
+
+    def _parts(
+        self, recording: Recording, chunk: Batch, names: list[str]
+    ) -> Iterator[tuple[str, int, Batch]]:
+        """Each parameter, each kind of loss, and so many examples that memory is bounded."""
+        for name in names:
+            size = self.engine.model.parameters[name].numel()
             for position in range(self.loss.n_losses(recording.outputs)):
-                one = self.loss.one(position)
-                estimates = random_diagonals(engine, self.engine.model, one, chunk, name, probes)
-                total = Total(totals[name], _factor(reduction is not Reduction.FIRST))
-                total.add(combined(estimates, reduction).sum(0))
+                for part in chunk.chunks(max(1, FALL_BACK_BYTES // (20 * size))):
+                    yield name, position, part
 
     def _losses(self, recording: Recording, chunk: Batch) -> list[torch.Tensor]:
         """Each kind of loss, summed over examples, with its graph."""

@@ -76,7 +76,8 @@ class Engine:
     @property
     def covered(self) -> frozenset[str]:
         """The parameters that the analytic rules have covered in every batch."""
-        return frozenset.intersection(*(plan.covered for plan in self._plans.values()))
+        plans = [plan.covered for plan in self._plans.values()]
+        return frozenset.intersection(*plans) if plans else frozenset()
 
     def record(self, inputs: Inputs) -> Recording:
         """Run the model, and know which uses belong to which example."""
@@ -86,10 +87,9 @@ class Engine:
             self._plans[key] = self._make_plan(inputs[:2], uses)
         return Recording(inputs, outputs, uses, self._plans[key])
 
-    def examples_at_once(self, recording: Recording, seeds: Seeds, reduction: Reduction) -> int:
-        """How many examples keep the deltas within bounds."""
-        together = 1 if reduction is Reduction.FIRST else seeds.per_group
-        return max(1, DELTA_BYTES // max(1, together * recording.plan.delta_bytes))
+    def examples_at_once(self, recording: Recording, n_seeds: int) -> int:
+        """How many examples keep the deltas of ``n_seeds`` seeds within bounds."""
+        return max(1, DELTA_BYTES // max(1, n_seeds * recording.plan.delta_bytes))
 
     def accumulate(
         self,
@@ -275,6 +275,8 @@ def gradients(
     is_grads_batched: bool = False,
 ) -> list[torch.Tensor | None]:  # fmt: skip
     """Derivatives of ``vectors . outputs``; ``None`` for what they do not depend on."""
+    if not inputs:
+        return []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         return list(

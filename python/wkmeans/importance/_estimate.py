@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sized
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import nn
 
 from wkmeans.importance._batches import read_batch
+from wkmeans.importance._checkpoint import Checkpoint
 from wkmeans.importance._cross_entropy import CrossEntropy
 from wkmeans.importance._curvature import CURVATURES
 from wkmeans.importance._functional import (
@@ -22,6 +24,7 @@ from wkmeans.importance._functional import (
 )
 from wkmeans.importance._importances import OBJECTIVES, Importances
 from wkmeans.importance._losses import Loss, LossFunction, SquaredError
+from wkmeans.importance._progress import ProgressFunction, reporting
 from wkmeans.importance._run import Run
 
 
@@ -40,6 +43,9 @@ def estimate(
     probes: int | None = None,
     curvature: str = "auto",
     seed: int = 0,
+    progress: bool | ProgressFunction = False,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: int = 100,
 ) -> Importances:
     """Importances of a model's weights, exact and per example (Gao et al. 2019, 5.1, 6.1, 6.2).
 
@@ -57,34 +63,63 @@ def estimate(
     ``"gradient+hessian"``  ``E (dL/dw)^2``                     ``E (d2L/dw2)^2 / 4``
     ====================  ====================================  ======================
 
-    The quartic importance is the coefficient of ``(w - c)^4``, its 1/4 included. Derivatives are in
-    the model's dtype; squares and sums over examples are float64.
+    The quartic importance is the coefficient of ``(w - c)^4``, its 1/4 included. Derivatives and
+    their squares are in the model's dtype, or single precision if that is half; sums over batches
+    are float64. On a piecewise linear network (ReLU) with softmax cross-entropy ``"fisher"`` and
+    ``"hessian"`` are the same by theorem: they are not independent evidence.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Called as ``model(input)`` on a batch; returns a tensor with one row for each example. It is
+        Returns a tensor with one row for each example, or an object with such a ``.logits``. It is
         left exactly as it was: parameters, ``.grad``, buffers, mode, hooks. Examples must not
         depend on one another: BatchNorm or dropout in training mode are refused, not switched off.
-    batches : iterable of (input, target)
-        Tensors whose first dimension is the example, on the model's device. ``"fisher"`` ignores
-        the target, ``"baseline"`` the batches.
+    batches : iterable
+        Pairs ``(input, target)`` of tensors whose first dimension is the example, on the model's
+        device. An input may be a tuple or a dict of tensors, and is then passed as ``*input`` or
+        ``**input``; a dict alone is an input with the target under ``"labels"``. ``"fisher"`` needs
+        no target, ``"baseline"`` no batches.
     objective : str
         One of the five above.
     loss : str or function
-        ``"cross_entropy"`` (logits and class indices), ``"mse"`` (mean over one example's outputs)
-        or a function ``(output, target) -> per-example losses``.
+        ``"cross_entropy"`` (class indices, and logits of shape ``(examples, classes)``, or
+        ``(examples, positions, classes)``, where an example's loss is the mean over the positions
+        whose target is not -100), ``"mse"`` (mean over one example's outputs) or a function
+        ``(output, target) -> per-example losses``.
     temperature : float
-        Divides the logits (C.3.1).
+        Divides the logits (C.3.1); see ``calibrate_temperature``.
     mu : float
-        Added to the Hessian (C.3.2); only ``"hessian"`` has it.
+        Added to the Hessian (C.3.2), which alone has it; see ``search_mu``.
     parameters : iterable of names, or predicate (name, parameter) -> bool, optional
         Which parameters; by default every floating-point one that requires a gradient. A tensor
         used under several names is one parameter, its derivatives summed before they are squared,
         under the first name that ``model.named_parameters()`` gives.
     chunk_size : int, optional
-        Examples differentiated together; by default as many as keep the per-example values under
-        32 MiB. It bounds memory, and changes the result by rounding alone.
+        Examples differentiated together; by default a batch, or as many as keep what is propagated
+        for all seeds of one chunk under 64 MiB. It changes the result by rounding alone.
+    forward : function (model, input) -> output, optional
+        How to call the model where ``model(input)`` is not it.
+    per : ``"example"`` or ``"token"``
+        What the mean is over; ``"token"``: the loss at each position by itself, its gradient
+        squared by itself (a backward pass for each position, unless ``probes``).
+    probes : int, optional
+        Estimate Fisher, Gauss-Newton and Hutchinson's Hessian from so many random probes of each
+        example, unbiased and the same in every run, instead of one seed for each class or output.
+    curvature : str
+        Where the Hessian is not Gauss-Newton, as the first examples show for each parameter:
+        ``"exact"``, second derivatives, whatever they cost; ``"hutchinson"``, unbiased estimates
+        from ``probes``, 16 by default; ``"auto"``, exact up to 4096 products a parameter and
+        Gauss-Newton, with a warning, beyond. ``"gauss-newton"`` asks nothing.
+    seed : int
+        Of the probes.
+    progress : bool or function (batches, examples), optional
+        Show a progress bar (needs rich), or call after each batch.
+    checkpoint : path, optional
+        Where to keep the sums after every ``checkpoint_every`` batches. Where the file exists the
+        run resumes from it, skips the batches that it holds, and gives the same bits as a run that
+        was not interrupted. It is left in place at the end.
+    checkpoint_every : int
+        In batches.
 
     Returns
     -------
@@ -94,8 +129,8 @@ def estimate(
     Raises
     ------
     ValueError
-        For arguments outside the above, a batch that does not fit the loss, a non-finite output,
-        and a model whose examples are not independent.
+        For arguments outside the above, a batch that does not fit the loss, a non-finite output, a
+        model whose examples are not independent, and a checkpoint of another estimate.
     TypeError
         Where an input or the model's output is no tensor.
 
@@ -103,19 +138,22 @@ def estimate(
     -----
     UserWarning
         Where entries of the mean Hessian are negative: the mapping holds zero there
-        (``Importances.clamped`` counts them).
+        (``Importances.clamped`` counts them); where Gauss-Newton stands in for it.
 
     Notes
     -----
-    Cost, in backward passes for each example: 1 for the gradient, one for each class or output for
-    Fisher. The Hessian costs as much as Fisher for the tensors in which the model is piecewise
-    linear, which is checked on every chunk, and for all other tensors one Hessian-vector product
-    *for each weight*.
+    One forward pass, and a backward pass without weight gradients for each seed: one for the
+    gradient, ``C - 1`` for Fisher or Gauss-Newton of ``C`` classes. Analytic rules square the
+    gradients of linear, convolutional (transposed too), embedding, attention and normalisation
+    layers and of elementwise and matrix products with a parameter; others are differentiated by
+    ``torch.func.vmap`` or, where that is refused, one example after another
+    (``Importances.methods``). The first examples of each shape of batch check that the rules' sum
+    is autograd's gradient. Memory is independent of examples times parameters.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
     resolved = resolve_loss(loss, temperature, per)
-    _check_numbers(objective, mu, chunk_size, probes)
+    _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
     if curvature not in CURVATURES:
         raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}")
     functional = FunctionalModel.of(model, parameters, forward)
@@ -125,18 +163,39 @@ def estimate(
         }
         return Importances(objective, resolved.name, temperature, mu, 1, ones)
     require_independent_examples(model)
-    run = Run(functional, objective, resolved, curvature, probes, seed, chunk_size)
-    with differentiable_kernels():
-        for position, batch in enumerate(batches):
-            run.add(read_batch(position, batch), position)
+    run = Run(functional, objective, resolved, curvature, probes, seed, chunk_size, mu)
+    saved = None
+    if checkpoint is not None:
+        saved = Checkpoint(checkpoint, {"per": per, "probes": probes, "curvature": curvature,
+                                        "seed": seed, "chunk_size": chunk_size})  # fmt: skip
+    _sum_over(run, batches, saved, checkpoint_every, progress)
     if run.count == 0:
         raise ValueError("batches gave no example")
-    importances = Importances(
-        objective, resolved.name, temperature, mu, run.count, run.sums, run.quartic_sums or None,
-        run.methods,
-    )
+    importances = run.importances()
     _warn_of_clamped(importances)
     return importances
+
+
+def _sum_over(
+    run: Run,
+    batches: Iterable[Any],
+    saved: Checkpoint | None,
+    every: int,
+    progress: bool | ProgressFunction,
+) -> None:
+    done = 0
+    if saved is not None and (state := saved.read()) is not None:
+        importances, done, methods = state
+        run.resume(importances, methods)
+    n_batches = len(batches) if isinstance(batches, Sized) else None
+    with differentiable_kernels(), reporting(progress, n_batches) as report:
+        for position, batch in enumerate(batches):
+            if position < done:
+                continue
+            run.add(read_batch(position, batch), position)
+            report(position + 1, run.count)
+            if saved is not None and (position + 1) % every == 0 and run.count:
+                saved.write(run.importances(), position + 1, run.second.methods)
 
 
 def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss:
@@ -164,7 +223,11 @@ def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss
     )
 
 
-def _check_numbers(objective: str, mu: float, chunk_size: int | None, probes: int | None) -> None:
+def _check_numbers(
+    objective: str, mu: float, chunk_size: int | None, probes: int | None, every: int
+) -> None:
+    if every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1; got {every}")
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu must be finite and not negative; got {mu}")
     if mu and objective != "hessian":

@@ -12,6 +12,7 @@ from wkmeans.importance._contributions import Reduction
 from wkmeans.importance._curvature import Curvature
 from wkmeans.importance._engine import Engine, Recording
 from wkmeans.importance._functional import FunctionalModel, Tensors
+from wkmeans.importance._importances import Importances
 from wkmeans.importance._losses import Loss, Probes
 from wkmeans.importance._seeds import Seeds
 
@@ -27,6 +28,7 @@ class Run:
     n_probes: int | None
     seed: int
     chunk_size: int | None
+    mu: float = 0.0
     count: int = 0
     sums: Tensors = field(default_factory=dict)
     quartic_sums: Tensors = field(default_factory=dict)
@@ -35,20 +37,36 @@ class Run:
         self.engine = Engine(self.model)
         self.second = Curvature(self.engine, self.loss, self.curvature)
         self.seen = 0
+        self._at_once: dict[tuple[torch.Size, ...], int] = {}
 
     @property
     def needs_targets(self) -> bool:
         """Fisher takes the model's word for the label."""
         return self.objective != "fisher"
 
-    @property
-    def methods(self) -> dict[str, str]:
-        """How each parameter was found; see ``Importances``."""
+    def resume(self, importances: Importances, methods: dict[str, str]) -> None:
+        """Start from sums that were kept, and the methods that gave the second derivatives."""
+        self.importances()._require_same_kind(importances)
+        parameters = self.model.parameters
+        shapes = {name: total.shape for name, total in importances.sums.items()}
+        if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
+            raise ValueError("checkpoint: holds other parameters than the model's")
+        self.count = importances.count
+        self.sums = {n: t.to(parameters[n].device) for n, t in importances.sums.items()}
+        quartic = importances.quartic_sums or {}
+        self.quartic_sums = {n: t.to(parameters[n].device) for n, t in quartic.items()}
+        self.second.methods = methods
+
+    def importances(self) -> Importances:
+        """What has been summed so far."""
         covered = self.engine.covered
         methods = {
             name: "rules" if name in covered else "one example at a time" for name in self.sums
         }
-        return methods | self.second.methods
+        return Importances(
+            self.objective, self.loss.name, self.loss.temperature, self.mu, self.count, self.sums,
+            self.quartic_sums or None, methods | self.second.methods,
+        )  # fmt: skip
 
     def add(self, batch: Batch, position: int) -> None:
         """Add a batch's examples, in chunks that bound memory."""
@@ -57,7 +75,7 @@ class Run:
         probes = Probes(self.n_probes, generator)
         if len(batch) and self.seen == 0:
             self._check_independence(batch)
-        for chunk in batch.chunks(self._chunk_size(batch, probes)):
+        for chunk in batch.chunks(self._chunk_size(batch)):
             self._add_chunk(chunk, probes)
 
     def _add_chunk(self, chunk: Batch, probes: Probes) -> None:
@@ -97,10 +115,21 @@ class Run:
                 totals[name] = torch.zeros_like(parameter, dtype=torch.float64)
         return totals
 
-    def _chunk_size(self, batch: Batch, probes: Probes) -> int:
-        if self.chunk_size is not None:
-            return self.chunk_size
-        return len(batch)
+    def _chunk_size(self, batch: Batch) -> int:
+        """The user's, or what bounds memory: a function of the batch's shape alone, so that a
+        resumed run cuts as an uninterrupted one does.
+        """
+        if self.chunk_size is not None or self.objective != "gradient+hessian":
+            return self.chunk_size or max(1, len(batch))
+        shape = tuple(tensor.shape[1:] for tensor in batch.inputs.tensors)
+        if len(batch) and shape not in self._at_once:
+            few = batch[:2]
+            recording = self.engine.record(few.inputs)
+            outputs = recording.outputs.detach()
+            self.loss.check(outputs, few.labelled)
+            seeds = self.loss.curvature_seeds(outputs, few.labelled, Probes(self.n_probes))
+            self._at_once[shape] = self.engine.examples_at_once(recording, seeds.per_group)
+        return min(max(1, len(batch)), self._at_once.get(shape, 1))
 
     def _check_outputs(self, outputs: torch.Tensor) -> None:
         finite = outputs.isfinite().flatten(1).all(1)
