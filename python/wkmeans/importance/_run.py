@@ -52,9 +52,9 @@ class Run:
         if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
             raise ValueError("checkpoint: holds other parameters than the model's")
         self.count = importances.count
-        self.sums = {n: t.to(parameters[n].device) for n, t in importances.sums.items()}
-        quartic = importances.quartic_sums or {}
-        self.quartic_sums = {n: t.to(parameters[n].device) for n, t in quartic.items()}
+        self.sums = {n: importances.sums[n].to(p.device) for n, p in parameters.items()}
+        if (quartic := importances.quartic_sums) is not None:
+            self.quartic_sums = {n: quartic[n].to(p.device) for n, p in parameters.items()}
         self.second.methods = methods
 
     def importances(self) -> Importances:

@@ -36,7 +36,7 @@ def save(
         "temperature": repr(importances.temperature),
         "mu": repr(importances.mu),
         "count": str(importances.count),
-        "methods": json.dumps(importances.methods),
+        "methods": json.dumps(importances.methods, sort_keys=True),
     } | (extra or {})
     contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
     partial = f"{fspath(path)}.partial"
