@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from wkmeans.importance._batches import Batch, Inputs
 from wkmeans.importance._contributions import slices
-from wkmeans.importance._functional import FunctionalModel, Tensors
+from wkmeans.importance._functional import FunctionalModel, Tensors, plain_kernels
 from wkmeans.importance._losses import Probes
 from wkmeans.importance._per_example import PerExampleEngine
 
@@ -119,7 +119,8 @@ def second_derivatives(
     for part in slices(size, max(1, _VALUES_AT_ONCE // (size * len(batch)))):
         indices = torch.arange(part.start, part.stop, device=parameter.device)
         axes = functional.one_hot(indices, size).to(parameter.dtype)
-        columns.append(engine.map(along, axes.reshape(-1, *parameter.shape))[name])
+        with plain_kernels():
+            columns.append(engine.map(along, axes.reshape(-1, *parameter.shape))[name])
     return torch.cat(columns).T.reshape(len(batch), *parameter.shape)
 
 
@@ -150,15 +151,16 @@ def random_diagonals(
         )
         return {name: sign * tangents[1][name] / count}
 
-    each = [
-        engine.map(
-            of_one,
-            probes.signs((len(batch), *parameter.shape), parameter).to(parameter.dtype),
-            batch.labelled,
-            *batch.inputs.tensors,
-        )[name]
-        for _ in range(count)
-    ]
+    with plain_kernels():
+        each = [
+            engine.map(
+                of_one,
+                probes.signs((len(batch), *parameter.shape), parameter).to(parameter.dtype),
+                batch.labelled,
+                *batch.inputs.tensors,
+            )[name]
+            for _ in range(count)
+        ]
     return torch.stack(each).double()
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from wkmeans.importance._batches import Inputs
-from wkmeans.importance._functional import FunctionalModel, Tensors
+from wkmeans.importance._functional import FunctionalModel, Tensors, plain_kernels
 
 _log = logging.getLogger(__name__)
 
@@ -76,7 +76,8 @@ def engine_for(model: FunctionalModel, inputs: Inputs) -> PerExampleEngine:
         seeds = model(model.parameters, first).unsqueeze(1)
     try:
         vectorized = PerExampleEngine(vectorized=True)
-        vectorized.weighted_squares(model, first, seeds, torch.ones(1, 1))
+        with plain_kernels():  # as second derivatives will need
+            vectorized.weighted_squares(model, first, seeds, torch.ones(1, 1))
     except RuntimeError as error:
         _log.info("one example at a time: torch.func.vmap refuses the model (%s)", error)
         return PerExampleEngine(vectorized=False)
