@@ -80,7 +80,9 @@ def test_curvlinops_gauss_newton_has_our_diagonal():
     curvlinops = pytest.importorskip("curvlinops", reason="needs the extra: wkmeans[peers]")
     net, batch = plain(), examples()
     parameters = dict(net.named_parameters())
-    operator = curvlinops.GGNLinearOperator(net, nn.CrossEntropyLoss(), parameters, [batch])
+    operator = curvlinops.GGNLinearOperator(
+        net, nn.CrossEntropyLoss(), list(parameters.values()), [batch]
+    )
     size = sum(p.numel() for p in parameters.values())
     diagonal = (operator @ torch.eye(size, dtype=torch.float64)).diagonal()
     mine = estimate(net, [batch], objective="fisher")
