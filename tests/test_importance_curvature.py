@@ -151,7 +151,7 @@ def test_methods_say_how_each_parameter_was_found():
 
 
 def test_what_would_take_too_long_is_said_not_done(monkeypatch):
-    monkeypatch.setattr(_curvature, "MOST_PRODUCTS", 3)
+    monkeypatch.setattr(_curvature, "MOST_WORK", 3 * 48)
     net = tanh_mlp().double()
     with pytest.warns(UserWarning, match=r"stands in for the Hessian's of 2 of 4.*'0\.weight'"):
         result = estimate(net, [examples()], objective="hessian")

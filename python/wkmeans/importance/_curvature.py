@@ -18,9 +18,9 @@ from wkmeans.importance._losses import Loss, Probes
 from wkmeans.importance._seeds import Seeds
 
 CURVATURES = ("auto", "gauss-newton", "exact", "hutchinson")
-# ``"auto"`` differentiates twice along this many directions of one tensor, and no more.
-MOST_PRODUCTS = 4096
-_EXAMPLES_OF_CERTIFICATE = 32
+# ``"auto"`` spends this much on second derivatives: products times the weights of the model.
+MOST_WORK = 2**28
+_EXAMPLES_OF_CERTIFICATE = 4
 _DEFAULT_PROBES = 16
 
 
@@ -70,29 +70,37 @@ class Curvature:
             self.methods = dict.fromkeys(names, "gauss-newton")
             return
         flat = self._certify(recording, chunk[:_EXAMPLES_OF_CERTIFICATE])
-        self.methods = {
-            name: "gauss-newton, certified" if name in flat else self._curved(name, recording)
-            for name in names
-        }
+        curved = {n: self._products(n, recording) for n in names if n not in flat}
+        self.methods = dict.fromkeys(names, "gauss-newton, certified") | self._curved(curved)
         left = [name for name, method in self.methods.items() if method == "gauss-newton"]
         if left:
             warnings.warn(
                 f"the Gauss-Newton diagonal stands in for the Hessian's of {len(left)} of "
-                f"{len(names)} parameters ({left[0]!r}, ...), which it does not equal: each would "
-                f'take more than {MOST_PRODUCTS} products. Pass curvature="gauss-newton" to '
-                'accept it, "hutchinson" for unbiased estimates, or "exact" to wait',
+                f"{len(names)} parameters ({left[0]!r}, ...), which it does not equal: their "
+                f"second derivatives take {sum(curved[name] for name in left)} products. Pass "
+                'curvature="gauss-newton" to accept it, "hutchinson" for unbiased estimates, or '
+                '"exact" to wait',
                 stacklevel=6,
             )
 
-    def _curved(self, name: str, recording: Recording) -> str:
+    def _curved(self, products: dict[str, int]) -> dict[str, str]:
+        """Methods for those that are not flat, the cheapest first as long as time allows."""
         if self.choice == "hutchinson":
-            return "hutchinson"
+            return dict.fromkeys(products, "hutchinson")
+        size = sum(p.numel() for p in self.engine.model.parameters.values())
+        methods, spent = {}, 0
+        for name in sorted(products, key=products.__getitem__):
+            spent += products[name]
+            affordable = self.choice == "exact" or spent * size <= MOST_WORK
+            methods[name] = "second derivatives" if affordable else "gauss-newton"
+        return methods
+
+    def _products(self, name: str, recording: Recording) -> int:
+        """How many products the exact diagonal takes: for each output, or each weight."""
         size = self.engine.model.parameters[name].numel()
         use = _neurons.slots_of(_neurons.single_uses(recording, [name])).get(name)
         outputs = None if use is None else _neurons.n_outputs(*use, len(recording))
-        products = min(size, size if outputs is None else outputs)
-        few = self.choice == "exact" or products <= MOST_PRODUCTS
-        return "second derivatives" if few else "gauss-newton"
+        return min(size, size if outputs is None else outputs)
 
     def _certify(self, recording: Recording, chunk: Batch) -> set[str]:
         outputs = recording.outputs.detach()[: len(chunk)]

@@ -108,8 +108,9 @@ def estimate(
     curvature : str
         Where the Hessian is not Gauss-Newton, as the first examples show for each parameter:
         ``"exact"``, second derivatives, whatever they cost; ``"hutchinson"``, unbiased estimates
-        from ``probes``, 16 by default; ``"auto"``, exact up to 4096 products a parameter and
-        Gauss-Newton, with a warning, beyond. ``"gauss-newton"`` asks nothing.
+        from ``probes``, 16 by default; ``"auto"``, exact as far as it takes no more than 2**28
+        products times weights of the model, and Gauss-Newton, with a warning, beyond.
+        ``"gauss-newton"`` asks nothing.
     seed : int
         Of the probes.
     progress : bool or function (batches, examples), optional
@@ -148,7 +149,9 @@ def estimate(
     layers and of elementwise and matrix products with a parameter; others are differentiated by
     ``torch.func.vmap`` or, where that is refused, one example after another
     (``Importances.methods``). The first examples of each shape of batch check that the rules' sum
-    is autograd's gradient. Memory is independent of examples times parameters.
+    is autograd's gradient; for second derivatives they are also asked, by four backward passes for
+    each parameter, whether Gauss-Newton is the Hessian. Memory is independent of examples times
+    parameters.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
