@@ -72,6 +72,60 @@ class Attention(nn.Module):
         return self.head(self.block(x.reshape(len(x), 2, 3)).flatten(1))
 
 
+class Residual(nn.Module):
+    """BatchNorm, and every kind of convolution: circular, grouped, dilated and "same"."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(1, 2, 3, padding=1, padding_mode="circular")
+        self.norm = nn.BatchNorm2d(2)
+        self.grouped = nn.Conv2d(2, 2, 3, padding="same", groups=2)
+        self.dilated = nn.Conv2d(2, 2, (1, 3), padding="same", dilation=(1, 2))
+        self.head = nn.Linear(4, CLASSES)
+
+    def forward(self, x):
+        hidden = torch.relu_(self.norm(self.stem(x.reshape(len(x), 1, 2, 3))))
+        hidden = hidden + torch.relu_(self.grouped(hidden))
+        hidden = hidden + self.dilated(hidden)
+        return self.head(functional.max_pool2d(hidden, (1, 2)).flatten(1))
+
+
+def residual():
+    net = Residual()
+    net(torch.randn(50, 6).to(next(net.parameters())))  # running statistics that are not 0 and 1
+    return net.eval()
+
+
+class Transformer(nn.Module):
+    """Pre-LN, GELU, attention, and one table to read tokens from and to score them with."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(CLASSES, 4)
+        self.position = nn.Parameter(torch.randn(1, 3, 4))
+        self.block = nn.TransformerEncoderLayer(
+            4, 2, 3, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.norm = nn.LayerNorm(4)
+
+    def forward(self, x):
+        tokens = (3 * x[:, :3]).long() % CLASSES
+        hidden = self.block(self.embedding(tokens) + self.position)
+        return functional.linear(self.norm(hidden.mean(1)), self.embedding.weight)
+
+
+class Gated(nn.Module):
+    """A GRU."""
+
+    def __init__(self):
+        super().__init__()
+        self.gru = nn.GRU(3, 2, batch_first=True)
+        self.head = nn.Linear(2, CLASSES)
+
+    def forward(self, x):
+        return self.head(self.gru(x.reshape(len(x), 2, 3))[0][:, -1])
+
+
 def mlp():
     return nn.Sequential(
         nn.Linear(6, 7), nn.ReLU(inplace=True), nn.Linear(7, 5), nn.ReLU(inplace=True),
@@ -83,24 +137,15 @@ def tanh_mlp():
     return nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, CLASSES))
 
 
-def convolutional():
-    net = nn.Sequential(
-        nn.Unflatten(1, (1, 2, 3)), nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular"),
-        nn.BatchNorm2d(4), nn.ReLU(inplace=True), nn.Conv2d(4, 4, 3, padding="same", groups=2),
-        nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, CLASSES),
-    )  # fmt: skip
-    net(torch.randn(50, 6).to(next(net.parameters())))  # running statistics that are not 0 and 1
-    return net.eval()
-
-
 MODELS = {
     "mlp": mlp,
     "tanh": tanh_mlp,
-    "convolutional": convolutional,
+    "residual": residual,
     "raw parameters": RawParameters,
     "tied": Tied,
     "recurrent": Recurrent,
-    "attention": Attention,
+    "gru": Gated,
+    "transformer": Transformer,
 }
 
 

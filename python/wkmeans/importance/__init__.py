@@ -9,7 +9,25 @@ try:
 except ImportError as error:
     raise ImportError("wkmeans.importance needs PyTorch: pip install 'wkmeans[torch]'") from error
 
+from wkmeans.importance._calibration import (
+    SearchResult,
+    calibrate_temperature,
+    search_mu,
+    search_temperature,
+)
 from wkmeans.importance._estimate import estimate
+from wkmeans.importance._imatrix import read_imatrix
 from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance._tape import register_rule
 
-__all__ = ["OBJECTIVES", "Importances", "estimate"]
+__all__ = [
+    "OBJECTIVES",
+    "Importances",
+    "SearchResult",
+    "calibrate_temperature",
+    "estimate",
+    "read_imatrix",
+    "register_rule",
+    "search_mu",
+    "search_temperature",
+]

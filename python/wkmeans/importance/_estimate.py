@@ -1,35 +1,36 @@
-"""`estimate`: a thin loop over batches, chunks of examples, and what the objective sums."""
+"""`estimate`: its arguments, checked, and the loop over batches."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Sized
+from os import PathLike
 from typing import Any
 
 import torch
 from torch import nn
 
+from wkmeans.importance._batches import read_batch
+from wkmeans.importance._checkpoint import Checkpoint
+from wkmeans.importance._cross_entropy import CrossEntropy
+from wkmeans.importance._curvature import CURVATURES
 from wkmeans.importance._functional import (
+    Forward,
     FunctionalModel,
     ParameterFilter,
-    Tensors,
     differentiable_kernels,
     require_independent_examples,
 )
-from wkmeans.importance._hessian import hessian_diagonals
 from wkmeans.importance._importances import OBJECTIVES, Importances
-from wkmeans.importance._losses import Loss, LossFunction, resolve_loss
-from wkmeans.importance._per_example import PerExampleEngine, engine_for
-
-# Per-example values of one chunk (a gradient and two doubles for each weight) stay under this. A
-# larger chunk is not faster: it leaves the caches.
-_CHUNK_BYTES = 32 * 2**20
+from wkmeans.importance._losses import Loss, LossFunction, SquaredError
+from wkmeans.importance._progress import ProgressFunction, reporting
+from wkmeans.importance._run import Run
 
 
 def estimate(
     model: nn.Module,
-    batches: Iterable[tuple[torch.Tensor, Any]],
+    batches: Iterable[Any],
     *,
     objective: str = "gradient+hessian",
     loss: str | LossFunction = "cross_entropy",
@@ -37,6 +38,14 @@ def estimate(
     mu: float = 0.0,
     parameters: ParameterFilter | None = None,
     chunk_size: int | None = None,
+    forward: Forward | None = None,
+    per: str = "example",
+    probes: int | None = None,
+    curvature: str = "auto",
+    seed: int = 0,
+    progress: bool | ProgressFunction = False,
+    checkpoint: str | PathLike[str] | None = None,
+    checkpoint_every: int = 100,
 ) -> Importances:
     """Importances of a model's weights, exact and per example (Gao et al. 2019, 5.1, 6.1, 6.2).
 
@@ -54,34 +63,64 @@ def estimate(
     ``"gradient+hessian"``  ``E (dL/dw)^2``                     ``E (d2L/dw2)^2 / 4``
     ====================  ====================================  ======================
 
-    The quartic importance is the coefficient of ``(w - c)^4``, its 1/4 included. Derivatives are in
-    the model's dtype; squares and sums over examples are float64.
+    The quartic importance is the coefficient of ``(w - c)^4``, its 1/4 included. Derivatives and
+    their squares are in the model's dtype, or single precision if that is half; sums over batches
+    are float64. On a piecewise linear network (ReLU) with softmax cross-entropy ``"fisher"`` and
+    ``"hessian"`` are the same by theorem: they are not independent evidence.
 
     Parameters
     ----------
     model : torch.nn.Module
-        Called as ``model(input)`` on a batch; returns a tensor with one row for each example. It is
+        Returns a tensor with one row for each example, or an object with such a ``.logits``. It is
         left exactly as it was: parameters, ``.grad``, buffers, mode, hooks. Examples must not
         depend on one another: BatchNorm or dropout in training mode are refused, not switched off.
-    batches : iterable of (input, target)
-        Tensors whose first dimension is the example, on the model's device. ``"fisher"`` ignores
-        the target, ``"baseline"`` the batches.
+    batches : iterable
+        Pairs ``(input, target)`` of tensors whose first dimension is the example, on the model's
+        device. An input may be a tuple or a dict of tensors, and is then passed as ``*input`` or
+        ``**input``; a dict alone is an input with the target under ``"labels"``. ``"fisher"`` needs
+        no target, ``"baseline"`` no batches.
     objective : str
         One of the five above.
     loss : str or function
-        ``"cross_entropy"`` (logits and class indices), ``"mse"`` (mean over one example's outputs)
-        or a function ``(output, target) -> per-example losses``.
+        ``"cross_entropy"`` (class indices, and logits of shape ``(examples, classes)``, or
+        ``(examples, positions, classes)``, where an example's loss is the mean over the positions
+        whose target is not -100), ``"mse"`` (mean over one example's outputs) or a function
+        ``(output, target) -> per-example losses``.
     temperature : float
-        Divides the logits (C.3.1).
+        Divides the logits (C.3.1); see ``calibrate_temperature``.
     mu : float
-        Added to the Hessian (C.3.2); only ``"hessian"`` has it.
+        Added to the Hessian (C.3.2), which alone has it; see ``search_mu``.
     parameters : iterable of names, or predicate (name, parameter) -> bool, optional
         Which parameters; by default every floating-point one that requires a gradient. A tensor
         used under several names is one parameter, its derivatives summed before they are squared,
         under the first name that ``model.named_parameters()`` gives.
     chunk_size : int, optional
-        Examples differentiated together; by default as many as keep the per-example values under
-        32 MiB. It bounds memory, and changes the result by rounding alone.
+        Examples differentiated together; by default a batch, or as many as keep what is propagated
+        for all seeds of one chunk under 64 MiB. It changes the result by rounding alone.
+    forward : function (model, input) -> output, optional
+        How to call the model where ``model(input)`` is not it.
+    per : ``"example"`` or ``"token"``
+        What the mean is over; ``"token"``: the loss at each position by itself, its gradient
+        squared by itself (a backward pass for each position, unless ``probes``).
+    probes : int, optional
+        Estimate Fisher, Gauss-Newton and Hutchinson's Hessian from so many random probes of each
+        example, unbiased and the same in every run, instead of one seed for each class or output.
+    curvature : str
+        Where the Hessian is not Gauss-Newton, as the first examples show for each parameter:
+        ``"exact"``, second derivatives, whatever they cost; ``"hutchinson"``, unbiased estimates
+        from ``probes``, 16 by default; ``"auto"``, exact as far as it takes no more than 2**28
+        products times weights of the model, and Gauss-Newton, with a warning, beyond.
+        ``"gauss-newton"`` asks nothing.
+    seed : int
+        Of the probes.
+    progress : bool or function (batches, examples), optional
+        Show a progress bar (needs rich), or call after each batch.
+    checkpoint : path, optional
+        Where to keep the sums after every ``checkpoint_every`` batches. Where the file exists the
+        run resumes from it, skips the batches that it holds, and gives the same bits as a run that
+        was not interrupted. It is left in place at the end.
+    checkpoint_every : int
+        In batches.
 
     Returns
     -------
@@ -91,8 +130,8 @@ def estimate(
     Raises
     ------
     ValueError
-        For arguments outside the above, a batch that does not fit the loss, a non-finite output,
-        and a model whose examples are not independent.
+        For arguments outside the above, a batch that does not fit the loss, a non-finite output, a
+        model whose examples are not independent, and a checkpoint of another estimate.
     TypeError
         Where an input or the model's output is no tensor.
 
@@ -100,150 +139,98 @@ def estimate(
     -----
     UserWarning
         Where entries of the mean Hessian are negative: the mapping holds zero there
-        (``Importances.clamped`` counts them).
+        (``Importances.clamped`` counts them); where Gauss-Newton stands in for it.
 
     Notes
     -----
-    Cost, in backward passes for each example: 1 for the gradient, one for each class or output for
-    Fisher. The Hessian costs as much as Fisher for the tensors in which the model is piecewise
-    linear, which is checked on every chunk, and for all other tensors one Hessian-vector product
-    *for each weight*.
+    One forward pass, and a backward pass without weight gradients for each seed: one for the
+    gradient, ``C - 1`` for Fisher or Gauss-Newton of ``C`` classes. Analytic rules square the
+    gradients of linear, convolutional (transposed too), embedding, attention and normalisation
+    layers and of elementwise and matrix products with a parameter; others are differentiated by
+    ``torch.func.vmap`` or, where that is refused, one example after another
+    (``Importances.methods``). The first examples of each shape of batch check that the rules' sum
+    is autograd's gradient; for second derivatives they are also asked, by four backward passes for
+    each parameter, whether Gauss-Newton is the Hessian. Memory is independent of examples times
+    parameters.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
-    resolved = resolve_loss(loss, temperature)
-    _check_numbers(objective, mu, chunk_size)
-    functional = FunctionalModel.of(model, parameters)
+    resolved = resolve_loss(loss, temperature, per)
+    _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
+    if curvature not in CURVATURES:
+        raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}")
+    functional = FunctionalModel.of(model, parameters, forward)
     if objective == "baseline":
         ones = {
             n: torch.ones_like(p, dtype=torch.float64) for n, p in functional.parameters.items()
         }
         return Importances(objective, resolved.name, temperature, mu, 1, ones)
     require_independent_examples(model)
-    with differentiable_kernels():
-        count, sums, quartic_sums = _summed(
-            functional, _chunks(functional, batches, chunk_size), objective, resolved
-        )
-    importances = Importances(
-        objective, resolved.name, temperature, mu, count, sums, quartic_sums or None
-    )
+    run = Run(functional, objective, resolved, curvature, probes, seed, chunk_size, mu)
+    saved = None
+    if checkpoint is not None:
+        saved = Checkpoint(checkpoint, {"per": per, "probes": probes, "curvature": curvature,
+                                        "seed": seed, "chunk_size": chunk_size})  # fmt: skip
+    _sum_over(run, batches, saved, checkpoint_every, progress)
+    if run.count == 0:
+        raise ValueError("batches gave no example")
+    importances = run.importances()
     _warn_of_clamped(importances)
     return importances
 
 
-def _summed(
-    model: FunctionalModel,
-    chunks: Iterator[tuple[torch.Tensor, Any]],
-    objective: str,
-    loss: Loss,
-) -> tuple[int, Tensors, Tensors]:
-    """The number of examples, and the sums over them of the two importances."""
-    count, engine = 0, None
-    sums: Tensors = {}
-    quartic_sums: Tensors = {}
-    for inputs, targets in chunks:
-        outputs = _checked_outputs(model, inputs, first_example=count)
-        if objective != "fisher":
-            _check_targets(inputs, targets)
-            loss.check(outputs, targets)
-        if engine is None:
-            engine = engine_for(model, inputs)
-        importance, quartic = _per_example(engine, model, objective, loss, inputs, targets, outputs)
-        _accumulate(sums, importance)
-        _accumulate(quartic_sums, quartic)
-        count += len(inputs)
-    if count == 0:
-        raise ValueError("batches gave no example")
-    return count, sums, quartic_sums
+def _sum_over(
+    run: Run,
+    batches: Iterable[Any],
+    saved: Checkpoint | None,
+    every: int,
+    progress: bool | ProgressFunction,
+) -> None:
+    done = 0
+    if saved is not None and (state := saved.read()) is not None:
+        importances, done, methods = state
+        run.resume(importances, methods)
+    n_batches = len(batches) if isinstance(batches, Sized) else None
+    with differentiable_kernels(), reporting(progress, n_batches) as report:
+        for position, batch in enumerate(batches):
+            if position < done:
+                continue
+            run.add(read_batch(position, batch), position)
+            report(position + 1, run.count)
+            if saved is not None and (position + 1) % every == 0 and run.count:
+                saved.write(run.importances(), position + 1, run.second.methods)
 
 
-def _per_example(
-    engine: PerExampleEngine,
-    model: FunctionalModel,
-    objective: str,
-    loss: Loss,
-    inputs: torch.Tensor,
-    targets: Any,
-    outputs: torch.Tensor,
-) -> tuple[Tensors, Tensors]:
-    """The summands of both importances, ``(examples, *parameter)`` for each parameter."""
-    if objective == "fisher":
-        return engine.weighted_squares(model, inputs, loss.fisher_seeds(outputs)), {}
-    if objective == "hessian":
-        return hessian_diagonals(engine, model, loss, inputs, targets, outputs), {}
-    squares = engine.weighted_squares(model, inputs, loss.gradient_seeds(outputs, targets))
-    if objective == "gradient":
-        return squares, {}
-    curvature = hessian_diagonals(engine, model, loss, inputs, targets, outputs)
-    return squares, {name: h.square() / 4 for name, h in curvature.items()}
+def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss:
+    """The ``Loss`` of ``estimate``'s arguments."""
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature must be positive and finite; got {temperature}")
+    if per not in ("example", "token"):
+        raise ValueError(f'per must be "example" or "token"; got {per!r}')
+    if per == "token" and loss != "cross_entropy":
+        raise ValueError(f'per="token" needs loss="cross_entropy"; got {loss!r}')
+    if callable(loss):
+        return Loss(loss, temperature)
+    if loss == "cross_entropy":
+        return CrossEntropy(temperature, per_token=per == "token")
+    if loss == "mse":
+        if temperature != 1:
+            raise ValueError(
+                f'temperature divides logits, and loss "mse" has none: it must be 1; got '
+                f"{temperature}"
+            )
+        return SquaredError()
+    raise ValueError(
+        f'loss must be "cross_entropy", "mse" or a function (output, target) -> per-example '
+        f"losses; got {loss!r}"
+    )
 
 
-def _accumulate(sums: Tensors, per_example: Tensors) -> None:
-    for name, values in per_example.items():
-        total = values.sum(0)
-        sums[name] = sums[name].add_(total) if name in sums else total
-
-
-def _chunks(
-    model: FunctionalModel, batches: Iterable[tuple[torch.Tensor, Any]], chunk_size: int | None
-) -> Iterator[tuple[torch.Tensor, Any]]:
-    """Batches, checked and cut into chunks of at most ``chunk_size`` examples."""
-    if chunk_size is None:
-        weights = sum(p.numel() for p in model.parameters.values())
-        chunk_size = max(1, _CHUNK_BYTES // (20 * max(weights, 1)))
-    for position, batch in enumerate(batches):
-        inputs, targets = _checked_batch(position, batch)
-        for start in range(0, len(inputs), chunk_size):
-            part = slice(start, start + chunk_size)
-            yield inputs[part], targets[part] if isinstance(targets, torch.Tensor) else None
-
-
-def _checked_batch(position: int, batch: Any) -> tuple[torch.Tensor, Any]:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-        raise TypeError(
-            f"batches must yield pairs (input, target); batch {position} is {type(batch).__name__}"
-        )
-    inputs, targets = batch
-    if not isinstance(inputs, torch.Tensor) or inputs.ndim == 0:
-        raise TypeError(
-            f"batches: the input of batch {position} must be a tensor with examples along its "
-            f"first dimension; got {type(inputs).__name__}"
-        )
-    if isinstance(targets, torch.Tensor) and targets.shape[:1] != inputs.shape[:1]:
-        raise ValueError(
-            f"batches: batch {position} has {len(inputs)} inputs and targets of shape "
-            f"{tuple(targets.shape)}"
-        )
-    return inputs, targets
-
-
-def _check_targets(inputs: torch.Tensor, targets: Any) -> None:
-    if not isinstance(targets, torch.Tensor):
-        raise TypeError("batches: this objective needs targets as tensors; only fisher does not")
-
-
-def _checked_outputs(
-    model: FunctionalModel, inputs: torch.Tensor, first_example: int
-) -> torch.Tensor:
-    """Outputs of a chunk, finite and, on the first chunk, independent of its other examples."""
-    with torch.no_grad():
-        outputs = model(model.parameters, inputs)
-        alone = model(model.parameters, inputs[:1]) if first_example == 0 else outputs[:1]
-    finite = outputs.isfinite().flatten(1).all(1)
-    if not bool(finite.all()):
-        bad = first_example + int((~finite).nonzero()[0])
-        raise ValueError(f"model: the output of example {bad} is not finite")
-    tolerance = math.sqrt(torch.finfo(outputs.dtype).eps) * float(outputs.abs().max())
-    if bool(((alone - outputs[:1]).abs() > tolerance).any()):
-        raise ValueError(
-            "model: the output of example 0 changes with the other examples of its batch, so no "
-            "per-example gradient is defined; call model.eval() first, or normalise each example "
-            "by itself"
-        )
-    return outputs
-
-
-def _check_numbers(objective: str, mu: float, chunk_size: int | None) -> None:
+def _check_numbers(
+    objective: str, mu: float, chunk_size: int | None, probes: int | None, every: int
+) -> None:
+    if every < 1:
+        raise ValueError(f"checkpoint_every must be at least 1; got {every}")
     if not (math.isfinite(mu) and mu >= 0):
         raise ValueError(f"mu must be finite and not negative; got {mu}")
     if mu and objective != "hessian":
@@ -252,6 +239,9 @@ def _check_numbers(objective: str, mu: float, chunk_size: int | None) -> None:
         )
     if chunk_size is not None and chunk_size < 1:
         raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+    fewest = 2 if objective == "gradient+hessian" else 1
+    if probes is not None and probes < fewest:
+        raise ValueError(f"probes must be at least {fewest} for {objective!r}; got {probes}")
 
 
 def _warn_of_clamped(importances: Importances) -> None:

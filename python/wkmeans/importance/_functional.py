@@ -5,49 +5,64 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from wkmeans.importance._batches import Inputs
+
+Forward = Callable[[nn.Module, Any], Any]
 ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
 Tensors = dict[str, torch.Tensor]
 
 
 class FunctionalModel:
-    """``model`` as ``(parameters, inputs) -> outputs``; the module itself is only read.
+    """``module`` as ``(parameters, inputs) -> outputs``; the module itself is only read.
 
     ``parameters`` are those differentiated, detached; every other parameter and a copy of every
-    buffer are constants, so neither ``.grad`` nor a running statistic is ever written.
+    buffer are constants, so neither ``.grad`` nor a running statistic is ever written. ``forward``
+    replaces ``module(input)`` where the user gave it.
     """
 
-    def __init__(self, module: nn.Module, parameters: Tensors, constants: Tensors) -> None:
-        self._module = module
+    def __init__(
+        self, module: nn.Module, parameters: Tensors, constants: Tensors, forward: Forward | None
+    ) -> None:
+        self.module = module
         self.parameters = parameters
         self._constants = constants
+        self._forward = forward
 
     @classmethod
-    def of(cls, module: nn.Module, wanted: ParameterFilter | None) -> FunctionalModel:
+    def of(
+        cls, module: nn.Module, wanted: ParameterFilter | None, forward: Forward | None = None
+    ) -> FunctionalModel:
         """Differentiate the ``wanted`` parameters of ``module``; see ``select_parameters``."""
         everything = {name: p.detach() for name, p in module.named_parameters()}
         names = select_parameters(module, wanted)
         constants = {name: p for name, p in everything.items() if name not in names}
         constants |= {name: b.detach().clone() for name, b in module.named_buffers()}
-        return cls(module, {name: everything[name] for name in names}, constants)
+        return cls(module, {name: everything[name] for name in names}, constants, forward)
 
     def restricted_to(self, names: Iterable[str]) -> FunctionalModel:
         """The same model, differentiated with respect to fewer parameters."""
         kept = {name: self.parameters[name] for name in names}
-        return FunctionalModel(self._module, kept, self._constants | self.parameters)
+        return FunctionalModel(self.module, kept, self._constants | self.parameters, self._forward)
 
-    def __call__(self, parameters: Tensors, inputs: torch.Tensor) -> torch.Tensor:
-        outputs = torch.func.functional_call(
-            self._module, self._constants | parameters, (inputs,), strict=False
-        )
+    def leaves(self) -> Tensors:
+        """The parameters as leaves of a new graph."""
+        return {name: p.detach().requires_grad_() for name, p in self.parameters.items()}
+
+    def __call__(self, parameters: Tensors, inputs: Inputs) -> torch.Tensor:
+        """Outputs with one row for each example."""
+        outputs = self._outputs(self._constants | parameters, inputs)
+        if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "logits"):
+            outputs = outputs.logits
         if not isinstance(outputs, torch.Tensor):
             raise TypeError(
-                f"model must return a tensor; got {type(outputs).__name__} (wrap it in a module "
-                "that returns its logits)"
+                f"model must return a tensor, or an object with a tensor .logits; got "
+                f"{type(outputs).__name__} (pass forward= to say what is its output)"
             )
         if outputs.ndim == 0 or len(outputs) != len(inputs):
             raise ValueError(
@@ -55,6 +70,46 @@ class FunctionalModel:
                 f"{tuple(outputs.shape)}"
             )
         return outputs
+
+    @contextmanager
+    def no_randomness(self) -> Iterator[None]:
+        """Raise ``ValueError`` where what runs inside draws random numbers; they are put back."""
+        devices = {p.device for p in self.parameters.values() if p.device.type == "cuda"}
+        before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
+        yield
+        after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
+        if all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
+            return
+        torch.set_rng_state(before[0])
+        for device, state in zip(devices, before[1:], strict=True):
+            torch.cuda.set_rng_state(state, device)
+        raise ValueError(
+            "model draws random numbers, so no per-example gradient is defined; call model.eval() "
+            "first"
+        )
+
+    def _outputs(self, tensors: Tensors, inputs: Inputs) -> Any:
+        if self._forward is None:
+
+            def call(*args: Any, **kwargs: Any) -> Any:
+                return torch.func.functional_call(self.module, tensors, args, kwargs, strict=False)
+
+            return inputs.call(call)
+        wrapped = _Forward(self.module, self._forward)
+        prefixed = {f"module.{name}": tensor for name, tensor in tensors.items()}
+        return torch.func.functional_call(wrapped, prefixed, (inputs.value(),), strict=False)
+
+
+class _Forward(nn.Module):
+    """The user's way of calling the model, as a module whose parameters can be replaced."""
+
+    def __init__(self, module: nn.Module, forward: Forward) -> None:
+        super().__init__()
+        self.module = module
+        self._call = forward
+
+    def forward(self, value: Any) -> Any:
+        return self._call(self.module, value)
 
 
 def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list[str]:
@@ -128,3 +183,12 @@ def differentiable_kernels() -> Iterator[None]:
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fastpath)
+
+
+@contextmanager
+def plain_kernels() -> Iterator[None]:
+    """Without oneDNN, whose recurrent layers have no forward and no second derivative."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.backends")
+        with torch.backends.mkldnn.flags(enabled=False):
+            yield

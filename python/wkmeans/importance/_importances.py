@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from os import PathLike
+from typing import Any
 
 import torch
 
@@ -29,6 +31,11 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     sums, quartic_sums : dict of str to float64 tensor
         Sums over examples of what the mapping gives the means of. ``sums`` of ``"hessian"`` may be
         negative: the mapping clamps the mean at zero and adds ``mu``.
+    methods : dict of str to str
+        How each parameter was found: ``"rules"``, or ``"one example at a time"`` where no analytic
+        rule covers it; for second derivatives, ``"gauss-newton, certified"`` (they equal the
+        Hessian's, as the first examples show), ``"gauss-newton"`` (they do not), ``"second
+        derivatives"`` (exact) or ``"hutchinson"`` (unbiased estimates).
     """
 
     objective: str
@@ -38,6 +45,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     count: int
     sums: dict[str, torch.Tensor]
     quartic_sums: dict[str, torch.Tensor] | None = None
+    methods: dict[str, str] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         importance = self.sums[name] / self.count
@@ -70,28 +78,51 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         return replace(
             self,
             count=self.count + other.count,
+            methods=self.methods | other.methods,
             sums=_added(self.sums, other.sums),
             quartic_sums=_added(self.quartic_sums, other.quartic_sums)
             if self.quartic_sums is not None and other.quartic_sums is not None
             else None,
         )
 
+    def all_reduce(self, group: Any = None) -> Importances:
+        """Merge the ranks of a ``torch.distributed`` process group; every rank gets the result.
+
+        Each rank estimates over its own share of the examples and then calls this. Raises
+        ``ValueError``, on every rank, where the ranks' estimates are not of the same objective,
+        loss, temperature, ``mu``, parameters and shapes.
+        """
+        from wkmeans.importance._distributed import all_reduce
+
+        return all_reduce(self, group)
+
+    def with_mu(self, mu: float) -> Importances:
+        """The same estimate with another regulariser; only ``"hessian"`` has one."""
+        if not (math.isfinite(mu) and mu >= 0):
+            raise ValueError(f"mu must be finite and not negative; got {mu}")
+        if self.objective != "hessian":
+            raise ValueError(f'only objective "hessian" has a mu; this is {self.objective!r}')
+        return replace(self, mu=float(mu))
+
+    def signature(self) -> dict[str, Any]:
+        """What two estimates must have in common to be merged."""
+        return self._kind() | {
+            f"shape of {name!r}": tuple(t.shape) for name, t in self.sums.items()
+        }
+
+    def _kind(self) -> dict[str, Any]:
+        return {each.name: getattr(self, each.name) for each in fields(self)[:4]}
+
+    def _require_same_kind(self, other: Importances) -> None:
+        _require_equal(self._kind(), other._kind())
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums are."""
+        return next(iter(self.sums.values())).device
+
     def _require_same_estimate(self, other: Importances) -> None:
-        for field in fields(self)[:4]:
-            mine, theirs = getattr(self, field.name), getattr(other, field.name)
-            if mine != theirs:
-                raise ValueError(
-                    f"cannot merge importances of different {field.name}: {mine!r} and {theirs!r}"
-                )
-        for name in [*self.sums, *other.sums]:
-            if name not in self.sums or name not in other.sums:
-                raise ValueError(f"cannot merge importances: only one of them has {name!r}")
-            mine, theirs = self.sums[name].shape, other.sums[name].shape
-            if mine != theirs:
-                raise ValueError(
-                    f"cannot merge importances: {name!r} has shapes {tuple(mine)} and "
-                    f"{tuple(theirs)}"
-                )
+        _require_equal(self.signature(), other.signature())
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the sums and the count to a safetensors file; ``load`` gives the same bits back."""
@@ -120,6 +151,17 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
 
     def _clamps(self) -> int:
         return sum(self.clamped.values())
+
+
+def _require_equal(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
+    for key in [*mine, *theirs]:
+        if key not in mine or key not in theirs:
+            name = key.removeprefix("shape of ")
+            raise ValueError(f"cannot merge importances: only one of them has {name}")
+        if mine[key] != theirs[key]:
+            raise ValueError(
+                f"cannot merge importances of different {key}: {mine[key]!r} and {theirs[key]!r}"
+            )
 
 
 def _added(

@@ -1,9 +1,8 @@
 """Losses, as what the engine back-propagates: seeds at the model's output.
 
-Every objective is a sum over seeds of ``weight * (J' seed)^2``, with ``J`` the Jacobian of one
-example's output ``z`` with respect to a parameter. A loss knows three sets of seeds: its gradient
-(one seed), a factorisation of its Hessian at the output (Gauss-Newton), and one of the distance
-between output distributions (Fisher, Eqs. 5 and 6).
+A loss knows three sets of seeds: its gradient (one seed for each loss), a factorisation of its
+Hessian at the output (Gauss-Newton), and one of the distance between output distributions (Fisher,
+Eqs. 5 and 6). The latter two are exact, or random probes whose mean they are.
 """
 
 from __future__ import annotations
@@ -11,19 +10,36 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
-from torch.nn import functional
+
+from wkmeans.importance._seeds import Seeds
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
+# More backward passes than these for one example are not begun without being asked for.
+MOST_SEEDS = 1024
 
-class Seeds(NamedTuple):
-    """``vectors`` of shape ``(examples, seeds, *output)`` and ``weights`` ``(examples, seeds)``."""
 
-    vectors: torch.Tensor
-    weights: torch.Tensor
+@dataclass(frozen=True)
+class Probes:
+    """How many random probes, and where their signs come from; exact where ``count`` is None."""
+
+    count: int | None = None
+    generator: torch.Generator | None = None
+
+    def signs(self, shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+        """Independent, -1 or 1 with equal probability (Rademacher), float64."""
+        bits = torch.randint(0, 2, shape, generator=self.generator)
+        return (2 * bits - 1).to(like.device, torch.float64)
+
+    def require_few(self, n_seeds: int) -> None:
+        """Raise ``ValueError`` where exact seeds would be too many to wait for."""
+        if n_seeds > MOST_SEEDS:
+            raise ValueError(
+                f"the exact Fisher or curvature of this output needs {n_seeds} backward passes "
+                f"(more than {MOST_SEEDS}); pass probes=16, say, for an unbiased estimate from 16"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,81 +71,56 @@ class Loss:
         """Raise ``ValueError`` where outputs and targets do not fit this loss."""
         self.per_example(outputs, targets)
 
-    def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor) -> Seeds:
+    def count(self, outputs: torch.Tensor, targets: torch.Tensor | None) -> int:
+        """How many losses there are to take the mean over: examples here, or tokens."""
+        return len(outputs)
+
+    def n_losses(self, outputs: torch.Tensor) -> int:
+        """How many losses one example has: more than one where each token is one."""
+        return 1
+
+    def one(self, position: int) -> LossFunction:
+        """The losses at ``position`` of every example, ``(output, target) -> (examples,)``."""
+        return self.per_example
+
+    def rough_curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> Seeds:
+        """A few probes of the curvature where there are such, else all of it: for its size."""
+        return self.curvature_seeds(outputs, targets, Probes())
+
+    def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes) -> Seeds:
         """The gradient of each example's loss at its output."""
         gradient = torch.func.grad(lambda z: self.per_example(z, targets).sum())(outputs)
-        return Seeds(gradient.unsqueeze(1), outputs.new_ones(len(outputs), 1))
+        return Seeds(gradient.unsqueeze(1))
 
-    def curvature_seeds(self, outputs: torch.Tensor, targets: torch.Tensor) -> Seeds:
+    def curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes
+    ) -> Seeds:
         """Seeds with ``sum_s weight_s seed_s seed_s'`` the loss's Hessian at each output."""
+        n, size = len(outputs), outputs[0].numel()
+        if probes.count is not None:
+            raise ValueError(
+                "probes need a loss whose curvature has a known square root: "
+                'loss="cross_entropy" or "mse"; got a function'
+            )
+        probes.require_few(size)
 
         def loss_of_one(output: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
             return self.per_example(output.unsqueeze(0), target.unsqueeze(0))[0]
 
-        n, size = len(outputs), outputs[0].numel()
         hessians = torch.func.vmap(torch.func.hessian(loss_of_one))(outputs, targets)
         weights, vectors = torch.linalg.eigh(hessians.reshape(n, size, size).double())
         return Seeds(vectors.mT.reshape(n, size, *outputs.shape[1:]), weights)
 
-    def fisher_seeds(self, outputs: torch.Tensor) -> Seeds:
+    def fisher_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor | None, probes: Probes
+    ) -> Seeds:
         """Undefined: a function does not say which distribution or distance its output is for."""
         raise ValueError(
             'objective "fisher" needs loss="cross_entropy" (a classifier, Eq. 6) or loss="mse" '
             "(a regressor, Eq. 5); got a function"
         )
-
-
-class CrossEntropy(Loss):
-    """Softmax cross-entropy on logits ``(examples, classes)`` with class indices as targets."""
-
-    name = "cross_entropy"
-
-    def __init__(self, temperature: float) -> None:
-        super().__init__(_cross_entropy, temperature)
-
-    def check(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
-        """Require logits, and targets that name one of their classes."""
-        self._check_logits(outputs)
-        if targets.shape != outputs.shape[:1] or targets.is_floating_point():
-            raise ValueError(
-                f'loss "cross_entropy" expects targets of class indices, shape '
-                f"{tuple(outputs.shape[:1])}; got {targets.dtype} of shape {tuple(targets.shape)} "
-                "(for other targets give a function)"
-            )
-        outside = ((targets < 0) | (targets >= outputs.shape[1])).nonzero()
-        if len(outside):
-            first = int(outside[0])
-            raise ValueError(
-                f"targets must be class indices in [0, {outputs.shape[1]}); got "
-                f"{int(targets[first])} at index {first}"
-            )
-
-    def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor) -> Seeds:
-        """In double: a confident float32 softmax rounds ``1 - p`` to zero."""
-        return super().gradient_seeds(outputs.double(), targets)
-
-    def curvature_seeds(self, outputs: torch.Tensor, targets: torch.Tensor) -> Seeds:
-        """The same as Fisher's: the Hessian ``(diag p - p p') / T^2`` does not see the label."""
-        return self.fisher_seeds(outputs)
-
-    def fisher_seeds(self, outputs: torch.Tensor) -> Seeds:
-        """One seed for each class: Eq. 6 as ``sum_c f_c (d log f_c / dw)^2``.
-
-        That is ``(df_c / dw)^2 / f_c`` without the division, so a class whose probability
-        underflows contributes zero instead of a NaN.
-        """
-        self._check_logits(outputs)
-        probabilities = (outputs.double() / self.temperature).softmax(dim=1)
-        identity = torch.eye(outputs.shape[1], dtype=torch.float64, device=outputs.device)
-        scores = (identity - probabilities.unsqueeze(1)) / self.temperature
-        return Seeds(scores, probabilities)
-
-    def _check_logits(self, outputs: torch.Tensor) -> None:
-        if outputs.ndim != 2:
-            raise ValueError(
-                f'loss "cross_entropy" expects outputs of shape (examples, classes); got '
-                f"{tuple(outputs.shape)}"
-            )
 
 
 class SquaredError(Loss):
@@ -148,42 +139,32 @@ class SquaredError(Loss):
                 f"{tuple(targets.shape)}"
             )
 
-    def curvature_seeds(self, outputs: torch.Tensor, targets: torch.Tensor) -> Seeds:
+    def curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes
+    ) -> Seeds:
         """The Hessian of the mean of ``size`` squares is ``2 / size`` times the identity."""
-        basis, ones = self.fisher_seeds(outputs)
-        return Seeds(basis, ones * (2 / outputs[0].numel()))
+        return self._identity(outputs, probes, 2 / outputs[0].numel())
 
-    def fisher_seeds(self, outputs: torch.Tensor) -> Seeds:
+    def fisher_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor | None, probes: Probes
+    ) -> Seeds:
         """The basis vectors: Eq. 5 is ``||df / dw||^2``."""
-        n, size = len(outputs), outputs[0].numel()
-        identity = torch.eye(size, dtype=outputs.dtype, device=outputs.device)
-        basis = identity.reshape(size, *outputs.shape[1:]).expand(n, size, *outputs.shape[1:])
-        return Seeds(basis, outputs.new_ones(n, size))
+        return self._identity(outputs, probes, 1.0)
 
+    def rough_curvature_seeds(
+        self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
+    ) -> Seeds:
+        """Four probes."""
+        return self.curvature_seeds(outputs, targets, Probes(4, generator))
 
-def resolve_loss(loss: str | LossFunction, temperature: float) -> Loss:
-    """The ``Loss`` of ``estimate``'s arguments."""
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite; got {temperature}")
-    if callable(loss):
-        return Loss(loss, temperature)
-    if loss == "cross_entropy":
-        return CrossEntropy(temperature)
-    if loss == "mse":
-        if temperature != 1:
-            raise ValueError(
-                f'temperature divides logits, and loss "mse" has none: it must be 1; got '
-                f"{temperature}"
-            )
-        return SquaredError()
-    raise ValueError(
-        f'loss must be "cross_entropy", "mse" or a function (output, target) -> per-example '
-        f"losses; got {loss!r}"
-    )
-
-
-def _cross_entropy(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return functional.cross_entropy(logits, targets.long(), reduction="none")
+    def _identity(self, outputs: torch.Tensor, probes: Probes, scale: float) -> Seeds:
+        n, size, shape = len(outputs), outputs[0].numel(), outputs.shape[1:]
+        if probes.count is not None:
+            signs = probes.signs((n, probes.count, *shape), outputs)
+            return Seeds(signs * math.sqrt(scale / probes.count), are_probes=True)
+        probes.require_few(size)
+        identity = math.sqrt(scale) * torch.eye(size, dtype=torch.float64, device=outputs.device)
+        return Seeds(identity.reshape(size, *shape).expand(n, size, *shape))
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from wkmeans.importance._functional import FunctionalModel, Tensors
-from wkmeans.importance._losses import Seeds
+from wkmeans.importance._batches import Inputs
+from wkmeans.importance._functional import FunctionalModel, Tensors, plain_kernels
 
 _log = logging.getLogger(__name__)
 
@@ -27,17 +27,21 @@ class PerExampleEngine:
     vectorized: bool
 
     def weighted_squares(
-        self, model: FunctionalModel, inputs: torch.Tensor, seeds: Seeds
+        self,
+        model: FunctionalModel,
+        inputs: Inputs,
+        vectors: torch.Tensor,
+        weights: torch.Tensor,
     ) -> Tensors:
         """``sum_s weight_s (J' seed_s)^2`` for each example, ``(examples, *parameter)``, float64.
 
-        Costs one backward pass for each seed and example, and memory for one chunk's examples
-        times parameters.
+        ``vectors`` is ``(examples, seeds, *output)``. Costs one backward pass for each seed and
+        example, and memory for these examples times parameters.
         """
 
-        def of_one(example: torch.Tensor, vectors: torch.Tensor, weights: torch.Tensor) -> Tensors:
+        def of_one(vectors: torch.Tensor, weights: torch.Tensor, *example: torch.Tensor) -> Tensors:
             linearised: Any = torch.func.vjp(  # annotated as if it always had an auxiliary output
-                lambda parameters: model(parameters, example.unsqueeze(0)), model.parameters
+                lambda parameters: model(parameters, _alone(inputs, example)), model.parameters
             )
             output, pull_back = linearised
             totals: Tensors = {}
@@ -49,7 +53,7 @@ class PerExampleEngine:
                     totals[name] = totals[name].add_(square) if name in totals else square
             return totals
 
-        return self.map(of_one, inputs, seeds.vectors, seeds.weights)
+        return self.map(of_one, vectors, weights, *inputs.tensors)
 
     def map(self, function: Callable[..., Tensors], *batched: torch.Tensor) -> Tensors:
         """``function`` of each row of ``batched``, stacked."""
@@ -60,22 +64,21 @@ class PerExampleEngine:
         return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
 
-def engine_for(model: FunctionalModel, inputs: torch.Tensor) -> PerExampleEngine:
-    """The vectorised engine where the first example of ``inputs`` goes through it, else the other.
+def _alone(inputs: Inputs, example: tuple[torch.Tensor, ...]) -> Inputs:
+    """A batch of the one example."""
+    return inputs.holding(tuple(tensor.unsqueeze(0) for tensor in example))
 
-    Raises ``ValueError`` where the model is random: no per-example gradient is defined then.
-    """
+
+def engine_for(model: FunctionalModel, inputs: Inputs) -> PerExampleEngine:
+    """The vectorised engine where the first example goes through it, else the other."""
     first = inputs[:1]
-    seeds = Seeds(model(model.parameters, first).unsqueeze(1), torch.ones(1, 1))
+    with torch.no_grad():
+        seeds = model(model.parameters, first).unsqueeze(1)
     try:
         vectorized = PerExampleEngine(vectorized=True)
-        vectorized.weighted_squares(model, first, seeds)
+        with plain_kernels():  # as second derivatives will need
+            vectorized.weighted_squares(model, first, seeds, torch.ones(1, 1))
     except RuntimeError as error:
-        if "random" in str(error):
-            raise ValueError(
-                "model draws random numbers, so no per-example gradient is defined; call "
-                f"model.eval() first (torch: {error})"
-            ) from error
         _log.info("one example at a time: torch.func.vmap refuses the model (%s)", error)
         return PerExampleEngine(vectorized=False)
     return vectorized

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
+import os
+import struct
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
@@ -18,8 +21,10 @@ VERSION = "1"
 _SUMS, _QUARTIC_SUMS = "importance:", "quartic_importance:"
 
 
-def save(importances: Importances, path: str | PathLike[str]) -> None:
-    """Write ``importances`` to ``path``."""
+def save(
+    importances: Importances, path: str | PathLike[str], extra: dict[str, str] | None = None
+) -> None:
+    """Write ``importances``, and ``extra`` metadata, to ``path``: all of it or nothing."""
     tensors = {_SUMS + name: total for name, total in importances.sums.items()}
     for name, total in (importances.quartic_sums or {}).items():
         tensors[_QUARTIC_SUMS + name] = total
@@ -31,13 +36,33 @@ def save(importances: Importances, path: str | PathLike[str]) -> None:
         "temperature": repr(importances.temperature),
         "mu": repr(importances.mu),
         "count": str(importances.count),
-    }
+        "methods": json.dumps(importances.methods, sort_keys=True),
+    } | (extra or {})
     contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
-    _safetensors().save_file(contiguous, fspath(path), metadata)
+    partial = f"{fspath(path)}.partial"
+    _safetensors().save_file(contiguous, partial, metadata)
+    _sort_metadata(partial)
+    os.replace(partial, path)
+
+
+def _sort_metadata(path: str) -> None:
+    """The same file for the same importances: safetensors writes metadata in a random order."""
+    with open(path, "r+b") as file:
+        (size,) = struct.unpack("<Q", file.read(8))
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        file.seek(8)
+        file.write(text.ljust(size))
 
 
 def load(path: str | PathLike[str]) -> Importances:
     """Read and check the importances at ``path``; ``ValueError`` where they are not sound."""
+    return load_with_metadata(path)[0]
+
+
+def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str, str]]:
+    """The importances at ``path``, and all of the file's metadata."""
     where = fspath(path)
     metadata, tensors = _read(where)
     if metadata.get("format") != FORMAT:
@@ -58,9 +83,10 @@ def load(path: str | PathLike[str]) -> Importances:
         count=_count(where, metadata),
         sums=_with_prefix(tensors, _SUMS),
         quartic_sums=quartic if objective == "gradient+hessian" else None,
+        methods=_methods(where, metadata),
     )
     _check_tensors(where, importances, tensors, quartic)
-    return importances
+    return importances, metadata
 
 
 def _safetensors() -> ModuleType:
@@ -110,6 +136,16 @@ def _count(where: str, metadata: dict[str, str]) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
         raise ValueError(f"{where}: count is {text[:40]!r}, expected a positive integer")
     return int(text)
+
+
+def _methods(where: str, metadata: dict[str, str]) -> dict[str, str]:
+    try:
+        methods = json.loads(metadata.get("methods", "{}"))
+    except (ValueError, RecursionError):
+        methods = None
+    if not isinstance(methods, dict) or not all(isinstance(m, str) for m in methods.values()):
+        raise ValueError(f"{where}: methods is not a JSON object of strings")
+    return methods
 
 
 def _check_tensors(

@@ -1,0 +1,180 @@
+"""Importances against BackPACK: one batch each, answers asserted, ratios in one run.
+
+python bench/importance.py            times, and the targets met or missed
+python bench/importance.py --memory   peak memory on a transformer of 22 million parameters
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import resource
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from harness import Row, Target, best_seconds, machine, rows_of_case, table
+from torch import nn
+from torch.nn import functional
+
+from wkmeans.importance import _run
+from wkmeans.importance._batches import read_batch
+from wkmeans.importance._cross_entropy import CrossEntropy
+from wkmeans.importance._functional import FunctionalModel, differentiable_kernels
+
+FLOOR = "plain forward and backward"
+Batch = tuple[torch.Tensor, torch.Tensor]
+Sums = dict[str, torch.Tensor]
+
+
+def perceptron() -> tuple[nn.Sequential, Batch]:
+    net = nn.Sequential(
+        nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+    )
+    return net, (torch.randn(256, 784), torch.randint(0, 10, (256,)))
+
+
+def convolutional() -> tuple[nn.Sequential, Batch]:
+    net = nn.Sequential(
+        nn.Conv2d(3, 32, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(32, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(64, 64, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Flatten(), nn.Linear(1024, 10),
+    )  # fmt: skip
+    return net, (torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,)))
+
+
+def started(net: nn.Module, batch: Batch, objective: str) -> Callable[[], Sums]:
+    """One more batch of a run whose first has been checked."""
+    run = _run.Run(
+        FunctionalModel.of(net, None), objective, CrossEntropy(1.0), "auto", None, 0, None
+    )
+    ready = read_batch(0, batch)
+
+    def more() -> Sums:
+        for total in (*run.sums.values(), *run.quartic_sums.values()):
+            total.zero_()
+        with differentiable_kernels():
+            run.add(ready, 0)
+        return run.quartic_sums or run.sums
+
+    more()
+    return more
+
+
+def backpack(net: nn.Module, batch: Batch, objective: str) -> Callable[[], Sums]:
+    """Its extension for each objective; its factors of 1 / n removed where answers are compared."""
+    from backpack import backpack as context
+    from backpack import extend
+    from backpack.extensions import BatchDiagGGNExact, DiagGGNExact, SumGradSquared
+
+    own = extend(copy.deepcopy(net))
+    loss = extend(nn.CrossEntropyLoss(reduction="sum"))
+    inputs, targets = batch
+    extension, read = {
+        "gradient": (SumGradSquared(), lambda p: p.sum_grad_squared),
+        "fisher": (DiagGGNExact(), lambda p: p.diag_ggn_exact),
+        "gradient+hessian": (
+            BatchDiagGGNExact(),
+            lambda p: p.diag_ggn_exact_batch.square().sum(0) / 4,
+        ),
+    }[objective]
+
+    def step() -> Sums:
+        own.zero_grad()
+        with context(extension):
+            loss(own(inputs), targets).backward()
+        return {name: read(p).detach() for name, p in own.named_parameters()}
+
+    return step
+
+
+def case(name: str, build: Callable[[], tuple[nn.Sequential, Batch]], faster: Any) -> list[Row]:
+    torch.manual_seed(0)
+    net, batch = build()
+    calls: dict[str, Callable[[], Any]] = {FLOOR: lambda: plain(net, batch)}
+    remarks, targets = {FLOOR: ""}, []
+    for objective, times in faster.items():
+        mine, theirs = started(net, batch, objective), backpack(net, batch, objective)
+        assert_same(mine(), theirs())
+        calls |= {f"wkmeans {objective}": mine, f"BackPACK {objective}": theirs}
+        remarks |= {f"wkmeans {objective}": "", f"BackPACK {objective}": ""}
+        targets.append(Target(f"wkmeans {objective}", f"BackPACK {objective}", 1 / times))
+        if name.startswith("MLP") and objective == "gradient":
+            targets.append(Target(f"wkmeans {objective}", FLOOR, 1.5))
+    return rows_of_case(name, best_seconds(calls), remarks, targets)
+
+
+def plain(net: nn.Module, batch: Batch) -> None:
+    net.zero_grad()
+    functional.cross_entropy(net(batch[0]), batch[1]).backward()
+
+
+def assert_same(mine: Sums, theirs: Sums) -> None:
+    for name, expected in theirs.items():
+        torch.testing.assert_close(
+            mine[name].float(), expected, rtol=1e-4, atol=1e-5 * float(expected.abs().max())
+        )
+
+
+class Encoder(nn.Module):
+    """The sizes of MiniLM-L6: 22.6 million parameters."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(30522, 384)
+        layer = nn.TransformerEncoderLayer(
+            384, 12, 1536, dropout=0.0, activation="gelu", batch_first=True
+        )
+        self.layers = nn.TransformerEncoder(layer, 6, enable_nested_tensor=False)
+        self.head = nn.Linear(384, 10)
+
+    def forward(self, tokens: torch.Tensor) -> torch.Tensor:
+        return self.head(self.layers(self.embedding(tokens)).mean(1))
+
+
+def report_memory(objective: str) -> None:
+    """Growth of the peak resident size, over the parameters' own bytes."""
+    torch.manual_seed(0)
+    net = Encoder().eval()
+    own = sum(p.nbytes for p in net.parameters())
+    batch = torch.randint(0, 30522, (8, 64)), torch.randint(0, 10, (8,))
+    before = peak()
+    plain_forward(net, batch)
+    activations = peak() - before
+    before = peak()
+    calls = started(net, batch, objective)
+    calls()
+    print(
+        f"{objective}: parameters {own / 1e6:.0f} MB, a forward pass {activations / 1e6:.0f} MB, "
+        f"estimate {(peak() - before) / 1e6:.0f} MB more = {(peak() - before) / own:.2f} x"
+    )
+
+
+def plain_forward(net: nn.Module, batch: Batch) -> None:
+    functional.cross_entropy(net(batch[0]), batch[1])
+
+
+def peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
+    parser.add_argument("--memory", metavar="OBJECTIVE", nargs="?", const="gradient")
+    arguments = parser.parse_args()
+    if arguments.memory:
+        report_memory(arguments.memory)
+        return
+    torch.set_num_threads(1)  # the matrices are small
+    warnings.filterwarnings("ignore", message="Full backward hook is firing")
+    faster = {"gradient": 1.4, "fisher": 1.4, "gradient+hessian": 20}
+    rows = case("MLP 784-300-100-10, 256 examples", perceptron, faster)
+    rows += case("3 convolutions, 32 x 32, 64 examples", convolutional, dict.fromkeys(faster, 2))
+    print(table(rows))
+    print(machine())
+
+
+if __name__ == "__main__":
+    main()

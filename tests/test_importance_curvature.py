@@ -1,0 +1,181 @@
+"""Second derivatives: certificates, exact and random paths, and what they say of themselves."""
+
+from __future__ import annotations
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
+
+from importance_oracle import (  # noqa: E402
+    CLASSES,
+    Attention,
+    RawParameters,
+    assert_close,
+    brute_force,
+    examples,
+    mlp,
+    tanh_mlp,
+)
+from torch import nn  # noqa: E402
+
+from wkmeans.importance import _curvature, _neurons, estimate  # noqa: E402
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+class Sequence(nn.Module):
+    """Smooth, with positions and no attention, so that only its own layers are curved."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = nn.Linear(3, 3)
+        self.norm = nn.LayerNorm(3)
+        self.head = nn.Linear(6, CLASSES)
+
+    def forward(self, x):
+        hidden = nn.functional.gelu(self.mix(x.reshape(len(x), 2, 3)))
+        return self.head(self.norm(hidden).flatten(1))
+
+
+def z_scores(estimates, truth):
+    """Of the mean over independent runs, entry by entry."""
+    runs = torch.stack(estimates)
+    error = runs.std(0) / len(runs) ** 0.5
+    return ((runs.mean(0) - truth) / error.clamp(min=1e-12 * float(truth.abs().max()))).abs()
+
+
+def runs_of(net, batch, n, **options):
+    """Independent estimates; each repeats its examples, and so averages many probes."""
+    inputs, targets = batch
+    many = inputs.repeat(8, 1), None if targets is None else targets.repeat(8)
+    return [estimate(net, [many], seed=seed, **options) for seed in range(n)]
+
+
+@pytest.mark.parametrize("build", [tanh_mlp, Sequence, Attention])
+@pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
+def test_second_derivatives_in_a_layers_outputs(monkeypatch, build, objective):
+    """Every linear layer goes that way, whatever it costs, and agrees with one weight at a time."""
+    exact, seen = _neurons.exact, []
+
+    def spy(recording, use, *rest):
+        seen.extend(slot.name for slot in use.slots.values())
+        exact(recording, use, *rest)
+
+    monkeypatch.setattr(_neurons, "exact", spy)
+    net, (inputs, targets) = build().double(), examples()
+    result = estimate(net, [(inputs, targets)], objective=objective, curvature="exact")
+    assert seen
+    expected = brute_force(net, inputs, targets, objective)
+    for name, (importance, quartic) in expected.items():
+        assert_close(result[name][0], importance.clamp(min=0))
+        if objective == "gradient+hessian":
+            assert_close(result[name][1], quartic)
+
+
+@pytest.mark.parametrize("build", [tanh_mlp, Sequence, RawParameters])
+@pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
+def test_hutchinson_is_unbiased(build, objective):
+    net, batch = build().double(), examples(3)
+    options = {"objective": objective, "curvature": "hutchinson", "probes": 2}
+    runs = runs_of(net, batch, 20, **options)
+    expected = brute_force(net, *batch, objective)
+    for name, (importance, quartic) in expected.items():
+        if objective == "hessian":
+            estimates = [run.sums[name] / 24 for run in runs]
+            assert float(z_scores(estimates, importance).max()) < 7
+        else:
+            estimates = [run.quartic_sums[name] / 24 for run in runs]
+            assert float(z_scores(estimates, quartic).max()) < 7
+
+
+@pytest.mark.parametrize("objective", ["fisher", "hessian", "gradient+hessian"])
+def test_rademacher_probes_are_unbiased(objective):
+    net, batch = mlp().double(), examples(3)
+    runs = runs_of(net, batch, 20, objective=objective, probes=2)
+    expected = brute_force(net, *batch, objective)
+    for name, (importance, quartic) in expected.items():
+        squared = objective == "gradient+hessian"
+        truth = quartic if squared else importance
+        sums = [(run.quartic_sums if squared else run.sums)[name] / 24 for run in runs]
+        assert float(z_scores(sums, truth).max()) < 7
+
+
+def test_probes_of_a_regressor_are_unbiased():
+    net, (inputs, _) = mlp().double(), examples(3)
+    exact = estimate(net, [(inputs, None)], objective="fisher", loss="mse")
+    runs = runs_of(net, (inputs, None), 20, objective="fisher", loss="mse", probes=2)
+    for name in exact:
+        sums = [run.sums[name] / 24 for run in runs]
+        assert float(z_scores(sums, exact[name][0]).max()) < 7
+
+
+def test_probes_repeat_themselves_and_leave_the_random_state():
+    net, batch = mlp().double(), examples()
+    state = torch.get_rng_state()
+    first = estimate(net, [batch], objective="fisher", probes=3)
+    second = estimate(net, [batch], objective="fisher", probes=3)
+    assert torch.equal(torch.get_rng_state(), state)
+    for name in first:
+        assert torch.equal(first[name][0], second[name][0])
+
+
+def test_one_probe_does_far_better_than_sampled_labels_on_a_confident_network():
+    """The design's reason for them: the relative variance is at most 2 whatever p is."""
+    net, (inputs, _) = nn.Linear(6, CLASSES, bias=False).double(), examples(1)
+    with torch.no_grad():
+        net.weight.mul_(30)
+    exact = estimate(net, [(inputs, None)], objective="fisher")["weight"][0]
+    runs = runs_of(net, (inputs, None), 40, objective="fisher", probes=1)
+    variance = 8 * torch.stack([run["weight"][0] for run in runs]).var(0) / exact**2
+    assert float(variance[exact > 0].max()) < 4
+
+
+def test_methods_say_how_each_parameter_was_found():
+    batch = examples()
+    net = nn.Sequential(nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, CLASSES)).double()
+    result = estimate(net, [batch], objective="hessian")
+    assert result.methods["2.weight"] == "gauss-newton, certified"
+    assert result.methods["0.weight"] == "second derivatives"
+    result = estimate(net, [batch], objective="hessian", curvature="hutchinson")
+    assert result.methods["0.weight"] == "hutchinson"
+    result = estimate(net, [batch], objective="hessian", curvature="gauss-newton")
+    assert set(result.methods.values()) == {"gauss-newton"}
+    fisher = estimate(net, [batch], objective="fisher")
+    for name in result:
+        assert_close(result[name][0], fisher[name][0])
+
+
+def test_what_would_take_too_long_is_said_not_done(monkeypatch):
+    monkeypatch.setattr(_curvature, "MOST_WORK", 3 * 48)
+    net = tanh_mlp().double()
+    with pytest.warns(UserWarning, match=r"stands in for the Hessian's of 2 of 4.*'0\.weight'"):
+        result = estimate(net, [examples()], objective="hessian")
+    assert result.methods["0.weight"] == "gauss-newton"
+    assert result.methods["2.bias"] == "gauss-newton, certified"
+
+
+def test_too_many_seeds_ask_for_probes():
+    net = nn.Linear(6, 2000)
+    with pytest.raises(ValueError, match=r"1999 backward passes.*probes=16"):
+        estimate(net, [examples(2, torch.float32)], objective="fisher")
+    assert estimate(net, [examples(2, torch.float32)], objective="fisher", probes=2).count == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"probes": 0, "objective": "fisher"}, "probes must be at least 1"),
+        ({"probes": 1, "objective": "gradient+hessian"}, "probes must be at least 2"),
+        ({"curvature": "kfac"}, "curvature must be one of auto, gauss-newton, exact, hutchinson"),
+        ({"per": "word"}, 'per must be "example" or "token"'),
+        ({"per": "token", "loss": "mse"}, "per=.token. needs"),
+    ],
+)
+def test_bad_options(options, message):
+    with pytest.raises(ValueError, match=message):
+        estimate(mlp(), [], **options)

@@ -1,0 +1,283 @@
+"""Life around an estimate: what batches may be, long runs, interrupted ones, several processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
+pytest.importorskip("safetensors", reason="needs the extra: pip install 'wkmeans[torch]'")
+
+from importance_oracle import CLASSES, assert_close, brute_force, examples, mlp, tanh_mlp  # noqa: E402
+from torch import nn  # noqa: E402
+from torch.nn import functional  # noqa: E402
+
+from wkmeans.importance import estimate  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def _seeded():
+    torch.manual_seed(0)
+
+
+def assert_same_bits(first, second):
+    assert repr(first) == repr(second) and first.methods == second.methods
+    for name in first:
+        for mine, theirs in zip(first[name], second[name], strict=True):
+            assert (mine is None and theirs is None) or torch.equal(mine, theirs)
+
+
+# --- batches ---------------------------------------------------------------------------------
+
+
+class Output:
+    """As transformers' models return."""
+
+    def __init__(self, logits):
+        self.logits = logits
+
+
+class Tagger(nn.Module):
+    """Called by keywords; a logit for every token; a parameter that nothing uses."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(7, 4)
+        self.mix = nn.Linear(4, 4)
+        self.head = nn.Linear(4, CLASSES)
+        self.pooler = nn.Linear(4, 4)
+
+    def forward(self, input_ids, attention_mask, flag=None):
+        assert flag == "kept"
+        hidden = self.embedding(input_ids) * attention_mask.unsqueeze(2)
+        hidden = torch.relu(self.mix(hidden)) + hidden.mean(1, keepdim=True)
+        return Output(self.head(hidden))
+
+
+class Classifies(nn.Module):
+    """The tagger's loss at one token of one example, or the mean over tokens, as a classifier."""
+
+    def __init__(self, tagger):
+        super().__init__()
+        self.tagger = tagger
+
+    def loss(self, ids, mask, labels):
+        logits = self.tagger(ids[None], mask[None], "kept").logits[0]
+        return functional.cross_entropy(logits, labels, reduction="none", ignore_index=-100)
+
+
+def tagged():
+    ids, mask = torch.randint(0, 7, (3, 4)), torch.ones(3, 4, dtype=torch.float64)
+    labels = torch.randint(0, CLASSES, (3, 4))
+    labels[0, 2:] = labels[1, 0] = -100
+    mask[0, 2:] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels, "flag": "kept"}
+
+
+@pytest.mark.parametrize("per", ["example", "token"])
+def test_tokens_of_a_dict_batch(per):
+    net, batch = Tagger().double(), tagged()
+    result = estimate(net, [batch], objective="gradient", per=per)
+    assert result.count == (3 if per == "example" else 9)
+    expected = {name: torch.zeros_like(p) for name, p in net.named_parameters()}
+    for ids, mask, labels in zip(
+        batch["input_ids"], batch["attention_mask"], batch["labels"], strict=True
+    ):
+        losses = Classifies(net).loss(ids, mask, labels)[labels != -100]
+        for loss in [losses.mean()] if per == "example" else losses:
+            grads = torch.autograd.grad(
+                loss, list(net.parameters()), retain_graph=True, allow_unused=True
+            )
+            for total, g in zip(expected.values(), grads, strict=True):
+                total += 0 if g is None else g**2
+    for name, total in expected.items():
+        assert_close(result[name][0], total / result.count)
+        assert result.methods[name] == "rules"
+
+
+@pytest.mark.parametrize("per", ["example", "token"])
+def test_tokens_have_fisher_equal_to_hessian(per):
+    """The network is piecewise linear in each tensor, so the certified identity holds."""
+    net, batch = Tagger().double(), tagged()
+    fisher = estimate(net, [batch], objective="fisher", per=per)
+    hessian = estimate(net, [batch], objective="hessian", per=per)
+    assert set(hessian.methods.values()) == {"gauss-newton, certified"}
+    for name in fisher:
+        assert_close(hessian[name][0], fisher[name][0])
+
+
+def test_quartic_importances_of_tokens_are_squared_token_by_token():
+    net, batch = Tagger().double(), tagged()
+    together = estimate(net, [batch], per="token")
+    single = None
+    for n, t in (batch["labels"] != -100).nonzero().tolist():
+        one = {k: v[n : n + 1] if isinstance(v, torch.Tensor) else v for k, v in batch.items()}
+        one["labels"] = torch.full((1, 4), -100)
+        one["labels"][0, t] = batch["labels"][n, t]
+        run = estimate(net, [one], per="example")
+        single = run if single is None else single + run
+    for name in together:
+        assert_close(together[name][0], single[name][0])
+        assert_close(together[name][1], single[name][1])
+
+
+def test_tuples_and_forward():
+    net, (inputs, targets) = mlp().double(), examples()
+    expected = estimate(net, [(inputs, targets)], objective="gradient")
+    halves = (inputs[:, :3], inputs[:, 3:])
+    result = estimate(
+        net, [(halves, targets)], objective="gradient",
+        forward=lambda model, pair: {"scores": model(torch.cat(pair, 1))}["scores"],
+    )  # fmt: skip
+    assert list(result) == list(expected)
+    for name in expected:
+        assert_close(result[name][0], expected[name][0], rtol=1e-12)
+
+
+def test_inputs_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="6 and 5 examples"):
+        estimate(mlp(), [((torch.zeros(6, 6), torch.zeros(5, 6)), torch.zeros(6).long())])
+
+
+# --- long runs -------------------------------------------------------------------------------
+
+
+def test_progress_is_told_after_each_batch():
+    seen = []
+    batches = [examples(2, torch.float32), examples(3, torch.float32)]
+    estimate(mlp(), batches, objective="fisher", progress=lambda *done: seen.append(done))
+    assert seen == [(1, 2), (2, 5)]
+
+
+def test_progress_bar(capsys):
+    pytest.importorskip("rich", reason="needs the extra: pip install 'wkmeans[demo]'")
+    estimate(mlp(), [examples(2, torch.float32)], objective="fisher", progress=True)
+    assert "1/1 batches" in capsys.readouterr().out
+
+
+@pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
+@pytest.mark.parametrize(
+    ("build", "options"),
+    [
+        (mlp, {"objective": "gradient"}),
+        (mlp, {"objective": "fisher", "probes": 2}),
+        (tanh_mlp, {"objective": "hessian", "mu": 0.5}),
+        (tanh_mlp, {"objective": "gradient+hessian", "curvature": "hutchinson", "probes": 3}),
+    ],
+)
+def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, build, options):
+    net = build()
+    batches = [examples(n, torch.float32) for n in (4, 1, 3, 4, 2)]
+    expected = estimate(net, batches, **options)
+
+    def interrupted():
+        yield from batches[:3]
+        raise KeyboardInterrupt
+
+    path = tmp_path / "checkpoint.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        estimate(net, interrupted(), checkpoint=path, checkpoint_every=2, **options)
+    seen = []
+    resumed = estimate(
+        net, batches, checkpoint=path, progress=lambda *done: seen.append(done), **options
+    )
+    assert seen == [(3, 8), (4, 12), (5, 14)]
+    assert_same_bits(resumed, expected)
+    expected.save(tmp_path / "a")
+    resumed.save(tmp_path / "b")
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_a_checkpoint_of_another_estimate_is_refused(tmp_path):
+    net, batch, path = mlp(), examples(2, torch.float32), tmp_path / "checkpoint"
+    run = {"checkpoint": path, "checkpoint_every": 1}
+    estimate(net, [batch], objective="fisher", **run)
+    with pytest.raises(ValueError, match="different objective"):
+        estimate(net, [batch], objective="gradient", **run)
+    with pytest.raises(ValueError, match="made with"):
+        estimate(net, [batch], objective="fisher", seed=1, **run)
+    with pytest.raises(ValueError, match="other parameters"):
+        estimate(net, [batch], objective="fisher", parameters=["0.weight"], **run)
+    estimate(net, [batch], objective="fisher").save(path)
+    with pytest.raises(ValueError, match="no checkpoint"):
+        estimate(net, [batch], objective="fisher", **run)
+
+
+def test_memory_does_not_grow_with_examples_times_parameters():
+    """The fall-back works through a batch in parts."""
+    from wkmeans.importance import _engine
+
+    sizes = []
+    original = _engine.PerExampleEngine.weighted_squares
+
+    def spy(self, model, inputs, vectors, weights):
+        sizes.append(len(inputs))
+        return original(self, model, inputs, vectors, weights)
+
+    net = nn.Bilinear(3, 3, CLASSES)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_engine, "FALL_BACK_BYTES", 20 * (9 * CLASSES + CLASSES) * 5)
+        patch.setattr(_engine.PerExampleEngine, "weighted_squares", spy)
+        inputs = (torch.randn(12, 3), torch.randn(12, 3))
+        result = estimate(net, [(inputs, torch.zeros(12).long())], objective="gradient")
+    assert max(sizes) == 5
+    assert set(result.methods.values()) == {"one example at a time"}
+
+
+# --- several processes -----------------------------------------------------------------------
+
+
+def rank(index, directory, broken):
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{directory}/store", rank=index, world_size=2
+    )
+    inputs, targets = torch.load(directory / "examples")
+    mine = slice(0, 3) if index == 0 else slice(3, None)
+    net = torch.load(directory / "model", weights_only=False)
+    options = {"temperature": 1.0 + index} if broken else {}
+    result = estimate(net, [(inputs[mine], targets[mine])], **options)
+    try:
+        result.all_reduce().save(directory / f"rank{index}")
+    except ValueError as error:
+        (directory / f"error{index}").write_text(str(error))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_two_processes_give_the_result_of_one(tmp_path, broken):
+    if not torch.distributed.is_available():
+        pytest.skip("this torch was built without torch.distributed")
+    from wkmeans.importance import Importances
+
+    net, (inputs, targets) = mlp().double(), examples(8)
+    torch.save((inputs, targets), tmp_path / "examples")
+    torch.save(net, tmp_path / "model")
+    context = multiprocessing.get_context("spawn")
+    processes = [context.Process(target=rank, args=(i, tmp_path, broken)) for i in range(2)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+    if broken:
+        for index in range(2):
+            text = (tmp_path / f"error{index}").read_text()
+            assert "temperature is 1.0 on rank 0 and 2.0 on rank 1" in text
+        return
+    merged = [Importances.load(tmp_path / f"rank{index}") for index in range(2)]
+    assert_same_bits(*merged)
+    expected = estimate(net, [(inputs, targets)])
+    assert merged[0].count == 8
+    for name in expected:
+        for mine, theirs in zip(merged[0][name], expected[name], strict=True):
+            assert_close(mine, theirs, rtol=1e-14)
+    truth = brute_force(net, inputs, targets, "gradient+hessian")
+    for name, (importance, quartic) in truth.items():
+        assert_close(merged[0][name][0], importance)
+        assert_close(merged[0][name][1], quartic)
+
+
+def test_all_reduce_without_a_group_says_what_to_do():
+    with pytest.raises(RuntimeError, match="init_process_group"):
+        estimate(mlp(), [], objective="baseline").all_reduce()
