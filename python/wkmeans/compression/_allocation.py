@@ -22,7 +22,6 @@ from wkmeans.compression._quantize import Price, Weights, quantize, scaled_chann
 
 _SAMPLE = 1 << 15
 _TRIAL_ITERATIONS = 50
-_LARGEST_K = 4096
 _STEPS = 16  # every k of a curve up to twice as many, then as many for each doubling
 
 
@@ -89,7 +88,7 @@ def entropy_constrained_chooser(
     samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
 ) -> Chooser:
     """One price of a bit for all tensors."""
-    k = 2 ** min(max(math.ceil(8 * target / n_weights) + 2, 4), 12)
+    k = _richest_k(n_weights, target)
     priced = {name: _PricedSample(sample, k, options) for name, sample in samples.items()}
 
     def at(multiplier: float) -> tuple[float, float, dict[str, Choice]]:
@@ -108,21 +107,29 @@ def entropy_constrained_chooser(
     return choose
 
 
-def codebook_size_chooser(samples: Mapping[str, Sample], options: Options) -> Chooser:
+def _richest_k(n_weights: int, target: float) -> int:
+    """Four times the codewords that bytes for each weight would count, within reason."""
+    return int(2 ** min(max(math.ceil(8 * target / n_weights) + 2, 4), 12))
+
+
+def codebook_size_chooser(
+    samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
+) -> Chooser:
     """Any number of codewords for each tensor, as steep a curve for each."""
-    curves = {name: _curve(sample, options) for name, sample in samples.items()}
+    k = _richest_k(n_weights, target)
+    curves = {name: _curve(sample, k, options) for name, sample in samples.items()}
     return lambda budget: _equal_slope(curves, budget)
 
 
 Point = tuple[float, float, int]  # bytes, cost, k
 
 
-def _curve(sample: Sample, options: Options) -> list[Point]:
+def _curve(sample: Sample, k_max: int, options: Options) -> list[Point]:
     layout = layout_of(sample.weights.shape, options.granularity)
     longest = sample.weights.rows.size if layout.shared else layout.group
     k = 2 if options.zero_codeword else 1
     points: list[Point] = []
-    while k <= min(_LARGEST_K, max(longest, 2)):
+    while k <= min(k_max, max(longest, 2)):
         size, cost = sample.measure(k, options)
         points.append((size, cost, k))
         if cost <= 1e-12 * points[0][1]:

@@ -326,7 +326,7 @@ def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | 
     choose: Chooser = (
         entropy_constrained_chooser(samples, work.n_weights, target, work.options)
         if solver == "entropy-constrained"
-        else codebook_size_chooser(samples, work.options)
+        else codebook_size_chooser(samples, work.n_weights, target, work.options)
     )
     dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
     allowance = _AIM * target - dense - 200 * len(work.source.entries)
