@@ -1,0 +1,2 @@
+def failures(rows):
+    return []
