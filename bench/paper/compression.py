@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+
 import wkmeans
 
 Weights = Mapping[str, torch.Tensor]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from wkmeans.demo._data import Dataset, Split, load_fashion_mnist
 
 Pixels = npt.NDArray[np.uint8]

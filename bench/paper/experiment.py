@@ -16,6 +16,7 @@ from networks import Score, score, trained
 from objectives import WEIGHTED, Estimates
 from plan import Plan
 from torch import nn
+
 from wkmeans.demo._data import Dataset, Split
 
 _THEOREM_EXAMPLES = 100
@@ -159,7 +160,8 @@ def _objectives(lab: Laboratory) -> Iterator[Row]:
             for setting in lab.plan.settings(method):
                 yield lab.row(
                     "objectives", objective, compress(lab.estimates.weights, criterion, setting),
-                    method=method, solver="optimal", temperature=temperature, mu=mu, setting=setting,
+                    method=method, solver="optimal", temperature=temperature, mu=mu,
+                    setting=setting,
                 )  # fmt: skip
 
 

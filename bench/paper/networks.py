@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
+
 from wkmeans.demo._data import Split
 from wkmeans.demo._network import perceptron
 

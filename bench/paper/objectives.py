@@ -11,6 +11,7 @@ from compression import Objective, Weights
 from torch import nn
 from torch.func import functional_call
 from torch.nn import functional
+
 from wkmeans.demo._data import Split
 from wkmeans.importance import Importances, estimate
 

@@ -1,4 +1,4 @@
-"""What a run compares: sizes, settings and hyperparameters. `FULL` is the report's, `QUICK` CI's."""
+"""What a run compares. `FULL` is the report's, `QUICK` CI's."""
 
 from __future__ import annotations
 

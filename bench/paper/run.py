@@ -13,10 +13,10 @@ from queue import Empty, Queue
 
 os.environ.setdefault("WKMEANS_NUM_THREADS", "1")  # cells run side by side, one core each
 
-from datasets import TASKS  # noqa: E402  (the environment first)
-from experiment import STUDIES, Row, run_cell, write_rows  # noqa: E402
-from plan import FULL, QUICK, Plan  # noqa: E402
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: E402
+from datasets import TASKS
+from experiment import STUDIES, Row, run_cell, write_rows
+from plan import FULL, QUICK, Plan
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 HERE = Path(__file__).parent
 
