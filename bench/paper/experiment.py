@@ -56,7 +56,7 @@ def run_cell(
     on_study: Callable[[str], None],
 ) -> list[Row]:
     """Everything on one network. Finished studies are read back from ``cache``."""
-    cell = cache / plan.digest(task_name) / f"{network.replace(' ', '-')}-{seed}"
+    cell = cell_directory(cache, plan, task_name, network, seed)
     cell.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # the matrices are small; cells run side by side
     lab: Laboratory | None = None
@@ -69,6 +69,11 @@ def run_cell(
         rows += read_rows(path)
         on_study(study)
     return rows
+
+
+def cell_directory(cache: Path, plan: Plan, task: str, network: str, seed: int) -> Path:
+    """Where one network's weights, importances and rows are kept."""
+    return cache / plan.digest(task) / f"{network.replace(' ', '-')}-{seed}"
 
 
 class Laboratory:
