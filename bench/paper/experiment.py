@@ -84,7 +84,7 @@ class Laboratory:
     ) -> None:
         self.plan = plan
         self.net = net
-        self.test = data.test
+        self.test = data.test.first(plan.n_test or len(data.test))
         self.validation = data.validation.first(plan.n_validation)
         self.estimates = Estimates(net, data.training.first(plan.n_importance), cell)
         self._key = (network, seed)

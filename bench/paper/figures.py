@@ -51,24 +51,20 @@ def trade_off(
     figure, panels = _panels(len(columns), len(networks))
     for j, network in enumerate(networks):
         selection = Selection(rows, "objectives", network, method)
+        originals = [r for r in rows if (r.study, r.network) == ("uncompressed", network)]
         for i, column in enumerate(columns):
             curves = {
                 o: (selection.means("ratio", objective=o), selection.values(column, objective=o))
                 for o in objectives
             }
-            original = np.mean(
-                [
-                    getattr(r, column)
-                    for r in rows
-                    if (r.study, r.network) == ("uncompressed", network)
-                ]
-            )
+            original = np.mean([getattr(r, column) for r in originals])
             axes = plot.score_against_rate(
                 curves, uncompressed=float(original), ylabel=column.replace("_", "-"),
                 xlabel="share kept" if method == "prune" else "compression ratio", ax=panels[i][j],
             )  # fmt: skip
             if column == "cross_entropy":
                 axes.set_yscale("log")
+                plot.plain_log_ticks(axes.yaxis)
         panels[0][j].set_title(network)
     panels[0][0].legend()
     return figure
@@ -101,14 +97,13 @@ def sweep(rows: Sequence[Row], networks: Sequence[str], study: str, objective: s
 
 def save_codebook(weights: Weights, objective: Objective, output: Path) -> None:
     """One layer's density and codebook, its cost against k, and the importances of all layers."""
-    figure = _figure(3 * 4.5, 3.5)
+    figure = _figure(3 * 4.5, 4)
     density, cost, layers = (figure.add_subplot(1, 3, i) for i in (1, 2, 3))
     name = next(iter(weights))
     weight, importance = weights[name].double(), objective[name][0]
     plot.codebook(
         weight, wkmeans(weight, 8, importance=importance), importance=importance, ax=density
     )
-    density.set_yscale("log")
     ks = (2, 3, 4, 6, 8, 12, 16, 24, 32)
     costs = {
         solver: [float(wkmeans(weight, k, importance=importance, **options).cost) for k in ks]
@@ -116,7 +111,7 @@ def save_codebook(weights: Weights, objective: Objective, output: Path) -> None:
     }
     plot.cost_against_k(ks, costs, bound=gaussian_costs(weight, importance, ks), ax=cost)
     plot.importance_by_layer(objective, ax=layers)
-    layers.tick_params(axis="x", labelrotation=45)
+    layers.tick_params(axis="x", labelsize="small")
     _save(figure, f"codebook and cost of {name}; importances by layer", output / "codebook.png")
 
 
@@ -131,7 +126,7 @@ def gaussian_costs(weight: torch.Tensor, importance: torch.Tensor, ks: Sequence[
     return np.exp(np.interp(np.log2(ks), rates[::-1], np.log(distortions)[::-1]))
 
 
-def _panels(n_rows: int, n_columns: int):  # type: ignore[no-untyped-def]
+def _panels(n_rows: int, n_columns: int) -> tuple[Figure, np.ndarray]:
     figure = _figure(4.5 * n_columns, 3.1 * n_rows)
     return figure, figure.subplots(n_rows, n_columns, squeeze=False)
 

@@ -14,12 +14,14 @@ class Plan:
     """One run.
 
     ``n_importance`` training examples give the importances; ``n_validation`` validation examples
-    choose temperature and mu for each objective. ``mus`` are in units of the mean importance.
+    choose temperature and mu for each objective; None takes a whole split. ``mus`` are in units of
+    the mean importance.
     """
 
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     epochs: tuple[tuple[str, int], ...] = (("fully connected", 6), ("convolutional", 4))
     n_training: int | None = None
+    n_test: int | None = None
     n_importance: int = 500
     n_validation: int = 2000
     densities: tuple[float, ...] = (0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6)
@@ -61,6 +63,7 @@ QUICK = replace(
     seeds=(0, 1),
     epochs=(("fully connected", 2), ("convolutional", 2)),
     n_training=12_000,
+    n_test=2000,
     n_importance=200,
     n_validation=1000,
     densities=(0.1, 0.2, 0.4),
@@ -71,5 +74,5 @@ QUICK = replace(
     choosing_ks=(4,),
     temperature_densities=(0.1,),
     mu_densities=(0.4,),
-    lloyd_ks=(4, 16),
+    lloyd_ks=(4,),
 )

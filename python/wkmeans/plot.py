@@ -17,8 +17,10 @@ from wkmeans.rate_distortion import linear_bound
 
 try:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import LogLocator, NullLocator
 except ImportError as error:
     raise ImportError("wkmeans.plot needs matplotlib: pip install 'wkmeans[plot]'") from error
 
@@ -158,6 +160,7 @@ def score_against_rate(
     if uncompressed is not None:
         axes.axhline(uncompressed, color="grey", linewidth=0.8, label="uncompressed")
     axes.set(xscale="log", xlabel=xlabel, ylabel=ylabel)
+    plain_log_ticks(axes.xaxis)
     return axes
 
 
@@ -217,6 +220,13 @@ def water_filling(
         panel.set(title=f"D = {distortion:g}", xlabel="data variance", ylabel="squared error")
     _distortion_curve(panels[len(distortions)], heights, widths)
     return panels
+
+
+def plain_log_ticks(axis: Axis) -> None:
+    """Label 1, 2 and 5 of each decade of a logarithmic axis, without powers of ten."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_minor_locator(NullLocator())
+    axis.set_major_formatter("{x:g}")
 
 
 def confidence_half_width(runs: ArrayLike, level: float = 0.95) -> Any:
