@@ -132,6 +132,7 @@ def _theorem_4() -> str:
         "weighted_pruning": "weighted pruning",
         "plain_pruning": "unweighted pruning",
         "free": "weighted clustering, against freely moved centroids",
+        "free_single": "the same with k = 1",
     }
     body = [[names[field], *_excess(values)] for field, values in result._asdict().items()]
     head = ["answer", "units where it is not the best", "mean excess", "largest excess"]
@@ -141,5 +142,5 @@ def _theorem_4() -> str:
 
 def _excess(values: np.ndarray) -> Iterator[str]:
     yield f"{np.mean(values > 1e-9):.1%}"
-    yield f"{values.mean():.2%}"
-    yield f"{values.max():.2%}"
+    yield f"{values.mean():.3%}"
+    yield f"{values.max():.3%}"

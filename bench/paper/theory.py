@@ -26,8 +26,8 @@ class Unit(NamedTuple):
 class Theorem4(NamedTuple):
     """Over random units: how far the answers are from the least mean squared error, relatively.
 
-    ``*_rule_1``: within the class that obeys rule 1, where the theorem holds. ``free``: centroids
-    moved to where the error itself is least.
+    ``*_rule_1``: within the class that obeys rule 1, where the theorem holds. ``free``: against
+    centroids moved to where the error itself is least; ``free_single`` with one centroid.
     """
 
     weighted_clustering_rule_1: np.ndarray
@@ -35,6 +35,7 @@ class Theorem4(NamedTuple):
     weighted_pruning: np.ndarray
     plain_pruning: np.ndarray
     free: np.ndarray
+    free_single: np.ndarray
 
 
 def random_units() -> Iterator[Unit]:
@@ -84,23 +85,24 @@ def _excesses(unit: Unit) -> list[float]:
         mask = prune(unit.weights, _N_KEPT / SIZE, importance=importance)
         return float(error(unit, unit.weights * mask))
 
-    weighted = clustered(unit.data_variances)
     return [
-        weighted / least_clustering - 1,
+        clustered(unit.data_variances) / least_clustering - 1,
         clustered(ones) / least_clustering - 1,
         pruned(unit.data_variances) / least_pruning - 1,
         pruned(ones) / least_pruning - 1,
-        weighted / _with_free_centroids(unit) - 1,
+        _excess_over_free_centroids(unit, K),
+        _excess_over_free_centroids(unit, 1),
     ]
 
 
-def _with_free_centroids(unit: Unit) -> float:
-    """The weighted optimum's partition, its centroids moved to the least error."""
-    clustering = wkmeans(unit.weights, K, importance=unit.data_variances)
+def _excess_over_free_centroids(unit: Unit, k: int) -> float:
+    """Of the weighted optimum over its own partition with centroids of least error."""
+    clustering = wkmeans(unit.weights, k, importance=unit.data_variances)
     result = minimize(
         lambda centroids: float(error(unit, centroids[clustering.labels])),
         clustering.centroids,
         method="Nelder-Mead",
         options={"xatol": 1e-10, "fatol": 1e-14, "maxiter": 4000},
     )
-    return min(float(result.fun), float(error(unit, clustering.dequantize())))
+    weighted = float(error(unit, clustering.dequantize()))
+    return weighted / min(float(result.fun), weighted) - 1
