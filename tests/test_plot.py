@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import io
+import sys
 
 import numpy as np
 import pytest
@@ -103,3 +105,10 @@ def test_figure_6_has_its_two_kinks():
     filled = [bar.get_height() for bar in panels[1].patches[:3]]
     np.testing.assert_allclose(filled, [2.5 / 3, 1.25, 1])
     png(curve)
+
+
+def test_without_matplotlib_one_sentence_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.axes", None)
+    monkeypatch.delitem(sys.modules, "wkmeans.plot")
+    with pytest.raises(ImportError, match=r"needs matplotlib: pip install 'wkmeans\[plot\]'"):
+        importlib.import_module("wkmeans.plot")
