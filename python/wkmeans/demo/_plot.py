@@ -10,12 +10,10 @@ from matplotlib.figure import Figure
 
 from wkmeans.demo._experiment import Method, Pruned, Quantised
 from wkmeans.demo._results import Results
+from wkmeans.plot import score_against_rate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-# Circles to crosses: objectives that coincide stay visible under one another.
-_STYLES = ("o-", "s--", "^-", "x:", "d-.")
 
 
 def check_output(path: Path) -> None:
@@ -46,22 +44,21 @@ def save(results: Results, path: Path) -> None:
 def _draw_column(accuracy: Axes, cross_entropy: Axes, results: Results, method: Method) -> None:
     settings = results.settings(method)
     ticks = [results.ratio(results.objectives[0], s) for s in settings]
-    for objective, style in zip(results.objectives, _STYLES, strict=False):
-        ratios = [results.ratio(objective, s) for s in settings]
-        accuracy.plot(
-            ratios, [results.accuracy(objective, s) for s in settings], style, label=objective
-        )
-        cross_entropy.plot(ratios, [results.cross_entropy(objective, s) for s in settings], style)
-    for axes, level in ((accuracy, results.original.accuracy),
-                        (cross_entropy, results.original.cross_entropy)):  # fmt: skip
-        axes.axhline(level, color="grey", linewidth=0.8, label="uncompressed")
-        axes.set_xscale("log")
+    for axes, score, name in (
+        (accuracy, results.accuracy, "accuracy"),
+        (cross_entropy, results.cross_entropy, "cross-entropy"),
+    ):
+        curves = {
+            objective: (
+                [results.ratio(objective, s) for s in settings],
+                [score(objective, s) for s in settings],
+            )
+            for objective in results.objectives
+        }
+        original = getattr(results.original, name.replace("-", "_"))
+        score_against_rate(curves, uncompressed=original, ylabel=f"test {name}", ax=axes)
         axes.set_xticks(ticks, [f"{ratio:.3g}x" for ratio in ticks])
-        axes.set_xticks([], minor=True)
-    accuracy.set_title(method.__name__)
-    accuracy.set_ylabel("test accuracy")
+    accuracy.set(title=method.__name__, xlabel="")
     cross_entropy.set_yscale("log")
     cross_entropy.yaxis.set_major_formatter("{x:g}")
     cross_entropy.yaxis.set_minor_formatter("{x:g}")
-    cross_entropy.set_ylabel("test cross-entropy")
-    cross_entropy.set_xlabel("compression ratio")

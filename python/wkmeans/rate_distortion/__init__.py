@@ -1,4 +1,5 @@
-"""Rate-distortion theory of linear models (Gao, Liu, Wang, Oh 2019, section 4 and Appendix A).
+"""Rate-distortion theory of linear models (Gao, Liu, Wang, Oh 2019, sections 4 and 5.2,
+Appendices A and B).
 
 A linear model ``f_w(x) = w' x`` has Gaussian weights ``W ~ N(0, Sigma_W)`` and data of second
 moments ``Sigma_X = E[x x']``. Compressing ``W`` to ``W_hat`` distorts its output by
@@ -11,12 +12,14 @@ there is ``gaussian_bound(Sigma_W, linear_bound(D, diag(Sigma_W), data_variances
 bound, but not always the rate-distortion function, and Algorithm 1 with its independent channels
 needs more (`channel_information`). `linear_bound_full` gives the rate-distortion function itself
 for any two covariances, and `decorrelate` the rotation through which Algorithm 1 attains it.
+`relu_distortion` is what Theorem 4 says of one ReLU unit.
 """
 
 from __future__ import annotations
 
 from ._compressor import channel_information, compress_linear
 from ._gaussian_bound import gaussian_bound
+from ._relu import relu_distortion
 from ._rotation import Rotation, decorrelate, linear_bound_full
 from ._water_filling import LinearBound, linear_bound
 
@@ -29,4 +32,5 @@ __all__ = [
     "gaussian_bound",
     "linear_bound",
     "linear_bound_full",
+    "relu_distortion",
 ]
