@@ -129,8 +129,8 @@ void expect_rare_weights(std::vector<double>& counts) {
   constexpr double kFall = 0.125;  // about t5's tails, and steeper than any that need it not
   const auto is_named = [](double count) { return count > 0.0; };
   const std::size_t size = counts.size();
-  const auto first = static_cast<std::size_t>(
-      std::find_if(counts.begin(), counts.end(), is_named) - counts.begin());
+  const auto first = static_cast<std::size_t>(std::find_if(counts.begin(), counts.end(), is_named) -
+                                              counts.begin());
   if (first == size) return;
   std::size_t last = size - 1;
   while (!is_named(counts[last])) --last;
@@ -183,8 +183,7 @@ BucketMap::BucketMap(const Problems& problems, std::int64_t problem, std::size_t
     if (std::isfinite(shares[b])) total += shares[b];
   }
   for (std::size_t b = 0; b < binades_.size(); ++b) {
-    const double wanted =
-        total > 0.0 ? static_cast<double>(n_buckets) * shares[b] / total : 1.0;
+    const double wanted = total > 0.0 ? static_cast<double>(n_buckets) * shares[b] / total : 1.0;
     int bits = 0;
     while (bits < mantissa_bits_ && bits < 20 && std::ldexp(1.0, bits) < wanted) ++bits;
     binades_[b] = {static_cast<std::uint32_t>(size_),
@@ -223,8 +222,7 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
       const QuarticMoments moments = moments_of(sums[b], middles[b]);
       append_group(moments, ranges[b].low, ranges[b].high, ranges[b].low < ranges[b].high,
                    problems.quartic(), points_);
-      const double square =
-          (ranges[b].high - ranges[b].low) * (ranges[b].high - ranges[b].low);
+      const double square = (ranges[b].high - ranges[b].low) * (ranges[b].high - ranges[b].low);
       rounding_.add(sums[b].count, moments.quadratic.mass * square,
                     moments.quartic.mass * (square * square));
     }

@@ -58,8 +58,7 @@ bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
   if (!solution || solution->lower_bound < kUnderflowing) return false;
   const std::int64_t n = problems.weights->n_items();
   const auto k = static_cast<std::int64_t>(options.solver.k);
-  std::copy(solution->centroids.begin(), solution->centroids.end(),
-            output.centroids + problem * k);
+  std::copy(solution->centroids.begin(), solution->centroids.end(), output.centroids + problem * k);
   const double cost =
       assign(problems, problem, solution->centroids, false, parallel, output.labels + problem * n);
   output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);

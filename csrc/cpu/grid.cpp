@@ -233,9 +233,9 @@ std::vector<double> boundary_discounts(const std::vector<double>& gains, double 
 }
 
 template <class Moments>
-Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
-                           const Verdict& verdict, const std::vector<std::size_t>& boundaries,
-                           const Parallel& parallel) {
+Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                           const Grid<Moments>& grid, const Verdict& verdict,
+                           const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
   Grid<Moments> fine;
   fine.borders.push_back(0);
   const auto cut = [&](std::size_t border, bool open) {

@@ -56,9 +56,9 @@ struct Verdict {
 // Closes and fuses the cells between dead nodes, cuts the others, and makes every one of
 // `boundaries` a border.
 template <class Moments>
-Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid, const Grid<Moments>& grid,
-                           const Verdict& verdict, const std::vector<std::size_t>& boundaries,
-                           const Parallel& parallel);
+Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                           const Grid<Moments>& grid, const Verdict& verdict,
+                           const std::vector<std::size_t>& boundaries, const Parallel& parallel);
 
 // The positions that are left: alive nodes and the insides of open cells.
 template <class Moments>

@@ -47,7 +47,8 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
   solution.scale = scale_of(options.format, points);
   const Placement format = placement_of(options.format, solution.scale);
   const Placement placement = options.optimal_in_format ? format : Placement();
-  if (points.groups.empty() && few_values_suffice(points, placement, options.k, solution.centroids)) {
+  if (points.groups.empty() &&
+      few_values_suffice(points, placement, options.k, solution.centroids)) {
     solution.lower_bound = cost_below(points, pyramid, solution.centroids);
     return solution;
   }
@@ -134,8 +135,7 @@ bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero 
   constexpr std::size_t kWeightsPerBucket = 16;
   return options.solver == Solver::optimal && !options.optimal_in_format && zero == Zero::free &&
          options.k > 1 && options.k <= kMostCentroids &&
-         static_cast<std::size_t>(problems.weights->n_items()) >=
-             kWeightsPerBucket * kBuckets;
+         static_cast<std::size_t>(problems.weights->n_items()) >= kWeightsPerBucket * kBuckets;
 }
 
 template <class Moments>
