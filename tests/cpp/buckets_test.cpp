@@ -1,0 +1,77 @@
+#include "cpu/buckets.h"
+
+#include <doctest/doctest.h>
+
+#include <limits>
+
+#include "cpu/solve.h"
+#include "support.h"
+
+using namespace wkmeans;
+using namespace wkmeans::testing;
+
+namespace {
+
+constexpr std::int64_t kItems = 400000;
+constexpr std::size_t kBuckets = 4096;
+
+template <class Value>
+struct Column {
+  std::vector<Value> values;
+  Operand operand;
+
+  explicit Column(std::vector<Value> drawn)
+      : values(std::move(drawn)),
+        operand("weights", reinterpret_cast<const std::byte*>(values.data()),
+                sizeof(Value) == 4 ? DType::float32 : DType::float64, {},
+                {{static_cast<std::int64_t>(values.size()), sizeof(Value)}}) {}
+};
+
+template <class Value, class Draw>
+Column<Value> drawn(Draw&& draw) {
+  Random random(5);
+  std::vector<Value> values(static_cast<std::size_t>(kItems));
+  for (Value& value : values) value = static_cast<Value>(draw(random));
+  return Column<Value>(std::move(values));
+}
+
+template <class Value>
+void check_map(const Column<Value>& column) {
+  const BucketMap map({&column.operand, nullptr, nullptr}, 0, kBuckets);
+  const std::vector<BucketMap::Range> ranges = map.ranges();
+  REQUIRE(ranges.size() == map.size());
+  for (std::size_t b = 1; b < ranges.size(); ++b) {
+    if (std::isfinite(ranges[b].high)) CHECK(ranges[b - 1].high < ranges[b].low + 1e-300);
+  }
+  bool all_inside = true;
+  for (const Value value : column.values) {
+    const BucketMap::Range& range = ranges[map.bucket_of(static_cast<double>(value))];
+    all_inside &= range.low <= value && value <= range.high;
+  }
+  CHECK(all_inside);
+}
+
+std::optional<Solution> solved(const Operand& weights, std::size_t k) {
+  SolverOptions options;
+  options.k = k;
+  Pyramid<QuadraticMoments> pyramid;
+  PointCollector collector;
+  return solve_bucketed({&weights, nullptr, nullptr}, 0, options, pyramid, collector, Parallel(2));
+}
+
+}  // namespace
+
+TEST_CASE("every weight lies in the range of its bucket") {
+  check_map(drawn<float>([](Random& r) { return r.normal(); }));
+  check_map(drawn<double>([](Random& r) { return 1e-3 * r.normal() / r.uniform(1e-3, 1.0); }));
+  check_map(drawn<float>([](Random& r) { return r.below(2) ? 0.0 : -1e-40; }));
+  check_map(drawn<double>([](Random&) { return std::numeric_limits<double>::max(); }));
+}
+
+TEST_CASE("buckets suffice for weights that spread, and say so where they do not") {
+  const auto spread = drawn<float>([](Random& r) { return r.normal(); });
+  CHECK(solved(spread.operand, 8).has_value());
+  const auto clumped =
+      drawn<double>([](Random& r) { return (r.below(2) ? 1.0 : -1.0) + 1e-12 * r.normal(); });
+  CHECK(!solved(clumped.operand, 2).has_value());
+}
