@@ -7,10 +7,16 @@
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal.h"
+#include "cpu/small_optimal.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
 namespace {
+
+bool is_certified(const Optimum& optimum) {
+  constexpr double kCertified = 1e-9;
+  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
+}
 
 // Every point's nearest value, if no more than k of them are different: nothing can be better.
 bool few_values_suffice(const Points& points, const Placement& placement, std::size_t k,
@@ -40,6 +46,16 @@ double cost_below(const Points& points, const Pyramid<Moments>& pyramid,
 }
 
 template <class Moments>
+Optimum optimum_of(const Points& points, const Pyramid<Moments>& pyramid,
+                   const Placement& placement, std::size_t k, const Parallel& parallel) {
+  if (is_small(points.size(), k)) {
+    std::optional<Optimum> found = small_optimum<Moments>(points, placement, k);
+    if (found && is_certified(*found)) return *std::move(found);
+  }
+  return optimal(points, pyramid, placement, k, parallel);
+}
+
+template <class Moments>
 Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
                        const SolverOptions& options, const Parallel& parallel) {
   Solution solution;
@@ -51,7 +67,7 @@ Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
     return solution;
   }
   solution.centroids.clear();
-  const Optimum optimum = optimal(points, pyramid, placement, options.k, parallel);
+  const Optimum optimum = optimum_of(points, pyramid, placement, options.k, parallel);
   std::size_t begin = 0;
   for (const std::size_t end : optimum.boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;

@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "cpu/optimal.h"
+#include "cpu/placement.h"
+#include "cpu/points.h"
+
+namespace wkmeans {
+
+// Problems whose few clusters fit the lanes of a few registers, and whose points a few passes.
+inline bool is_small(std::size_t n_points, std::size_t k) {
+  constexpr std::size_t kMostPoints = 1 << 14;
+  constexpr std::size_t kMostClusters = 24;
+  return n_points <= kMostPoints && k <= kMostClusters;
+}
+
+// The global optimum with k clusters, 1 <= k < points.size(), of a small problem: shortest paths of
+// exactly k edges over a few coarse cells bound every clustering from below, cells that cannot hold
+// a boundary of the optimum are closed, the others refined until only single points are left.
+// Nothing where that takes too many cells.
+template <class Moments>
+std::optional<Optimum> small_optimum(const Points& points, const Placement& placement,
+                                     std::size_t k);
+
+}  // namespace wkmeans
