@@ -14,6 +14,9 @@ namespace {
 
 constexpr std::size_t kCellsPerCluster = 8;
 constexpr std::size_t kSpareCells = 8;
+// Up to so many points a cluster, and so many more, each is a cell from the start.
+constexpr std::size_t kPointsPerCluster = 12;
+constexpr std::size_t kFewPoints = 64;
 constexpr std::size_t kMostCells = 1024;
 constexpr int kMostRounds = 20;
 // Of sums of up to kMostCells moments and k costs, generously.
@@ -43,7 +46,7 @@ public:
 
   std::optional<Optimum> run() {
     start();
-    for (int round = 1; round <= kMostRounds; ++round) {
+    for (int round = 0; round < kMostRounds; ++round) {
       if (s_.grid.size() > kMostCells) return std::nullopt;
       fill_cells(points_, s_.grid);
       if (s_.grid.is_exact()) return finish(round);
@@ -57,7 +60,7 @@ public:
 private:
   // The first cells, and what equal shares of the measure cost as clusters.
   void start() {
-    if (points_.size() <= most_cells_) {
+    if (points_.size() <= kPointsPerCluster * k_ + kFewPoints) {
       s_.grid.borders.resize(points_.size() + 1);
       for (std::size_t i = 0; i <= points_.size(); ++i) s_.grid.borders[i] = i;
     } else {

@@ -3,7 +3,10 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <utility>
 
+#include "cpu/direct_moments.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal.h"
@@ -31,54 +34,46 @@ bool few_values_suffice(const Points& points, const Placement& placement, std::s
   return true;
 }
 
-template <class Moments>
-double cost_below(const Points& points, const Pyramid<Moments>& pyramid,
+template <class Moments>  // moments.range(begin, end): of a range of points
+double cost_below(const Points& points, const Moments& moments,
                   const std::vector<double>& centroids) {
   double cost = 0.0;
   std::size_t begin = 0;
   const std::vector<std::size_t> boundaries = cluster_boundaries(points, centroids);
   for (std::size_t j = 0; j < boundaries.size(); ++j) {
     if (begin < boundaries[j])
-      cost += cost_about(pyramid.range(begin, boundaries[j]), centroids[j]);
+      cost += cost_about(moments.range(begin, boundaries[j]), centroids[j]);
     begin = boundaries[j];
   }
   return cost * (1.0 - 1e-12);
 }
 
-template <class Moments>
-Optimum optimum_of(const Points& points, const Pyramid<Moments>& pyramid,
-                   const Placement& placement, std::size_t k, const Parallel& parallel) {
-  if (is_small(points.size(), k)) {
-    std::optional<Optimum> found = small_optimum<Moments>(points, placement, k);
-    if (found && is_certified(*found)) return *std::move(found);
-  }
-  return optimal(points, pyramid, placement, k, parallel);
-}
-
-template <class Moments>
-Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
-                       const SolverOptions& options, const Parallel& parallel) {
+// `find(placement)`: the optimum; nothing where it gives up.
+template <class Moments, class Find>
+std::optional<Solution> solve_optimal(const Points& points, const Moments& moments,
+                                      const SolverOptions& options, Find&& find) {
   Solution solution;
   solution.scale = scale_of(options.format, points);
   const Placement format = placement_of(options.format, solution.scale);
   const Placement placement = options.optimal_in_format ? format : Placement();
   if (few_values_suffice(points, placement, options.k, solution.centroids)) {
-    solution.lower_bound = cost_below(points, pyramid, solution.centroids);
+    solution.lower_bound = cost_below(points, moments, solution.centroids);
     return solution;
   }
   solution.centroids.clear();
-  const Optimum optimum = optimum_of(points, pyramid, placement, options.k, parallel);
+  const std::optional<Optimum> optimum = find(placement);
+  if (!optimum) return std::nullopt;
   std::size_t begin = 0;
-  for (const std::size_t end : optimum.boundaries) {
+  for (const std::size_t end : optimum->boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;
-    const double centroid = pinned ? 0.0 : format.centroid(pyramid.range(begin, end));
+    const double centroid = pinned ? 0.0 : format.centroid(moments.range(begin, end));
     solution.centroids.push_back(
         format.grid() ? centroid
                       : clamp_between(centroid, points.weight[begin], points.weight[end - 1]));
     begin = end;
   }
-  solution.lower_bound = optimum.lower_bound;
-  solution.n_iter = optimum.n_rounds;
+  solution.lower_bound = optimum->lower_bound;
+  solution.n_iter = optimum->n_rounds;
   return solution;
 }
 
@@ -123,17 +118,37 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
   return solution;
 }
 
+template <class Moments>
+std::optional<Solution> solve_small(const Points& points, const SolverOptions& options) {
+  return solve_optimal(points, DirectMoments<Moments>(points), options,
+                       [&](const Placement& placement) -> std::optional<Optimum> {
+                         auto found = small_optimum<Moments>(points, placement, options.k);
+                         if (found && !is_certified(*found)) return std::nullopt;
+                         return found;
+                       });
+}
+
 }  // namespace
 
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel) {
-  pyramid.build(points, parallel);
-  Solution solution = options.solver == Solver::optimal
-                          ? solve_optimal(points, pyramid, options, parallel)
-                          : solve_lloyd(points, pyramid, options, problem);
+  const bool optimally = options.solver == Solver::optimal;
+  std::optional<Solution> found;
+  if (optimally && is_small(points.size(), options.k))
+    found = solve_small<Moments>(points, options);
+  if (!found) {
+    pyramid.build(points, parallel);
+    found = optimally ? solve_optimal(points, pyramid, options,
+                                      [&](const Placement& placement) {
+                                        return std::optional<Optimum>(optimal(
+                                            points, pyramid, placement, options.k, parallel));
+                                      })
+                      : solve_lloyd(points, pyramid, options, problem);
+  }
+  Solution& solution = *found;
   for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
-  return solution;
+  return std::move(solution);
 }
 
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
