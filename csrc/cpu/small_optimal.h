@@ -14,7 +14,8 @@ namespace wkmeans {
 inline bool is_small(std::size_t n_points, std::size_t k) {
   constexpr std::size_t kMostPoints = 1 << 11;
   constexpr std::size_t kMostClusters = 16;
-  return n_points <= kMostPoints && k <= kMostClusters;
+  constexpr std::size_t kMostNodes = 1 << 14;  // of every number of clusters
+  return n_points <= kMostPoints && k <= kMostClusters && n_points * k <= kMostNodes;
 }
 
 // The global optimum with k clusters, 1 <= k < points.size(), of a small problem: shortest paths of
