@@ -3,15 +3,24 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <optional>
+#include <utility>
 
 #include "cpu/buckets.h"
+#include "cpu/direct_moments.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal.h"
+#include "cpu/small_optimal.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
 namespace {
+
+bool is_certified(const Optimum& optimum) {
+  constexpr double kCertified = 1e-9;
+  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
+}
 
 // Every point's nearest value, if no more than k of them are different: nothing can be better.
 bool few_values_suffice(const Points& points, const Placement& placement, std::size_t k,
@@ -26,45 +35,47 @@ bool few_values_suffice(const Points& points, const Placement& placement, std::s
   return true;
 }
 
-template <class Moments>
-double cost_below(const Points& points, const Pyramid<Moments>& pyramid,
+template <class Moments>  // moments.range(begin, end): of a range of points
+double cost_below(const Points& points, const Moments& moments,
                   const std::vector<double>& centroids) {
   double cost = 0.0;
   std::size_t begin = 0;
   const std::vector<std::size_t> boundaries = cluster_boundaries(points, centroids);
   for (std::size_t j = 0; j < boundaries.size(); ++j) {
     if (begin < boundaries[j])
-      cost += cost_about(pyramid.range(begin, boundaries[j]), centroids[j]);
+      cost += cost_about(moments.range(begin, boundaries[j]), centroids[j]);
     begin = boundaries[j];
   }
   return cost * (1.0 - 1e-12);
 }
 
-template <class Moments>
-Solution solve_optimal(const Points& points, const Pyramid<Moments>& pyramid,
-                       const SolverOptions& options, const Parallel& parallel) {
+// `find(placement)`: the optimum; nothing where it gives up.
+template <class Moments, class Find>
+std::optional<Solution> solve_optimal(const Points& points, const Moments& moments,
+                                      const SolverOptions& options, Find&& find) {
   Solution solution;
   solution.scale = scale_of(options.format, points);
   const Placement format = placement_of(options.format, solution.scale);
   const Placement placement = options.optimal_in_format ? format : Placement();
   if (points.groups.empty() &&
       few_values_suffice(points, placement, options.k, solution.centroids)) {
-    solution.lower_bound = cost_below(points, pyramid, solution.centroids);
+    solution.lower_bound = cost_below(points, moments, solution.centroids);
     return solution;
   }
   solution.centroids.clear();
-  const Optimum optimum = optimal(points, pyramid, placement, options.k, parallel);
+  const std::optional<Optimum> optimum = find(placement);
+  if (!optimum) return std::nullopt;
   std::size_t begin = 0;
-  for (const std::size_t end : optimum.boundaries) {
+  for (const std::size_t end : optimum->boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;
-    const double centroid = pinned ? 0.0 : format.centroid(pyramid.range(begin, end));
+    const double centroid = pinned ? 0.0 : format.centroid(moments.range(begin, end));
     solution.centroids.push_back(
         format.grid() ? centroid
                       : clamp_between(centroid, points.low(begin), points.high(end - 1)));
     begin = end;
   }
-  solution.lower_bound = optimum.lower_bound;
-  solution.n_iter = optimum.n_rounds;
+  solution.lower_bound = optimum->lower_bound;
+  solution.n_iter = optimum->n_rounds;
   return solution;
 }
 
@@ -109,19 +120,42 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
   return solution;
 }
 
+template <class Moments>
+std::optional<Solution> solve_small(const Points& points, const SolverOptions& options) {
+  return solve_optimal(points, DirectMoments<Moments>(points), options,
+                       [&](const Placement& placement) -> std::optional<Optimum> {
+                         auto found = small_optimum<Moments>(points, placement, options.k);
+                         if (found && !is_certified(*found)) return std::nullopt;
+                         return found;
+                       });
+}
+
+template <class Moments>
+Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
+                  const SolverOptions& options, const Parallel& parallel) {
+  const auto find = [&](const Placement& placement) {
+    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel));
+  };
+  return *solve_optimal(points, pyramid, options, find);
+}
+
 }  // namespace
 
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel) {
-  pyramid.build(points, parallel);
-  Solution solution = options.solver == Solver::optimal
-                          ? solve_optimal(points, pyramid, options, parallel)
-                          : solve_lloyd(points, pyramid, options, problem);
+  std::optional<Solution> found;
+  if (options.solver == Solver::optimal && is_small(points.size(), options.k))
+    found = solve_small<Moments>(points, options);
+  if (!found) {
+    pyramid.build(points, parallel);
+    found = options.solver == Solver::optimal ? solve_on(points, pyramid, options, parallel)
+                                              : solve_lloyd(points, pyramid, options, problem);
+  }
   if (options.solver == Solver::lloyd && options.certify)
-    solution.lower_bound = solve_optimal(points, pyramid, options, parallel).lower_bound;
-  for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
-  return solution;
+    found->lower_bound = solve_on(points, pyramid, options, parallel).lower_bound;
+  for (double& centroid : found->centroids) centroid += 0.0;  // there is one zero, not two
+  return *std::move(found);
 }
 
 namespace {
@@ -155,7 +189,7 @@ std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t pr
   const Points points = buckets.opened(remaining->alive, remaining->open, collector);
   if (points.size() <= options.k) return std::nullopt;
   pyramid.build(points, parallel);
-  Solution solution = solve_optimal(points, pyramid, options, parallel);
+  Solution solution = solve_on(points, pyramid, options, parallel);
   solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
   for (double& centroid : solution.centroids) centroid += 0.0;
   return solution;

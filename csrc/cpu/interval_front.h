@@ -1,0 +1,185 @@
+#pragma once
+
+#include <cstddef>
+#include <limits>
+
+#include "cpu/isa.h"
+#include "cpu/moment_columns.h"
+#include "math/centroid.h"
+#include "math/centroid_grid.h"
+
+namespace wkmeans {
+
+// Intervals of a row of cells that all end at the same cell, one a lane: what the optimum of each
+// costs, from the moments and the root of the step before.
+
+constexpr std::size_t kLanes = 8;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// All intervals [p, end) that can still matter grow by one cell.
+struct Front {
+  double* state;  // moments of [p, end), a column a field
+  std::size_t stride;
+  double* roots;       // quartic: centroid - anchor of each interval, from the step before
+  double* candidates;  // costs[p] + cost of [p, end)
+  double* excess;      // quartic: by how much the cost's bound is too loose
+  const double* costs;
+  std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
+  std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
+};
+
+// What a cluster costs about its free optimum, or about the better of the grid's values around
+// that.
+struct FreeCost {
+  template <class Moments>
+  WKM_HD double operator()(const Moments&, double /*optimum*/, double free_cost) const {
+    return free_cost;
+  }
+};
+struct GridCost {
+  CentroidGrid grid;
+
+  template <class Moments>
+  WKM_HD double operator()(const Moments& moments, double optimum, double /*free_cost*/) const {
+    return best_of_neighbours(moments, optimum, grid).cost;
+  }
+};
+
+// The iterations of the loop that follows touch different memory.
+#if defined(__clang__)
+#define WKM_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define WKM_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define WKM_INDEPENDENT
+#endif
+
+// Growing says whether every candidate has the digits of its interval's cost.
+struct GrowQuadratic {
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Cost cost) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      double* at = front.state + p;
+      const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
+      QuadraticFields::store(moments, at, front.stride);
+      const SecondMoments& m = moments.quadratic;
+      front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
+    }
+    return true;
+  }
+};
+
+struct GrowQuartic {
+  static constexpr int kSteps = 2;        // usually enough from the root of the step before
+  static constexpr int kMostRounds = 40;  // from anywhere
+
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
+    grow(front, cell);
+    refine(front, cost);
+    bool settled = true;
+    for (std::size_t block = 0; block < front.n_blocks; ++block) {
+      Front alone = front;
+      alone.first = front.first + kLanes * block;
+      alone.n_blocks = 1;
+      bool loose = is_loose(alone);
+      for (int round = 1; round < kMostRounds && loose; ++round) {
+        refine(alone, cost);
+        loose = is_loose(alone);
+      }
+      settled = settled && !loose;
+    }
+    return settled;
+  }
+
+  static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
+    bool loose = false;
+    for (std::size_t p = block.first; p < block.first + kLanes; ++p) {
+      loose |= block.excess[p] > 0.0 && block.costs[p] < kInfinity;
+    }
+    return loose;
+  }
+
+  struct Anchor {
+    double origin, offset;
+  };
+
+  // Roots are held about the I-mean: the cost is at its most delicate where I dominates, and the
+  // distance to the I-mean is then too small to survive a detour over any other reference.
+  static WKM_ALWAYS_INLINE Anchor anchor(const QuarticMoments& m) {
+    const bool has_quadratic = m.quadratic.mass > 0.0;
+    return {has_quadratic ? m.quadratic.origin : m.quartic.origin,
+            has_quadratic ? m.quadratic.offset : m.quartic.offset};
+  }
+
+  static WKM_ALWAYS_INLINE void grow(Front front, QuarticMoments cell) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      double* at = front.state + p;
+      const QuarticMoments before = QuarticFields::load(at, front.stride);
+      const QuarticMoments moments = merge(before, cell);
+      QuarticFields::store(moments, at, front.stride);
+      const double shift = mean_distance(anchor(moments), anchor(before));
+      front.roots[p] += before.quadratic.mass + before.quartic.mass > 0.0 ? shift : 0.0;
+    }
+  }
+
+  // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
+  // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
+  // still loose.
+  template <class Cost>
+  static WKM_ALWAYS_INLINE void refine(Front front, Cost placed_cost) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
+      const double pull = 0.5 * m.quadratic.mass;
+      const double gap = mean_distance(m.quartic, anchor(m));
+      const double least_stiffness = pull + 3.0 * m.quartic.second;
+      double y = front.roots[p];  // centroid - anchor
+      for (int step = 0; step < kSteps; ++step) y -= newton_step(m, pull, gap + y, y);
+      front.roots[p] = y;
+      const double x = gap + y;  // centroid - H-mean
+      const double residual = force(m, pull, x, y);
+      const double cost =
+          m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
+      const double slack =
+          2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
+      const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
+      const double safe = bound > 0.0 ? bound : 0.0;
+      const double excess = slack - 1e-14 * cost;
+      const Anchor base = anchor(m);
+      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      // Around a root still far off may lie other values of a grid than around the optimum.
+      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
+      front.excess[p] = excess;
+    }
+  }
+
+  // Half the derivative of the cost by the centroid, halved again.
+  static WKM_ALWAYS_INLINE double force(const QuarticMoments& m, double pull, double x, double y) {
+    return pull * y + (x * (m.quartic.mass * (x * x) + 3.0 * m.quartic.second) - m.quartic.third);
+  }
+
+  static WKM_ALWAYS_INLINE double newton_step(const QuarticMoments& m, double pull, double x,
+                                              double y) {
+    const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * (x * x));
+    return force(m, pull, x, y) / (stiffness > 0.0 ? stiffness : 1.0);
+  }
+};
+
+template <class Moments>
+struct GrowFor;
+template <>
+struct GrowFor<QuadraticMoments> {
+  using Type = GrowQuadratic;
+};
+template <>
+struct GrowFor<QuarticMoments> {
+  using Type = GrowQuartic;
+};
+
+}  // namespace wkmeans

@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstddef>
+#include <vector>
+
+#include "cpu/buffer.h"
+#include "cpu/interval_costs.h"
+
+namespace wkmeans {
+
+// Shortest paths of at most so many edges over a row of cells, for every number of edges at once:
+// node i stands before cell i, an edge (p, i) makes one cluster of cells [p, i), and a path earns
+// `discounts[i]` at each of its inner nodes. One lane a number of edges.
+class Layers {
+public:
+  // Of at most 0..k edges from the first node to every node.
+  void run_forward(const IntervalCosts& costs, std::size_t k, const std::vector<double>& discounts);
+
+  // Of at most 0..k edges from every node to the last.
+  void run_backward(const IntervalCosts& costs, std::size_t k,
+                    const std::vector<double>& discounts);
+
+  // After run_forward: the least of a path of at most `n_edges` edges from first to last.
+  double least(std::size_t n_edges) const;
+
+  // After both: the least of a path of at most k edges through the inner node.
+  double least_through(std::size_t node, double discount) const;
+
+  // After run_forward: the inner and last nodes of a shortest path of at most k edges.
+  std::vector<std::size_t> path(const IntervalCosts& costs) const;
+
+private:
+  void prepare(const IntervalCosts& costs, std::size_t k, Buffer<double>& layers);
+  const double* forward_row(std::size_t node) const { return aligned(forward_) + node * stride_; }
+
+  static const double* aligned(const Buffer<double>& layers);
+  static double* aligned(Buffer<double>& layers);
+
+  std::size_t n_ = 0, k_ = 0, n_blocks_ = 0, stride_ = 0;
+  Buffer<double> forward_;   // [node][at most l edges from the first node]
+  Buffer<double> backward_;  // [node][l]: at most k - l edges to the last node
+};
+
+}  // namespace wkmeans
