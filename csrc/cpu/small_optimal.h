@@ -12,10 +12,9 @@ namespace wkmeans {
 // Where this search was measured to be the faster one: beyond, a Lagrangian looks at fewer
 // intervals.
 inline bool is_small(std::size_t n_points, std::size_t k) {
-  constexpr std::size_t kMostPoints = 1 << 11;
-  constexpr std::size_t kMostClusters = 16;
-  constexpr std::size_t kMostNodes = 1 << 14;  // of every number of clusters
-  return n_points <= kMostPoints && k <= kMostClusters && n_points * k <= kMostNodes;
+  constexpr std::size_t kMostPoints = 1 << 10;
+  constexpr std::size_t kMostClusters = 8;  // a lane each
+  return n_points <= kMostPoints && k <= kMostClusters;
 }
 
 // The global optimum with k clusters, 1 <= k < points.size(), of a small problem: shortest paths of
