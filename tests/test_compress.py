@@ -182,7 +182,7 @@ def test_one_slope_beats_one_k(solver):
 
 
 def test_unreachable_targets_name_the_least():
-    with pytest.raises(ValueError, match="target_bytes: expected at least"):
+    with pytest.raises(ValueError, match="target_bytes, target_bits_per_weight: expected at least"):
         wkmeans.compress(network(), target_bytes=300)
 
 

@@ -4,7 +4,6 @@
 #include <cmath>
 #include <limits>
 #include <optional>
-#include <utility>
 
 #include "cpu/buckets.h"
 #include "cpu/direct_moments.h"
@@ -139,23 +138,33 @@ Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
   return *solve_optimal(points, pyramid, options, find);
 }
 
+// Leaves the pyramid as it is where the problem is small.
+template <class Moments>
+Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
+                         const SolverOptions& options, const Parallel& parallel) {
+  if (is_small(points.size(), options.k)) {
+    if (std::optional<Solution> found = solve_small<Moments>(points, options)) return *found;
+  }
+  pyramid.build(points, parallel);
+  return solve_on(points, pyramid, options, parallel);
+}
+
 }  // namespace
 
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel) {
-  std::optional<Solution> found;
-  if (options.solver == Solver::optimal && is_small(points.size(), options.k))
-    found = solve_small<Moments>(points, options);
-  if (!found) {
+  Solution solution;
+  if (options.solver == Solver::optimal) {
+    solution = solve_optimally(points, pyramid, options, parallel);
+  } else {
     pyramid.build(points, parallel);
-    found = options.solver == Solver::optimal ? solve_on(points, pyramid, options, parallel)
-                                              : solve_lloyd(points, pyramid, options, problem);
+    solution = solve_lloyd(points, pyramid, options, problem);
+    if (options.certify)
+      solution.lower_bound = solve_optimally(points, pyramid, options, parallel).lower_bound;
   }
-  if (options.solver == Solver::lloyd && options.certify)
-    found->lower_bound = solve_on(points, pyramid, options, parallel).lower_bound;
-  for (double& centroid : found->centroids) centroid += 0.0;  // there is one zero, not two
-  return *std::move(found);
+  for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
+  return solution;
 }
 
 namespace {

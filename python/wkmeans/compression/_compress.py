@@ -361,7 +361,8 @@ def _checked_size(
     if size > target:
         least = {name: _smallest(work.options) for name in work.weights_of}
         raise ValueError(
-            f"target_bytes: expected at least {_size(work.build(least), work)}, got {target}"
+            "target_bytes, target_bits_per_weight: expected at least "
+            f"{_size(work.build(least), work)} bytes for the file, got {target}"
         )
     return tensors
 
