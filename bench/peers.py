@@ -310,7 +310,10 @@ def main() -> None:
 
 
 def write(text: str) -> None:
-    Path(__file__).with_name("README.md").write_text(f"""# Benchmarks
+    """Replaces what stands before the README's first further heading."""
+    path = Path(__file__).with_name("README.md")
+    _, heading, others = path.read_text("utf-8").partition("\n## ")
+    path.write_text(f"""# Benchmarks
 
 `python bench/peers.py --write` made this table on {machine()}.
 
@@ -324,7 +327,7 @@ pruning keeps the set that a stable sort keeps.
 
 `wkmeans_bench` (C++, `-DWKMEANS_BUILD_BENCH=ON`) times the kernels alone: bytes per second, and as
 `x_plain_read` the time over that of a plain read of the same bytes in the same run.
-""")
+{heading}{others}""")
 
 
 if __name__ == "__main__":
