@@ -304,8 +304,7 @@ std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Mom
                                          const Placement& placement, std::size_t k, double budget,
                                          const Parallel& parallel) {
   try {
-    const Optimum found =
-        BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+    Optimum found = BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
     if (found.cost - found.lower_bound <= kCertified * found.cost) return found;
   } catch (const OutOfWork&) {
     // As documented.

@@ -200,7 +200,7 @@ void refine(const std::vector<char>& alive, const std::vector<std::size_t>& boun
   std::vector<char> open;
   const auto cut = [&](std::size_t border, bool is_open) {
     if (border == borders.back()) return;
-    open.push_back(is_open && border - borders.back() > 1);
+    open.push_back(is_open && border - borders.back() > 1 ? 1 : 0);
     borders.push_back(border);
   };
   auto boundary = boundaries.begin();

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <optional>
+#include <stdexcept>
 
 #include "cpu/buckets.h"
 #include "cpu/direct_moments.h"
@@ -135,7 +136,9 @@ Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
   const auto find = [&](const Placement& placement) {
     return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel));
   };
-  return *solve_optimal(points, pyramid, options, find);
+  const std::optional<Solution> found = solve_optimal(points, pyramid, options, find);
+  if (!found) throw std::logic_error("optimal() gives up on no problem");
+  return *found;
 }
 
 // Leaves the pyramid as it is where the problem is small.
