@@ -195,8 +195,8 @@ private:
       const double excess = std::min(through[v], through[v + 1]) - forward.costs.back();
       const double share = gains[v] / std::max(tolerated, kToleratedShare * excess);
       if (share > 1.0) {
-        verdict.n_parts[v] =
-            std::min<std::size_t>(kMostParts, 1 + static_cast<std::size_t>(std::sqrt(share)));
+        const double wanted = std::min(static_cast<double>(kMostParts), 1.0 + std::sqrt(share));
+        verdict.n_parts[v] = static_cast<std::size_t>(wanted);
       }
     }
     return verdict;
