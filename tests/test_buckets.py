@@ -55,8 +55,9 @@ def test_finds_the_optimum(family, importance):
     assert_optimal(weights, 12, importance=IMPORTANCES[importance](rng))
 
 
-@pytest.mark.parametrize("family", ["heavy tails", "heavier tails", "some far out"])
-@pytest.mark.parametrize("k", [2, 50])
+@pytest.mark.parametrize(
+    ("family", "k"), [("heavy tails", 50), ("heavier tails", 2), ("some far out", 50)]
+)
 def test_finds_the_optimum_of_fourth_powers(family, k):
     rng = np.random.default_rng(1)
     weights = WEIGHTS[family](rng)
