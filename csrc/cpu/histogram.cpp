@@ -70,6 +70,15 @@ void count_all(const std::uint16_t* bits, std::int64_t count, std::uint32_t* cou
   for (; i < count; ++i) ++counts[bits[i]];
 }
 
+bool counts_finite_only(const Buffer<std::uint32_t>& counts, std::uint16_t infinity) {
+  for (std::size_t column = 0; column < counts.size(); column += kColumn) {
+    for (std::size_t bits = infinity; bits <= kMagnitude; ++bits) {
+      if (counts[column + bits] != 0 || counts[column + bits + kMagnitude + 1] != 0) return false;
+    }
+  }
+  return true;
+}
+
 // Loading is what a look-up waits for: four weights come in one load, the first in the low bits.
 template <class Label>
 void look_up(const std::uint16_t* bits, std::int64_t count, const Label* label_of, Label* labels) {
@@ -127,16 +136,17 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
     for (std::int64_t begin = n * number / n_parts; begin < end; begin += kBlock) {
       const std::int64_t count = std::min(kBlock, end - begin);
       const std::uint16_t* bits = problems.weights->bits(problem, begin, count, spare);
-      if (!dispatch<AllFinite>(bits, count, infinity)) {
-        throw InvalidValue(problems.weights->name());
-      }
       if (counts) count_all(bits, count, part.counts.data());
       if (!sums && !quartic_sums) continue;
+      // Counts tell afterwards, at no cost; sums are blind to weights of no importance.
+      if (!counts && !dispatch<AllFinite>(bits, count, infinity))
+        throw InvalidValue(problems.weights->name());
       load_importances(problems, problem, begin, count, items);
       check_importances(problems, items);
       if (sums) add_all(bits, count, items.importance, part.importance);
       if (quartic_sums) add_all(bits, count, items.quartic_importance, part.quartic_importance);
     }
+    if (!counts_finite_only(part.counts, infinity)) throw InvalidValue(problems.weights->name());
   });
   merge_parts(parallel);
 }
