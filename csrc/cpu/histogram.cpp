@@ -177,9 +177,12 @@ void Histogram::merge_parts(const Parallel& parallel) {
 void Histogram::make_points(DType dtype, Points& points) const {
   const Part& all = parts_.front();
   const bool quartic = !all.quartic_importance.empty();
-  points.weight.clear();
-  points.importance.clear();
-  points.quartic_importance.clear();
+  auto& weights = points.weight.as<double>();
+  auto& importances = points.importance.as<double>();
+  auto& quartic_importances = points.quartic_importance.as<double>();
+  weights.clear();
+  importances.clear();
+  quartic_importances.clear();
   for (std::size_t rank = 0; rank < kValues; ++rank) {
     const std::uint16_t bits = bits_at_rank(rank);
     const double importance =
@@ -187,14 +190,14 @@ void Histogram::make_points(DType dtype, Points& points) const {
     const double quartic_importance = quartic ? all.quartic_importance[bits].sum : 0.0;
     if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
     const double weight = value_of(dtype, bits) + 0.0;
-    if (points.size() > 0 && points.weight.back() == weight) {  // both zeros are one weight
-      points.importance.back() += importance;
-      if (quartic) points.quartic_importance.back() += quartic_importance;
+    if (!weights.empty() && weights.back() == weight) {  // both zeros are one weight
+      importances.back() += importance;
+      if (quartic) quartic_importances.back() += quartic_importance;
       continue;
     }
-    points.weight.push_back(weight);
-    points.importance.push_back(importance);
-    if (quartic) points.quartic_importance.push_back(quartic_importance);
+    weights.push_back(weight);
+    importances.push_back(importance);
+    if (quartic) quartic_importances.push_back(quartic_importance);
   }
 }
 
