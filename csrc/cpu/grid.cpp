@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
 namespace wkmeans {
 namespace {
@@ -42,17 +43,6 @@ double measure_of_group(const Points& points, std::size_t begin, std::size_t end
   return measure(importance, quartic_importance, points.high(next) - points.low(begin));
 }
 
-// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
-// the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
-// where d is the half-gap: more than `worth` is impossible.
-double widest_half_gap(double radius, double importance, double quartic_importance, double worth) {
-  const double quadratic = radius + std::sqrt(radius * radius + worth / importance);
-  const double quartic = 2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / quartic_importance));
-  return quadratic < quartic ? quadratic : quartic;  // a zero importance bounds nothing
-}
-
-double mass_of(const QuadraticMoments& m) { return m.quadratic.mass; }
-double mass_of(const QuarticMoments& m) { return m.quadratic.mass; }
 double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
 double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
 
@@ -68,64 +58,17 @@ SecondMoments blend(const QuarticMoments& m, double a, double b) {
 
 // What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
 template <class Moments>
-class SplitGain {
-public:
-  SplitGain(const Points& points, const Grid<Moments>& grid, const Placement& placement,
-            double worth)
-      : points_(points), grid_(grid), placement_(placement), worth_(worth) {}
-
-  double of(std::size_t v) const {
-    if (!grid_.open[v]) return 0.0;
-    const double width = high(v) - low(v);
-    const double half_gap = half_gap_around(v);
-    // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
-    // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
-    const SecondMoments gains = blend(grid_.cells[v], 4.0 * half_gap,
-                                      8.0 * half_gap * (half_gap * half_gap + width * width));
-    const double one_boundary = 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
-    // More: a centroid of the optimum lies inside the cell and can serve all of it.
-    const double square = width * width;
-    const double more =
-        square * (mass_of(grid_.cells[v]) + quartic_mass_of(grid_.cells[v]) * square);
-    return std::max(one_boundary, more);
-  }
-
-private:
-  double low(std::size_t v) const { return points_.low(grid_.borders[v]); }
-  double high(std::size_t v) const { return points_.high(grid_.borders[v + 1] - 1); }
-
-  // Takes in cells around v, nearest first, as long as that can lower the bound.
-  double half_gap_around(std::size_t v) const {
-    // The centroid to add may have to stand up to half a step off the boundary.
-    const double misplaced =
-        0.25 * placement_.step_at(std::max(std::fabs(low(v)), std::fabs(high(v))));
-    double radius = misplaced + (high(v) - low(v));
-    double importance = mass_of(grid_.cells[v]);
-    double quartic_importance = quartic_mass_of(grid_.cells[v]);
-    double bound = widest_half_gap(radius, importance, quartic_importance, worth_);
-    std::size_t left = v;
-    std::size_t right = v;
-    for (;;) {
-      const bool has_left = left > 0;
-      const bool has_right = right + 1 < grid_.size();
-      if (!has_left && !has_right) return bound;
-      const double left_radius = has_left ? high(v) - low(left - 1) : 0.0;
-      const double right_radius = has_right ? high(right + 1) - low(v) : 0.0;
-      const bool go_left = has_left && (!has_right || left_radius <= right_radius);
-      radius = misplaced + (go_left ? left_radius : right_radius);
-      if (2.0 * radius >= bound) return bound;
-      const Moments& taken = grid_.cells[go_left ? --left : ++right];
-      importance += mass_of(taken);
-      quartic_importance += quartic_mass_of(taken);
-      bound = std::min(bound, widest_half_gap(radius, importance, quartic_importance, worth_));
-    }
-  }
-
-  const Points& points_;
-  const Grid<Moments>& grid_;
-  const Placement& placement_;
-  double worth_;
-};
+double split_gain(const Moments& cell, double width, double half_gap) {
+  // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
+  // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
+  const SecondMoments gains =
+      blend(cell, 4.0 * half_gap, 8.0 * half_gap * (half_gap * half_gap + width * width));
+  const double one_boundary = 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
+  // More: a centroid of the optimum lies inside the cell and can serve all of it.
+  const double square = width * width;
+  const double more = square * (cell.quadratic.mass + quartic_mass_of(cell) * square);
+  return std::max(one_boundary, more);
+}
 
 // Cuts groups of points into cells of about equal share of the measure.
 std::vector<std::size_t> borders_of_equal_share(const Points& points,
@@ -184,6 +127,7 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
     grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
   }
   fill_cells(pyramid, grid, parallel);
+  grid.half_gaps.assign(grid.size(), std::numeric_limits<double>::infinity());
   for (std::size_t v = 0; v < grid.size(); ++v) {
     grid.open.push_back(may_hold_boundary(points, grid.borders[v], grid.borders[v + 1]));
   }
@@ -206,18 +150,13 @@ Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
 }
 
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid,
-                                const Placement& placement, double worth,
-                                const Parallel& parallel) {
-  constexpr std::int64_t kCellsPerTask = 1024;
-  const auto n = static_cast<std::int64_t>(grid.size());
-  std::vector<double> gains(grid.size());
-  const SplitGain<Moments> gain(points, grid, placement, worth);
-  parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
-    for (std::int64_t v = task * kCellsPerTask; v < std::min(n, (task + 1) * kCellsPerTask); ++v) {
-      gains[static_cast<std::size_t>(v)] = gain.of(static_cast<std::size_t>(v));
-    }
-  });
+std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid) {
+  std::vector<double> gains(grid.size(), 0.0);
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    if (!grid.open[v]) continue;
+    const double width = points.high(grid.borders[v + 1] - 1) - points.low(grid.borders[v]);
+    gains[v] = split_gain(grid.cells[v], width, grid.half_gaps[v]);
+  }
   return gains;
 }
 
@@ -238,9 +177,11 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
                            const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
   Grid<Moments> fine;
   fine.borders.push_back(0);
+  double half_gap = 0.0;  // a part's is bounded by that of the whole
   const auto cut = [&](std::size_t border, bool open) {
     if (border == fine.borders.back()) return;
     fine.open.push_back(open && may_hold_boundary(points, fine.borders.back(), border));
+    fine.half_gaps.push_back(half_gap);
     fine.borders.push_back(border);
   };
   auto boundary = boundaries.begin();
@@ -248,6 +189,7 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
     const std::size_t begin = grid.borders[v];
     const std::size_t end = grid.borders[v + 1];
     const bool open = grid.open[v] && (verdict.alive[v] || verdict.alive[v + 1]);
+    half_gap = grid.half_gaps[v];
     if (open) {
       const std::size_t parts = std::min(verdict.n_parts[v], end - begin);
       for (std::size_t part = 1; part <= parts; ++part) {
@@ -290,8 +232,7 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
                                        const Parallel&);                                          \
   template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                         \
                                     const std::vector<Zone>&, const Parallel&);                   \
-  template std::vector<double> split_gains(const Points&, const Grid<Moments>&, const Placement&, \
-                                           double, const Parallel&);                              \
+  template std::vector<double> split_gains(const Points&, const Grid<Moments>&);                  \
   template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,                     \
                                       const Grid<Moments>&, const Verdict&,                       \
                                       const std::vector<std::size_t>&, const Parallel&);          \

@@ -21,6 +21,8 @@ struct Grid {
   std::vector<std::size_t> borders;
   std::vector<Moments> cells;
   std::vector<bool> open;  // a boundary of the optimum may lie inside the cell
+  // At most how far apart two centroids of the optimum around a boundary in the cell lie, halved.
+  std::vector<double> half_gaps;
 
   std::size_t size() const { return cells.size(); }
   bool is_exact() const;  // no cell is open: every boundary of the optimum is a border
@@ -39,10 +41,9 @@ Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
                          const std::vector<Zone>& zones, const Parallel& parallel);
 
 // gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
-// centroids with the cell whole. `worth` bounds what one more centroid would save the optimum.
+// centroids with the cell whole.
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid,
-                                const Placement& placement, double worth, const Parallel& parallel);
+std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid);
 
 // What a node may earn for the boundaries that are moved to it out of the cells on either side.
 std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier);

@@ -26,9 +26,11 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
 std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
                                   const std::vector<std::uint32_t>& more, std::size_t k);
 
-// What rounding can take from or add to a path's cost plus k multipliers.
+// What rounding can take from or add to a path's cost plus k multipliers: each edge may have lost
+// to another by a rounding of the whole.
 inline double path_slack(double cost, double multiplier, std::size_t k) {
-  return 1e-12 * (cost + multiplier * static_cast<double>(k));
+  const auto n_edges = static_cast<double>(k);
+  return (1e-12 + 1e-15 * n_edges) * (cost + multiplier * n_edges);
 }
 
 }  // namespace wkmeans

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "cpu/grid.h"
+#include "cpu/half_gaps.h"
 #include "cpu/k_path.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal_layers.h"
@@ -103,6 +104,9 @@ private:
   static constexpr double kFirstTolerance = 0.02;
   static constexpr double kToleranceFall = 1.0 / 16;
   static constexpr double kToleratedShare = 0.25;
+  // Half-gaps bounded on coarse cells serve their parts, unless a centroid is worth much less now.
+  static constexpr int kRoundsOfNewHalfGaps = 2;
+  static constexpr double kWorthOfNewHalfGaps = 0.9;
 
   // The optimal cost is convex in k: one more centroid saves at most what each of those between
   // half of k and k saves on average.
@@ -164,7 +168,7 @@ private:
 
   // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
   // cut the rest.
-  Verdict judge(const Grid<Moments>& grid, double tolerated) {
+  Verdict judge(Grid<Moments>& grid, double tolerated) {
     constexpr int kMostTightenings = 3;
     const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
     const double slack = path_slack(upper_bound_, multiplier_, k_);
@@ -172,7 +176,11 @@ private:
     std::vector<double> discounts;
     Potentials forward;
     for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
-      gains = split_gains(points_, grid, placement_, worth_, parallel_);
+      if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
+        bound_half_gaps(points_, placement_, worth_, parallel_, grid);
+        worth_of_half_gaps_ = worth_;
+      }
+      gains = split_gains(points_, grid);
       discounts = boundary_discounts(gains, multiplier_);
       forward = sweeper_.run(grid.cells, multiplier_, discounts);
       const double gap = limit - forward.costs.back() + slack;
@@ -236,6 +244,7 @@ private:
   double lower_bound_ = 0.0;
   double multiplier_ = 0.0;
   double worth_ = std::numeric_limits<double>::infinity();
+  double worth_of_half_gaps_ = std::numeric_limits<double>::infinity();
   int round_ = 0;
 };
 
