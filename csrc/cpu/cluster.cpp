@@ -40,7 +40,7 @@ Labelled label_all(const Problems& problems, std::int64_t problem, const Points&
 // How many roundings make the importance of a point from those of its items, at most.
 double roundings_of_points(const Problems& problems, const Points& points) {
   if (fills_histogram(problems)) return kHistogramRoundings;
-  return static_cast<double>(problems.weights->n_items()) - static_cast<double>(points.size());
+  return static_cast<double>(points.most_merged);
 }
 
 // Whether the buckets sufficed; figures next to underflow need the points themselves.
@@ -74,8 +74,11 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
                  const Parallel& parallel, Workspace& workspace,
                  const ClusterOutput<Label>& output) {
   if (cluster_by_buckets(problems, problem, options, parallel, workspace, output)) return;
-  const Points& points = workspace.collector.collect(problems, problem, options.zero, parallel);
   const SolverOptions& solver = options.solver;
+  // Lloyd's starts count points: equal weights must be one.
+  const Ties ties = solver.solver == Solver::optimal ? Ties::split : Ties::merged;
+  const Points& points =
+      workspace.collector.collect(problems, problem, options.zero, parallel, ties);
   Solution solution = points.quartic()
                           ? solve(points, workspace.quartic, solver, problem, parallel)
                           : solve(points, workspace.quadratic, solver, problem, parallel);
@@ -146,7 +149,8 @@ void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, Centroid
   for_each_problem(
       problems, n_threads,
       [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-        const Points& points = workspace.collector.collect(problems, problem, zero, parallel);
+        const Points& points =
+            workspace.collector.collect(problems, problem, zero, parallel, Ties::split);
         const std::vector<double> curve =
             points.quartic() ? curve_of(points, workspace.quartic, format, k_max, parallel)
                              : curve_of(points, workspace.quadratic, format, k_max, parallel);

@@ -1,6 +1,7 @@
 #include "cpu/histogram.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "cpu/codebook.h"
 #include "cpu/isa.h"
@@ -13,6 +14,11 @@ namespace {
 
 constexpr std::size_t kValues = 65536;
 constexpr std::int64_t kBlock = 4096;  // items that stay in the first cache between two loops
+
+// Neighbours are counted in columns of their own: where they are equal, as zeros of pruned weights
+// are, each would otherwise wait for the one before. Columns a multiple of 4 KiB apart would, too.
+constexpr std::size_t kColumns = 4;
+constexpr std::size_t kColumn = kValues + 16;
 
 // A problem is cut into parts by its size alone: how many threads share them shows in no sum.
 constexpr std::int64_t kFewestItemsOfAPart = std::int64_t{1} << 21;
@@ -48,14 +54,44 @@ struct AllFinite {
   }
 };
 
-void add_all(const std::vector<std::uint16_t>& bits, std::int64_t count,
-             const std::vector<double>& terms, Buffer<CompensatedSum>& sums) {
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) sums[bits[i]].add(terms[i]);
+void add_all(const std::uint16_t* bits, std::int64_t count, const std::vector<double>& terms,
+             Buffer<CompensatedSum>& sums) {
+  for (std::int64_t i = 0; i < count; ++i) sums[bits[i]].add(terms[static_cast<std::size_t>(i)]);
 }
 
-void count_all(const std::vector<std::uint16_t>& bits, std::int64_t count,
-               Buffer<std::uint32_t>& counts) {
-  for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) ++counts[bits[i]];
+void count_all(const std::uint16_t* bits, std::int64_t count, std::uint32_t* counts) {
+  constexpr auto kStep = static_cast<std::int64_t>(kColumns);
+  std::int64_t i = 0;
+  for (; i + kStep <= count; i += kStep) {
+    for (std::size_t column = 0; column < kColumns; ++column) {
+      ++counts[column * kColumn + bits[i + static_cast<std::int64_t>(column)]];
+    }
+  }
+  for (; i < count; ++i) ++counts[bits[i]];
+}
+
+bool counts_finite_only(const Buffer<std::uint32_t>& counts, std::uint16_t infinity) {
+  for (std::size_t column = 0; column < counts.size(); column += kColumn) {
+    for (std::size_t bits = infinity; bits <= kMagnitude; ++bits) {
+      if (counts[column + bits] != 0 || counts[column + bits + kMagnitude + 1] != 0) return false;
+    }
+  }
+  return true;
+}
+
+// Loading is what a look-up waits for: four weights come in one load, the first in the low bits.
+template <class Label>
+void look_up(const std::uint16_t* bits, std::int64_t count, const Label* label_of, Label* labels) {
+  std::int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    std::uint64_t four;
+    std::memcpy(&four, bits + i, sizeof four);
+    labels[i] = label_of[four & 0xffffu];
+    labels[i + 1] = label_of[(four >> 16) & 0xffffu];
+    labels[i + 2] = label_of[(four >> 32) & 0xffffu];
+    labels[i + 3] = label_of[four >> 48];
+  }
+  for (; i < count; ++i) labels[i] = label_of[bits[i]];
 }
 
 }  // namespace
@@ -91,39 +127,44 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
   parts_.resize(static_cast<std::size_t>(n_parts));
   parallel.run(n_parts, [&](std::int64_t number) {
     Part& part = parts_[static_cast<std::size_t>(number)];
-    part.counts.assign(counts ? kValues : 0, 0);
+    part.counts.assign(counts ? kColumns * kColumn : 0, 0);
     part.importance.assign(sums ? kValues : 0, {});
     part.quartic_importance.assign(quartic_sums ? kValues : 0, {});
-    std::vector<std::uint16_t> bits(static_cast<std::size_t>(kBlock));
+    std::uint16_t spare[kBlock];
     ItemBuffer items;
     const std::int64_t end = n * (number + 1) / n_parts;
     for (std::int64_t begin = n * number / n_parts; begin < end; begin += kBlock) {
       const std::int64_t count = std::min(kBlock, end - begin);
-      problems.weights->load_bits(problem, begin, count, bits.data());
-      if (!dispatch<AllFinite>(bits.data(), count, infinity)) {
-        throw InvalidValue(problems.weights->name());
-      }
-      if (counts) count_all(bits, count, part.counts);
+      const std::uint16_t* bits = problems.weights->bits(problem, begin, count, spare);
+      if (counts) count_all(bits, count, part.counts.data());
       if (!sums && !quartic_sums) continue;
+      // Counts tell afterwards, at no cost; sums are blind to weights of no importance.
+      if (!counts && !dispatch<AllFinite>(bits, count, infinity))
+        throw InvalidValue(problems.weights->name());
       load_importances(problems, problem, begin, count, items);
       check_importances(problems, items);
       if (sums) add_all(bits, count, items.importance, part.importance);
       if (quartic_sums) add_all(bits, count, items.quartic_importance, part.quartic_importance);
     }
+    if (!counts_finite_only(part.counts, infinity)) throw InvalidValue(problems.weights->name());
   });
   merge_parts(parallel);
 }
 
-// Into the first, in order.
+// Into the first column of the first, in order.
 void Histogram::merge_parts(const Parallel& parallel) {
   constexpr std::size_t kValuesOfATask = 4096;
   Part& all = parts_.front();
   parallel.run(kValues / kValuesOfATask, [&](std::int64_t task) {
     const std::size_t first = static_cast<std::size_t>(task) * kValuesOfATask;
-    for (std::size_t number = 1; number < parts_.size(); ++number) {
-      const Part& part = parts_[number];
-      for (std::size_t v = first; v < first + kValuesOfATask; ++v) {
-        if (!all.counts.empty()) all.counts[v] += part.counts[v];
+    const std::size_t last = first + kValuesOfATask;
+    for (const Part& part : parts_) {
+      for (std::size_t column = 0; column < part.counts.size(); column += kColumn) {
+        if (&part == &all && column == 0) continue;
+        for (std::size_t v = first; v < last; ++v) all.counts[v] += part.counts[column + v];
+      }
+      if (&part == &all) continue;
+      for (std::size_t v = first; v < last; ++v) {
         if (!all.importance.empty()) all.importance[v].add(part.importance[v]);
         if (!all.quartic_importance.empty()) {
           all.quartic_importance[v].add(part.quartic_importance[v]);
@@ -136,9 +177,12 @@ void Histogram::merge_parts(const Parallel& parallel) {
 void Histogram::make_points(DType dtype, Points& points) const {
   const Part& all = parts_.front();
   const bool quartic = !all.quartic_importance.empty();
-  points.weight.clear();
-  points.importance.clear();
-  points.quartic_importance.clear();
+  auto& weights = points.weight.as<double>();
+  auto& importances = points.importance.as<double>();
+  auto& quartic_importances = points.quartic_importance.as<double>();
+  weights.clear();
+  importances.clear();
+  quartic_importances.clear();
   for (std::size_t rank = 0; rank < kValues; ++rank) {
     const std::uint16_t bits = bits_at_rank(rank);
     const double importance =
@@ -146,14 +190,14 @@ void Histogram::make_points(DType dtype, Points& points) const {
     const double quartic_importance = quartic ? all.quartic_importance[bits].sum : 0.0;
     if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
     const double weight = value_of(dtype, bits) + 0.0;
-    if (points.size() > 0 && points.weight.back() == weight) {  // both zeros are one weight
-      points.importance.back() += importance;
-      if (quartic) points.quartic_importance.back() += quartic_importance;
+    if (!weights.empty() && weights.back() == weight) {  // both zeros are one weight
+      importances.back() += importance;
+      if (quartic) quartic_importances.back() += quartic_importance;
       continue;
     }
-    points.weight.push_back(weight);
-    points.importance.push_back(importance);
-    if (quartic) points.quartic_importance.push_back(quartic_importance);
+    weights.push_back(weight);
+    importances.push_back(importance);
+    if (quartic) quartic_importances.push_back(quartic_importance);
   }
 }
 
@@ -173,11 +217,11 @@ void label_halves(const Problems& problems, std::int64_t problem,
   }
   for_each_chunk(parallel, problems.weights->n_items(),
                  [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-                   std::uint16_t bits[kBlock];
+                   std::uint16_t spare[kBlock];
                    for (; begin < end; begin += kBlock) {
                      const std::int64_t count = std::min(kBlock, end - begin);
-                     problems.weights->load_bits(problem, begin, count, bits);
-                     for (std::int64_t i = 0; i < count; ++i) labels[begin + i] = label_of[bits[i]];
+                     look_up(problems.weights->bits(problem, begin, count, spare), count,
+                             label_of.data(), labels + begin);
                    }
                  });
 }

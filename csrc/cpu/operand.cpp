@@ -167,19 +167,21 @@ void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
                });
 }
 
-void Operand::load_bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
-                        std::uint16_t* out) const {
-  for_each_run(problem, begin, count,
-               [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
-                 if (stride == sizeof *out) {
-                   std::memcpy(out, at, static_cast<std::size_t>(run) * sizeof *out);
-                 } else {
-                   for (std::int64_t i = 0; i < run; ++i) {
-                     std::memcpy(out + i, at + i * stride, sizeof *out);
-                   }
-                 }
-                 out += run;
-               });
+const std::uint16_t* Operand::bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                                   std::uint16_t* spare) const {
+  const std::uint16_t* in_place = nullptr;
+  std::uint16_t* out = spare;
+  for_each_run(
+      problem, begin, count, [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
+        const auto address = reinterpret_cast<std::uintptr_t>(at);
+        if (run == count && stride == sizeof *out && address % alignof(std::uint16_t) == 0) {
+          in_place = reinterpret_cast<const std::uint16_t*>(at);
+          return;
+        }
+        for (std::int64_t i = 0; i < run; ++i, ++out)
+          std::memcpy(out, at + i * stride, sizeof *out);
+      });
+  return in_place ? in_place : spare;
 }
 
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,

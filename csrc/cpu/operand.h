@@ -32,9 +32,10 @@ public:
 
   void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
 
-  // The items' own bits, of a dtype of 16 of them.
-  void load_bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
-                 std::uint16_t* out) const;
+  // The items' own bits, of a dtype of 16 of them: where they lie, or copied to `spare` where they
+  // do not lie one behind another.
+  const std::uint16_t* bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
+                            std::uint16_t* spare) const;
 
 private:
   // visit(address, stride, count) for each stretch of items that one stride leads through.

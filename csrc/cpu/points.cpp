@@ -5,159 +5,287 @@
 #include <cmath>
 #include <limits>
 #include <stdexcept>
-#include <vector>
+#include <string>
 
 namespace wkmeans {
-namespace {
 
-struct Span {
-  std::size_t begin, end;
+// A stretch of the weights' order, and its points, written where it begins.
+struct PointCollector::Stretch {
+  std::size_t begin, end_of_points;
+  std::size_t n_distinct, most_merged;
 };
 
-// Moves the spans, which ascend, to the front one behind another.
-void close_gaps(const std::vector<Span>& spans, Buffer<double>& values) {
+namespace {
+
+// Writes the points of one weight: a double takes any sum of importances.
+std::size_t append_point(double weight, double importance, double quartic_importance,
+                         double* weights, double* importances, double* quartic_importances,
+                         std::size_t at) {
+  weights[at] = weight;
+  importances[at] = importance;
+  if (quartic_importances) quartic_importances[at] = quartic_importance;
+  return at + 1;
+}
+
+// The largest float that is no larger.
+float truncated(double value) {
+  constexpr float kLargest = std::numeric_limits<float>::max();
+  if (value >= static_cast<double>(kLargest)) return kLargest;
+  const auto rounded = static_cast<float>(value);
+  return static_cast<double>(rounded) > value ? std::nextafter(rounded, 0.0f) : rounded;
+}
+
+// Two floats hold all but 2^-48 of a sum. What they leave out makes no bound too high. Sums beyond
+// the largest float take no more points than they have terms.
+std::size_t append_point(double weight, double importance, double quartic_importance,
+                         float* weights, float* importances, float* quartic_importances,
+                         std::size_t at) {
+  constexpr double kLargest = std::numeric_limits<float>::max();
+  for (int digits = 0; digits < 2 && (importance > 0.0 || quartic_importance > 0.0);) {
+    if (importance <= kLargest && quartic_importance <= kLargest) ++digits;
+    weights[at] = static_cast<float>(weight);
+    importances[at] = truncated(importance);
+    importance -= static_cast<double>(importances[at]);
+    if (quartic_importances) {
+      quartic_importances[at] = truncated(quartic_importance);
+      quartic_importance -= static_cast<double>(quartic_importances[at]);
+    }
+    ++at;
+  }
+  return at;
+}
+
+// Moves the points of each stretch to the front, one behind another.
+template <class Stretches, class Stored>
+void close_gaps(const Stretches& stretches, Buffer<Stored>& values) {
   auto to = values.begin();
-  for (const Span& span : spans) {
-    const auto from = values.begin() + static_cast<std::ptrdiff_t>(span.begin);
-    const auto end = values.begin() + static_cast<std::ptrdiff_t>(span.end);
+  for (const auto& stretch : stretches) {
+    const auto from = values.begin() + static_cast<std::ptrdiff_t>(stretch.begin);
+    const auto end = values.begin() + static_cast<std::ptrdiff_t>(stretch.end_of_points);
     to = to == from ? end : std::copy(from, end, to);
   }
   values.resize(static_cast<std::size_t>(to - values.begin()));
 }
 
-}  // namespace
-
-template <class Key, class Value>
-void PointCollector::read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                          Buffer<Keyed<Key>>& keys) {
-  const std::int64_t n = problems.weights->n_items();
-  const auto size = static_cast<std::size_t>(n);
-  keys.resize(size);
-  importance_.resize(size);
-  quartic_importance_.resize(problems.quartic() ? size : 0);
-  std::atomic<bool> any_importance{false};
-  parallel.run_with_workers(chunk_count(n), [&] {
-    return [&, items = ItemBuffer{}](std::int64_t chunk) mutable {
-      const std::int64_t begin = chunk * kChunk;
-      const std::int64_t count = std::min(kChunk, n - begin);
-      load_items(problems, problem, begin, count, items);
-      check_items(problems, items);
-      for (std::int64_t i = 0; i < count; ++i) {
-        const Value weight = static_cast<Value>(items.weight[static_cast<std::size_t>(i)]);
-        keys[static_cast<std::size_t>(begin + i)] = {sort_key(weight),
-                                                     static_cast<std::uint32_t>(begin + i)};
-      }
-      std::copy(items.importance.begin(), items.importance.end(), importance_.begin() + begin);
-      std::copy(items.quartic_importance.begin(), items.quartic_importance.end(),
-                quartic_importance_.begin() + (problems.quartic() ? begin : 0));
-      const auto positive = [](double value) { return value > 0.0; };
-      if (std::any_of(items.importance.begin(), items.importance.end(), positive) ||
-          std::any_of(items.quartic_importance.begin(), items.quartic_importance.end(), positive)) {
-        any_importance.store(true, std::memory_order_relaxed);
-      }
-    };
-  });
-  unit_importance_ = !any_importance.load();
-  if (unit_importance_) std::fill(importance_.begin(), importance_.end(), 1.0);
+// Adds up the values of neighbouring points of equal weight.
+Buffer<double> merged(const Column& values, const Column& weight, std::size_t n_distinct) {
+  Buffer<double> sums;
+  sums.reserve(n_distinct);
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    if (i > 0 && weight[i] == weight[i - 1]) {
+      sums.back() += values[i];
+    } else {
+      sums.push_back(values[i]);
+    }
+  }
+  return sums;
 }
 
-template <class Key>
-void PointCollector::merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel& parallel) {
-  const auto n = static_cast<std::int64_t>(keys.size());
-  const bool quartic = !quartic_importance_.empty();
-  const auto key_at = [&](std::int64_t i) { return keys[static_cast<std::size_t>(i)].key; };
-  // A segment owns the runs of equal keys that start in it.
-  const auto first_run = [&](std::int64_t i) {
-    if (i >= n) return n;
-    while (i > 0 && i < n && key_at(i) == key_at(i - 1)) ++i;
-    return i;
-  };
-  // Appends the runs of a segment that carry importance, each as one point, and returns where they
-  // end.
-  const auto append_runs = [&](std::int64_t segment, std::size_t at) {
-    const std::int64_t end = first_run(std::min(n, (segment + 1) * kChunk));
-    for (std::int64_t i = first_run(segment * kChunk); i < end;) {
-      const Key key = key_at(i);
-      double importance = 0.0;
-      double quartic_importance = 0.0;
-      for (; i < n && key_at(i) == key; ++i) {
-        const std::size_t item = keys[static_cast<std::size_t>(i)].item;
-        importance += importance_[item];
-        if (quartic) quartic_importance += quartic_importance_[item];
-      }
-      if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
-      points_.weight[at] = value_of_key(key);
-      points_.importance[at] = importance;
-      if (quartic) points_.quartic_importance[at] = quartic_importance;
-      ++at;
-    }
-    return at;
-  };
+// Makes doubles of floats, a column at a time: both kinds of all would not fit where one does.
+void widen(std::size_t n_distinct, Points& points) {
+  for (Column* column : {&points.importance, &points.quartic_importance}) {
+    if (!column->empty()) column->as<double>() = merged(*column, points.weight, n_distinct);
+  }
+  Buffer<double> distinct;
+  distinct.reserve(n_distinct);
+  for (const double weight : points.weight) {
+    if (distinct.empty() || distinct.back() != weight) distinct.push_back(weight);
+  }
+  points.weight.as<double>() = std::move(distinct);
+}
 
-  // Each segment writes where its first run starts; the gaps that ties leave are closed afterwards.
+bool is_float(const Operand* operand) {
+  return operand == nullptr || operand->dtype() != DType::float64;
+}
+
+}  // namespace
+
+// Moves the items to the stretches that they belong to. Returns whether any carries importance.
+template <class Value, class Stored>
+bool PointCollector::scatter(const Problems& problems, std::int64_t problem,
+                             const Parallel& parallel) {
+  const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
-  points_.weight.resize(size);
-  points_.importance.resize(size);
-  points_.quartic_importance.resize(quartic ? size : 0);
-  const std::int64_t n_segments = chunk_count(n);
-  std::vector<Span> spans(static_cast<std::size_t>(n_segments));
-  parallel.run(n_segments, [&](std::int64_t segment) {
-    const auto begin = static_cast<std::size_t>(first_run(segment * kChunk));
-    spans[static_cast<std::size_t>(segment)] = {begin, append_runs(segment, begin)};
+  partitions_.plan<Value>(problems, problem, parallel);
+  Buffer<Stored>& weight = points_.weight.as<Stored>();
+  Buffer<Stored>& importance = points_.importance.as<Stored>();
+  Buffer<Stored>& quartic_importance = points_.quartic_importance.as<Stored>();
+  weight.resize(size);
+  importance.resize(size);
+  quartic_importance.resize(problems.quartic() ? size : 0);
+  std::atomic<bool> any_importance{false};
+  parallel.run_with_workers(partitions_.n_segments(), [&] {
+    return [&, items = ItemBuffer{}](std::int64_t segment) mutable {
+      Stored* const weights = weight.data();
+      Stored* const importances = importance.data();
+      Stored* const quartic_importances = problems.quartic() ? quartic_importance.data() : nullptr;
+      bool any = false;
+      for (std::int64_t chunk = partitions_.first_chunk(segment);
+           chunk < partitions_.first_chunk(segment + 1); ++chunk) {
+        const std::int64_t begin = chunk * kChunk;
+        const std::int64_t count = std::min(kChunk, n - begin);
+        load_items(problems, problem, begin, count, items);
+        check_items(problems, items);
+        for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
+          const auto value = static_cast<Value>(items.weight[i]);
+          const double h = quartic_importances ? items.quartic_importance[i] : 0.0;
+          const std::size_t at = partitions_.place(segment, sort_key(value));
+          weights[at] = static_cast<Stored>(value);
+          importances[at] = static_cast<Stored>(items.importance[i]);
+          if (quartic_importances) quartic_importances[at] = static_cast<Stored>(h);
+          any |= items.importance[i] > 0.0 || h > 0.0;
+        }
+      }
+      if (any) any_importance.store(true, std::memory_order_relaxed);
+    };
   });
-  close_gaps(spans, points_.weight);
-  close_gaps(spans, points_.importance);
-  if (quartic) close_gaps(spans, points_.quartic_importance);
+  return any_importance.load();
+}
+
+template <class Value, class Stored>
+PointCollector::Stretch PointCollector::sort_stretch(std::size_t begin, std::size_t end,
+                                                     Scratch<Value, Stored>& scratch) {
+  Stored* const weights = points_.weight.as<Stored>().data();
+  Stored* const importances = points_.importance.as<Stored>().data();
+  Stored* const quartic_importances =
+      points_.quartic() ? points_.quartic_importance.as<Stored>().data() : nullptr;
+  auto& keys = scratch.keys;
+  keys.resize(end - begin);
+  for (std::size_t i = begin; i < end; ++i) {
+    keys[i - begin] = {sort_key(static_cast<Value>(weights[i])),
+                       static_cast<std::uint32_t>(i - begin)};
+  }
+  radix_sort(keys, scratch.spare);
+  scratch.importance.assign(importances + begin, importances + end);
+  if (quartic_importances)
+    scratch.quartic_importance.assign(quartic_importances + begin, quartic_importances + end);
+
+  Stretch stretch{begin, begin, 0, 1};
+  for (std::size_t i = 0; i < keys.size();) {
+    const std::size_t first = i;
+    double importance = 0.0;
+    double quartic_importance = 0.0;
+    for (; i < keys.size() && keys[i].key == keys[first].key; ++i) {
+      importance += static_cast<double>(scratch.importance[keys[i].item]);
+      if (quartic_importances)
+        quartic_importance += static_cast<double>(scratch.quartic_importance[keys[i].item]);
+    }
+    if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
+    stretch.end_of_points =
+        append_point(value_of_key(keys[first].key), importance, quartic_importance, weights,
+                     importances, quartic_importances, stretch.end_of_points);
+    ++stretch.n_distinct;
+    stretch.most_merged = std::max(stretch.most_merged, i - first);
+  }
+  return stretch;
+}
+
+template <class Value, class Stored>
+void PointCollector::sort(const Parallel& parallel) {
+  using SortScratch = Scratch<Value, Stored>;
+  std::vector<Stretch> stretches(partitions_.size());
+  const auto sort_one = [&](std::size_t partition, SortScratch& scratch) {
+    stretches[partition] = sort_stretch<Value, Stored>(partitions_.begin(partition),
+                                                       partitions_.end(partition), scratch);
+  };
+  if (stretches.size() == 1) {
+    sort_one(0, std::get<SortScratch>(scratch_));
+  } else {
+    parallel.run_with_workers(static_cast<std::int64_t>(stretches.size()), [&] {
+      return [&, scratch = SortScratch{}](std::int64_t partition) mutable {
+        sort_one(static_cast<std::size_t>(partition), scratch);
+      };
+    });
+  }
+  close_gaps(stretches, points_.weight.as<Stored>());
+  close_gaps(stretches, points_.importance.as<Stored>());
+  if (points_.quartic()) close_gaps(stretches, points_.quartic_importance.as<Stored>());
+  std::size_t n_distinct = 0;
+  points_.most_merged = 1;
+  for (const Stretch& stretch : stretches) {
+    n_distinct += stretch.n_distinct;
+    points_.most_merged = std::max(points_.most_merged, stretch.most_merged);
+  }
+  // Doubles of the distinct weights take no more room than floats of all.
+  if (points_.weight.is_narrow() && 2 * n_distinct <= partitions_.end(partitions_.size() - 1))
+    widen(n_distinct, points_);
 }
 
 // A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
 // so many decades above them, its centroid moves off zero by less than any digit shows.
 void PointCollector::pin_zero() {
   constexpr double kDecades = 1e60;
+  auto& weight = points_.weight.as<double>();
+  auto& importance = points_.importance.as<double>();
+  auto& quartic_importance = points_.quartic_importance.as<double>();
+  const bool quartic = points_.quartic();
   double mass = 0.0;
-  const double widest =
-      std::max(std::fabs(points_.weight.front()), std::fabs(points_.weight.back()));
-  for (std::size_t i = 0; i < points_.size(); ++i) {
-    mass += points_.importance[i];
-    if (points_.quartic()) mass += points_.quartic_importance[i] * (widest * widest);
+  const double widest = std::max(std::fabs(weight.front()), std::fabs(weight.back()));
+  for (std::size_t i = 0; i < weight.size(); ++i) {
+    mass += importance[i];
+    if (quartic) mass += quartic_importance[i] * (widest * widest);
   }
-  const auto at = std::lower_bound(points_.weight.begin(), points_.weight.end(), 0.0);
-  const auto index = at - points_.weight.begin();
-  if (at == points_.weight.end() || *at != 0.0) {
-    points_.weight.insert(at, 0.0);
-    points_.importance.insert(points_.importance.begin() + index, 0.0);
-    if (points_.quartic())
-      points_.quartic_importance.insert(points_.quartic_importance.begin() + index, 0.0);
+  const auto at = std::lower_bound(weight.begin(), weight.end(), 0.0);
+  const auto index = at - weight.begin();
+  if (at == weight.end() || *at != 0.0) {
+    weight.insert(at, 0.0);
+    importance.insert(importance.begin() + index, 0.0);
+    if (quartic) quartic_importance.insert(quartic_importance.begin() + index, 0.0);
   }
-  points_.importance[static_cast<std::size_t>(index)] += kDecades * mass;
+  importance[static_cast<std::size_t>(index)] += kDecades * mass;
   points_.pin = static_cast<std::size_t>(index);
 }
 
-template <class Key, class Value>
+template <class Value, class Stored>
 void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
-                                const Parallel& parallel, Buffer<Keyed<Key>>& keys,
-                                Buffer<Keyed<Key>>& spare) {
-  read<Key, Value>(problems, problem, parallel, keys);
-  radix_sort(keys, spare, parallel);
-  merge_equal(keys, parallel);
+                                const Parallel& parallel) {
+  unit_importance_ = !scatter<Value, Stored>(problems, problem, parallel);
+  if (unit_importance_) {
+    auto& importance = points_.importance.as<Stored>();
+    std::fill(importance.begin(), importance.end(), Stored{1});
+  }
+  sort<Value, Stored>(parallel);
 }
 
 const Points& PointCollector::collect(const Problems& problems, std::int64_t problem, Zero zero,
-                                      const Parallel& parallel) {
-  if (problems.weights->n_items() > std::numeric_limits<std::uint32_t>::max()) {
+                                      const Parallel& parallel, Ties ties) {
+  constexpr std::int64_t kMany = std::int64_t{1} << 20;
+  const std::int64_t n = problems.weights->n_items();
+  if (n > std::numeric_limits<std::uint32_t>::max()) {
     throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
-                            std::to_string(problems.weights->n_items()));
+                            std::to_string(n));
   }
   if (fills_histogram(problems)) {
     histogram_.collect(problems, problem, parallel, points_);
     unit_importance_ = histogram_.unit_importance();
-  } else if (problems.weights->dtype() == DType::float64) {
-    collect_as<std::uint64_t, double>(problems, problem, parallel, wide_, wide_spare_);
+  } else if (!is_float(problems.weights)) {
+    collect_as<double, double>(problems, problem, parallel);
+  } else if (n >= kMany && ties == Ties::split && zero == Zero::free &&
+             is_float(problems.importance) && is_float(problems.quartic_importance)) {
+    collect_as<float, float>(problems, problem, parallel);
   } else {
-    collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
+    collect_as<float, double>(problems, problem, parallel);
   }
   points_.pin = kNoPoint;
   if (zero == Zero::pinned) pin_zero();
+  return points_;
+}
+
+const Points& PointCollector::collect_kept(const ItemBuffer& kept, const Parallel& parallel) {
+  const auto n = static_cast<std::int64_t>(kept.weight.size());
+  const auto operand = [&](const char* name, const std::vector<double>& values) {
+    return Operand(name, reinterpret_cast<const std::byte*>(values.data()), DType::float64, {},
+                   {{n, static_cast<std::int64_t>(sizeof(double))}});
+  };
+  const Operand weights = operand("weights", kept.weight);
+  const Operand importance = operand("importance", kept.importance);
+  const Operand quartic_importance = operand("quartic_importance", kept.quartic_importance);
+  const Problems problems{&weights, &importance,
+                          kept.quartic_importance.empty() ? nullptr : &quartic_importance};
+  scatter<double, double>(problems, 0, parallel);
+  sort<double, double>(parallel);
+  unit_importance_ = false;
+  points_.pin = kNoPoint;
   return points_;
 }
 
@@ -183,7 +311,5 @@ void append_group(const QuarticMoments& moments, double low, double high, bool d
   points.highs.push_back(high);
   points.divisible.push_back(divisible);
 }
-
-template void PointCollector::merge_equal(const Buffer<Keyed<std::uint64_t>>&, const Parallel&);
 
 }  // namespace wkmeans

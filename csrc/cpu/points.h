@@ -2,12 +2,15 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <tuple>
 #include <vector>
 
 #include "cpu/buffer.h"
+#include "cpu/column.h"
 #include "cpu/histogram.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
+#include "cpu/partitions.h"
 #include "cpu/radix_sort.h"
 #include "math/moments.h"
 
@@ -18,9 +21,11 @@ constexpr std::size_t kNoPoint = static_cast<std::size_t>(-1);
 // What a solver sees of a problem: the distinct weights that carry importance, ascending, with the
 // importances of equal weights added up. Where no weight carries any, each counts 1.
 struct Points {
-  Buffer<double> weight;
-  Buffer<double> importance;
-  Buffer<double> quartic_importance;  // empty where the objective is quadratic
+  Column weight;
+  Column importance;
+  Column quartic_importance;  // empty where the objective is quadratic
+
+  std::size_t most_merged = 1;  // equal weights whose importances make up one point
 
   std::size_t pin = kNoPoint;  // a point at zero so important that its centroid is zero
 
@@ -43,12 +48,16 @@ void append_group(const QuarticMoments& moments, double low, double high, bool d
 
 enum class Zero { free, pinned };
 
+// What becomes of equal weights: one point; or, where there are so many points that they are kept
+// as floats, as many as it takes floats to add up to their importance, two as a rule.
+enum class Ties { merged, split };
+
 // Reads, checks, sorts (or counts, where the values are few) and merges one problem after another,
 // reusing its memory between them.
 class PointCollector {
 public:
   const Points& collect(const Problems& problems, std::int64_t problem, Zero zero,
-                        const Parallel& parallel);
+                        const Parallel& parallel, Ties ties = Ties::merged);
 
   // Only the weights for which `wanted(weight)`, of a problem that has been checked.
   template <class Wanted>
@@ -59,31 +68,39 @@ public:
   bool unit_importance() const { return unit_importance_; }
 
 private:
-  template <class Key, class Value>
-  void read(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-            Buffer<Keyed<Key>>& keys);
-  template <class Key>
-  void merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel& parallel);
+  // What sorting a stretch of weights takes. Value: float or double, as which they are compared;
+  // Stored: the same, as which their points are kept.
+  template <class Value, class Stored>
+  struct Scratch {
+    using Key = decltype(sort_key(Value{}));
+    Buffer<Keyed<Key>> keys, spare;
+    Buffer<Stored> importance, quartic_importance;
+  };
+  struct Stretch;
+
+  template <class Value, class Stored>
+  bool scatter(const Problems& problems, std::int64_t problem, const Parallel& parallel);
+  template <class Value, class Stored>
+  Stretch sort_stretch(std::size_t begin, std::size_t end, Scratch<Value, Stored>& scratch);
+  template <class Value, class Stored>
+  void sort(const Parallel& parallel);
+  template <class Value, class Stored>
+  void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
+  const Points& collect_kept(const ItemBuffer& kept, const Parallel& parallel);
   void pin_zero();
-  template <class Key, class Value>
-  void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
-                  Buffer<Keyed<Key>>& keys, Buffer<Keyed<Key>>& spare);
 
   Points points_;
+  Partitions partitions_;
   Histogram histogram_;
   bool unit_importance_ = false;
-  Buffer<double> importance_;
-  Buffer<double> quartic_importance_;
-  Buffer<Keyed<std::uint32_t>> narrow_, narrow_spare_;
-  Buffer<Keyed<std::uint64_t>> wide_, wide_spare_;
+  std::tuple<Scratch<float, float>, Scratch<float, double>, Scratch<double, double>> scratch_;
 };
 
 template <class Wanted>
 const Points& PointCollector::collect_some(const Problems& problems, std::int64_t problem,
                                            Wanted&& wanted, const Parallel& parallel) {
   const std::int64_t n = problems.weights->n_items();
-  const auto n_chunks = static_cast<std::size_t>(chunk_count(n));
-  std::vector<ItemBuffer> kept(n_chunks);
+  std::vector<ItemBuffer> kept(static_cast<std::size_t>(chunk_count(n)));
   parallel.run_with_workers(chunk_count(n), [&] {
     return [&, items = ItemBuffer{}](std::int64_t chunk) mutable {
       const std::int64_t begin = chunk * kChunk;
@@ -98,21 +115,16 @@ const Points& PointCollector::collect_some(const Problems& problems, std::int64_
       }
     };
   });
-  importance_.clear();
-  quartic_importance_.clear();
-  wide_.clear();
+  ItemBuffer all;
+  const auto append = [](const std::vector<double>& values, std::vector<double>& to) {
+    to.insert(to.end(), values.begin(), values.end());
+  };
   for (const ItemBuffer& found : kept) {
-    for (const double weight : found.weight)
-      wide_.push_back({sort_key(weight), static_cast<std::uint32_t>(wide_.size())});
-    importance_.insert(importance_.end(), found.importance.begin(), found.importance.end());
-    quartic_importance_.insert(quartic_importance_.end(), found.quartic_importance.begin(),
-                               found.quartic_importance.end());
+    append(found.weight, all.weight);
+    append(found.importance, all.importance);
+    append(found.quartic_importance, all.quartic_importance);
   }
-  unit_importance_ = false;
-  if (!wide_.empty()) radix_sort(wide_, wide_spare_, parallel);
-  merge_equal(wide_, parallel);
-  points_.pin = kNoPoint;
-  return points_;
+  return collect_kept(all, parallel);
 }
 
 }  // namespace wkmeans

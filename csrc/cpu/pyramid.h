@@ -23,15 +23,15 @@ Moments point_moments(const Points& points, std::size_t i) {
 template <class Moments>
 class Pyramid {
 public:
-  static constexpr std::size_t kLeaf = 16;
   static constexpr std::size_t kFanOut = 4;
 
   void build(const Points& points, const Parallel& parallel) {
     points_ = &points;
+    leaf_ = points.size() < kMany ? kLeaf : kLargeLeaf;
     std::size_t n_levels = 0;
-    for (std::size_t size = points.size() / kLeaf; size > 0; size /= kFanOut) ++n_levels;
+    for (std::size_t size = points.size() / leaf_; size > 0; size /= kFanOut) ++n_levels;
     levels_.resize(n_levels);
-    std::size_t size = points.size() / kLeaf;
+    std::size_t size = points.size() / leaf_;
     for (std::size_t level = 0; level < n_levels; ++level, size /= kFanOut) {
       levels_[level].resize(size);
       for_each_chunk(parallel, static_cast<std::int64_t>(size),
@@ -39,7 +39,7 @@ public:
                        for (std::int64_t node = begin; node < end; ++node) {
                          levels_[level][static_cast<std::size_t>(node)] =
                              level == 0
-                                 ? merged_points(static_cast<std::size_t>(node) * kLeaf, kLeaf)
+                                 ? merged_points(static_cast<std::size_t>(node) * leaf_, leaf_)
                                  : merged_children(level - 1, static_cast<std::size_t>(node));
                        }
                      });
@@ -48,11 +48,11 @@ public:
 
   // Moments of points [begin, end).
   Moments range(std::size_t begin, std::size_t end) const {
-    std::size_t low = (begin + kLeaf - 1) / kLeaf;
-    std::size_t high = end / kLeaf;
+    std::size_t low = (begin + leaf_ - 1) / leaf_;
+    std::size_t high = end / leaf_;
     if (low >= high) return merged_points(begin, end - begin);
-    Moments left = merged_points(begin, low * kLeaf - begin);
-    Moments right = merged_points(high * kLeaf, end - high * kLeaf);
+    Moments left = merged_points(begin, low * leaf_ - begin);
+    Moments right = merged_points(high * leaf_, end - high * leaf_);
     for (std::size_t level = 0; low < high; ++level, low /= kFanOut, high /= kFanOut) {
       const bool top = level + 1 == levels_.size();
       while (low < high && (top || low % kFanOut != 0)) left = merge(left, levels_[level][low++]);
@@ -62,6 +62,10 @@ public:
   }
 
 private:
+  static constexpr std::size_t kLeaf = 16;
+  static constexpr std::size_t kLargeLeaf = 64;  // a range costs more, and all leaves less memory
+  static constexpr std::size_t kMany = std::size_t{1} << 22;
+
   Moments merged_points(std::size_t begin, std::size_t count) const {
     Moments sum{};
     for (std::size_t i = begin; i < begin + count; ++i)
@@ -76,6 +80,7 @@ private:
   }
 
   const Points* points_ = nullptr;
+  std::size_t leaf_ = kLeaf;
   std::vector<std::vector<Moments>> levels_;
 };
 

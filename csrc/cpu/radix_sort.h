@@ -1,12 +1,10 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <utility>
-#include <vector>
-
-#include "cpu/parallel.h"
 
 namespace wkmeans {
 
@@ -45,48 +43,30 @@ inline double value_of_key(std::uint64_t key) {
   return value;
 }
 
-// Stable least-significant-digit radix sort. A stable order is unique, so the result does not
-// depend on how many segments work on it. `spare` is scratch of any size.
+// Stable least-significant-digit radix sort. `spare` is scratch of any size.
 template <class Items>
-void radix_sort(Items& items, Items& spare, const Parallel& parallel) {
+void radix_sort(Items& items, Items& spare) {
   using Item = typename Items::value_type;
   using Key = decltype(Item::key);
-  const auto n = static_cast<std::int64_t>(items.size());
+  constexpr int kMostDigitBits = 11;
   // Wide digits need fewer passes, narrow ones less bookkeeping where there is little to sort.
-  const int digit_bits = n < 2048 ? 8 : 11;
+  const int digit_bits = items.size() < 2048 ? 8 : kMostDigitBits;
   const std::size_t n_digits = std::size_t{1} << digit_bits;
   const Key mask = static_cast<Key>(n_digits - 1);
-  const std::int64_t n_segments = n < kChunk ? 1 : parallel.n_threads();
-  const auto segment_begin = [&](std::int64_t segment) { return n * segment / n_segments; };
   spare.resize(items.size());
-  std::vector<std::uint32_t> offsets(n_digits * static_cast<std::size_t>(n_segments));
+  std::uint32_t offsets[std::size_t{1} << kMostDigitBits];
 
   Key varying = 0;  // bits in which any key differs: constant digits need no pass
   for (const Item& item : items) varying |= item.key ^ items.front().key;
 
   for (int shift = 0; shift < static_cast<int>(sizeof(Key) * 8); shift += digit_bits) {
     if (((varying >> shift) & mask) == 0) continue;
-    std::fill(offsets.begin(), offsets.end(), 0u);
-    parallel.run(n_segments, [&](std::int64_t segment) {
-      std::uint32_t* count = offsets.data() + static_cast<std::size_t>(segment) * n_digits;
-      for (std::int64_t i = segment_begin(segment); i < segment_begin(segment + 1); ++i) {
-        ++count[(items[static_cast<std::size_t>(i)].key >> shift) & mask];
-      }
-    });
+    std::fill(offsets, offsets + n_digits, 0u);
+    for (const Item& item : items) ++offsets[(item.key >> shift) & mask];
     std::uint32_t total = 0;
-    for (std::size_t digit = 0; digit < n_digits; ++digit) {
-      for (std::int64_t segment = 0; segment < n_segments; ++segment) {
-        std::uint32_t& offset = offsets[static_cast<std::size_t>(segment) * n_digits + digit];
-        total += std::exchange(offset, total);
-      }
-    }
-    parallel.run(n_segments, [&](std::int64_t segment) {
-      std::uint32_t* offset = offsets.data() + static_cast<std::size_t>(segment) * n_digits;
-      for (std::int64_t i = segment_begin(segment); i < segment_begin(segment + 1); ++i) {
-        const Item item = items[static_cast<std::size_t>(i)];
-        spare[offset[(item.key >> shift) & mask]++] = item;
-      }
-    });
+    for (std::size_t digit = 0; digit < n_digits; ++digit)
+      total += std::exchange(offsets[digit], total);
+    for (const Item& item : items) spare[offsets[(item.key >> shift) & mask]++] = item;
     items.swap(spare);
   }
 }

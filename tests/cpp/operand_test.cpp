@@ -74,7 +74,7 @@ std::vector<Dimension> swapped_at_random(std::vector<Dimension> dims, Random& ra
 
 }  // namespace
 
-TEST_CASE("an operand reads any strides of any dtype, from any item on") {
+TEST_CASE("an operand reads any strides of any dtype, from any item on, and the bits of halves") {
   Random random(1);
   constexpr std::int64_t kMiddle = 1 << 17;
   std::vector<std::byte> memory(2 * kMiddle + 16);
@@ -103,6 +103,15 @@ TEST_CASE("an operand reads any strides of any dtype, from any item on") {
       }
       CHECK(n_wrong == 0);
       CHECK(values.back() == -1.0);
+      if (size_of(dtype) != sizeof(std::uint16_t)) continue;
+      std::vector<std::uint16_t> spare(static_cast<std::size_t>(count));
+      const std::uint16_t* bits = operand.bits(problem, begin, count, spare.data());
+      for (std::int64_t i = 0; i < count; ++i) {
+        const float value =
+            dtype == DType::float16 ? float16_to_float(bits[i]) : bfloat16_to_float(bits[i]);
+        n_wrong += values[static_cast<std::size_t>(i)] != static_cast<double>(value);
+      }
+      CHECK(n_wrong == 0);
     }
   }
 }

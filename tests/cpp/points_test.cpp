@@ -2,6 +2,8 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <functional>
 #include <limits>
 
 #include "support.h"
@@ -38,6 +40,49 @@ Items items_on_a_grid(std::size_t n, std::size_t n_values, std::uint64_t seed) {
   }
   items.importance[0] = 1.0;
   return items;
+}
+
+// Float32 items in numbers at which points are kept as floats, `n_values` of them different, some
+// of the largest importance a float holds.
+struct ManyFloats {
+  std::vector<float> weight, importance, quartic_importance;
+};
+ManyFloats many_floats(std::size_t n_values, std::uint64_t seed) {
+  constexpr std::size_t kMany = (std::size_t{1} << 20) + 3;
+  Random random(seed);
+  ManyFloats items;
+  for (std::size_t i = 0; i < kMany; ++i) {
+    const auto value =
+        static_cast<float>(random.below(n_values)) - 0.25f * static_cast<float>(n_values);
+    items.weight.push_back(1e-3f * value);
+    items.importance.push_back(random.below(1000) ? static_cast<float>(random.of_decades(-9, 3))
+                                                  : std::numeric_limits<float>::max());
+    items.quartic_importance.push_back(static_cast<float>(random.below(5)) / 3.0f);
+  }
+  return items;
+}
+
+// The sum over each weight's points of their importances.
+std::vector<double> summed_by_weight(const Points& points, const Column& importance) {
+  std::vector<double> sums;
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    if (i == 0 || points.weight[i] != points.weight[i - 1]) sums.push_back(0.0);
+    sums.back() += importance[i];
+  }
+  return sums;
+}
+
+// What floats leave out of a sum makes it smaller.
+void check_sums(const Points& points, const Column& importance, const Column& merged) {
+  const std::vector<double> sums = summed_by_weight(points, importance);
+  REQUIRE(sums.size() == merged.size());
+  const double rounding = importance.is_narrow() ? 0.0 : 1e-12;
+  int n_wrong = 0;
+  for (std::size_t i = 0; i < sums.size(); ++i) {
+    const double least = merged[i] * (1.0 - 0x1p-47 - rounding);
+    n_wrong += !(sums[i] >= least && sums[i] <= merged[i] * (1.0 + rounding));
+  }
+  CHECK(n_wrong == 0);
 }
 
 }  // namespace
@@ -141,5 +186,30 @@ TEST_CASE("a pinned zero is one more point, which outweighs every other") {
       CHECK(points.quartic() == quartic);
       CHECK(collector.collect(problems.view(), 0, Zero::free, Parallel(1)).pin == kNoPoint);
     }
+  }
+}
+
+TEST_CASE("points kept as floats add up to the merged ones, on any number of threads") {
+  for (const std::size_t n_values : {3u, 300000u, 4000000u}) {
+    CAPTURE(n_values);
+    const ManyFloats items = many_floats(n_values, n_values);
+    const Operand weights = contiguous(items.weight, "weights");
+    const Operand importance = contiguous(items.importance, "importance");
+    const Operand quartic_importance = contiguous(items.quartic_importance, "quartic_importance");
+    const Problems problems{&weights, &importance, &quartic_importance};
+    PointCollector merging;
+    const Points& merged = merging.collect(problems, 0, Zero::free, Parallel(2), Ties::merged);
+    CHECK(std::adjacent_find(merged.weight.begin(), merged.weight.end(), std::greater_equal<>()) ==
+          merged.weight.end());
+    PointCollector splitting;
+    const Points points = splitting.collect(problems, 0, Zero::free, Parallel(1), Ties::split);
+    CHECK(points.weight.is_narrow() == (2 * merged.size() > items.weight.size()));
+    CHECK(points.size() <= items.weight.size());
+    CHECK(points.most_merged == merged.most_merged);
+    CHECK(std::is_sorted(points.weight.begin(), points.weight.end()));
+    check_sums(points, points.importance, merged.importance);
+    check_sums(points, points.quartic_importance, merged.quartic_importance);
+    check_same(splitting.collect(problems, 0, Zero::free, Parallel(3), Ties::split), points);
+    if (!points.weight.is_narrow()) CHECK(points.size() == merged.size());
   }
 }

@@ -20,7 +20,8 @@ Points ascending_points(std::size_t n, std::uint64_t seed) {
     points.importance.push_back(random.of_decades(-10, 10));
     points.quartic_importance.push_back(random.below(4) ? random.of_decades(-10, 10) : 0.0);
   }
-  std::sort(points.weight.begin(), points.weight.end());
+  auto& weights = points.weight.as<double>();
+  std::sort(weights.begin(), weights.end());
   return points;
 }
 

@@ -27,20 +27,17 @@ void check_sorts(const Keys<Key>& items) {
   Keys<Key> expected = items;
   std::stable_sort(expected.begin(), expected.end(),
                    [](const auto& a, const auto& b) { return a.key < b.key; });
-  for (const int n_threads : kThreadCounts) {
-    CAPTURE(n_threads);
-    Keys<Key> sorted = items;
-    Keys<Key> spare(static_cast<std::size_t>(n_threads));  // of any size
-    radix_sort(sorted, spare, Parallel(n_threads));
-    REQUIRE(sorted.size() == items.size());
-    CHECK(std::equal(
-        sorted.begin(), sorted.end(), expected.begin(),
-        [](const auto& a, const auto& b) { return a.key == b.key && a.item == b.item; }));
-  }
+  Keys<Key> sorted = items;
+  Keys<Key> spare(3);  // of any size
+  radix_sort(sorted, spare);
+  REQUIRE(sorted.size() == items.size());
+  CHECK(
+      std::equal(sorted.begin(), sorted.end(), expected.begin(),
+                 [](const auto& a, const auto& b) { return a.key == b.key && a.item == b.item; }));
 }
 
-// Sizes about the changes of digit width and of the number of segments.
-constexpr std::size_t kSizes[] = {0, 1, 2, 3, 100, 2047, 2048, 2049, 32767, 32768, 100003};
+// Sizes about the change of digit width.
+constexpr std::size_t kSizes[] = {0, 1, 2, 3, 100, 2047, 2048, 2049, 100003};
 
 template <class Key>
 void check_key_patterns() {
@@ -85,13 +82,9 @@ std::vector<Value> values_of_every_kind() {
 
 }  // namespace
 
-TEST_CASE("32-bit keys sort stably on any number of threads") {
-  check_key_patterns<std::uint32_t>();
-}
+TEST_CASE("32-bit keys sort stably") { check_key_patterns<std::uint32_t>(); }
 
-TEST_CASE("64-bit keys sort stably on any number of threads") {
-  check_key_patterns<std::uint64_t>();
-}
+TEST_CASE("64-bit keys sort stably") { check_key_patterns<std::uint64_t>(); }
 
 TEST_CASE("keys keep the order of the values and give them back") {
   check_key_order(values_of_every_kind<float>());

@@ -107,8 +107,8 @@ inline Points sorted_points(const Items& items, bool quartic) {
       points.importance.push_back(0.0);
       if (quartic) points.quartic_importance.push_back(0.0);
     }
-    points.importance.back() += items.importance[i];
-    if (quartic) points.quartic_importance.back() += h;
+    points.importance.as<double>().back() += items.importance[i];
+    if (quartic) points.quartic_importance.as<double>().back() += h;
   }
   return points;
 }
