@@ -101,7 +101,9 @@ struct SweepKernel {
     std::size_t first = low;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const std::size_t end = sample[lane];
-      const auto last = narrow ? static_cast<std::size_t>(coarse.starts[lane]) : anchor;
+      // Of starts that tie within rounding a later end may take an earlier one.
+      const auto last =
+          narrow ? std::max(first, static_cast<std::size_t>(coarse.starts[lane])) : anchor;
       if (begin < end) {
         const std::size_t n = (end - begin + kLanes - 1) / kLanes * kLanes;
         settled &= look_at(buffers.rights.from(begin), buffers.best.from(begin), n, first, last,
