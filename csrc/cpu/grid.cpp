@@ -122,7 +122,7 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
   Grid<Moments> grid;
   grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
   // A few weights may hold all of the measure; the others need cells too.
-  if (grid.borders.size() <= n_cells / 8) {
+  if (grid.borders.size() <= n_cells / 4) {
     std::fill(measures.begin(), measures.end(), 1.0);
     grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
   }
