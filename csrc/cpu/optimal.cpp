@@ -27,7 +27,8 @@ public:
         placement_(placement),
         k_(k),
         parallel_(parallel),
-        sweeper_(placement, budget) {}
+        sweeper_(placement, budget),
+        backward_sweeper_(placement, budget) {}
 
   Optimum run() {
     const double whole = placement_.cost(pyramid_.range(0, points_.size()));
@@ -189,6 +190,19 @@ private:
     return static_cast<std::size_t>(at - grid.borders.begin());
   }
 
+  void sweep_both_ways(const std::vector<Moments>& cells, const std::vector<double>& discounts) {
+    constexpr std::size_t kCellsWorthAThread = 2048;
+    const auto sweep = [&](std::int64_t direction) {
+      if (direction == 0) {
+        sweeper_.run(cells, multiplier_, discounts);
+      } else {
+        backward_sweeper_.run({cells.rbegin(), cells.rend()}, multiplier_,
+                              {discounts.rbegin(), discounts.rend()});
+      }
+    };
+    (cells.size() < kCellsWorthAThread ? Parallel(1) : parallel_).run(2, sweep);
+  }
+
   // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
   // cut the rest.
   Verdict judge(Grid<Moments>& grid) {
@@ -197,7 +211,6 @@ private:
     const double slack = path_slack(upper_bound_, multiplier_, k_);
     std::vector<double> gains;
     std::vector<double> discounts;
-    Potentials forward;
     for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
       if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
         bound_half_gaps(points_, placement_, worth_, parallel_, grid);
@@ -205,24 +218,23 @@ private:
       }
       gains = split_gains(points_, grid);
       discounts = boundary_discounts(gains, multiplier_);
-      forward = sweeper_.run(grid.cells, multiplier_, discounts);
-      const double gap = limit - forward.costs.back() + slack;
+      sweep_both_ways(grid.cells, discounts);
+      const double gap = limit - sweeper_.potentials().costs.back() + slack;
       lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
       const bool tighter = multiplier_ + gap < 0.7 * worth_;
       worth_ = std::min(worth_, multiplier_ + gap);
       if (!tighter) break;
     }
     const std::size_t n = grid.size();
-    const std::vector<Moments> reversed(grid.cells.rbegin(), grid.cells.rend());
-    const Potentials& backward = sweeper_.run(
-        reversed, multiplier_, std::vector<double>(discounts.rbegin(), discounts.rend()));
+    const std::vector<double>& forward = sweeper_.potentials().costs;
+    const std::vector<double>& backward = backward_sweeper_.potentials().costs;
     std::vector<double> through(n + 1);  // the least cost of a path through each node
     Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
     for (std::size_t i = 0; i <= n; ++i) {
-      through[i] = forward.costs[i] + backward.costs[n - i] + discounts[i];
+      through[i] = forward[i] + backward[n - i] + discounts[i];
       verdict.alive[i] = i > 0 && i < n && through[i] <= limit + slack;
     }
-    const double least = forward.costs.back();
+    const double least = forward.back();
     const std::vector<double> unavoidable = least_excess_around(grid, through);
     const double tolerated = (limit - least) / (kReduction * static_cast<double>(k_));
     for (std::size_t v = 0; v < n; ++v) {
@@ -264,7 +276,7 @@ private:
   const Placement& placement_;
   const std::size_t k_;
   const Parallel& parallel_;
-  Sweeper<Moments> sweeper_;
+  Sweeper<Moments> sweeper_, backward_sweeper_;
   Boundaries incumbent_;
   double upper_bound_ = std::numeric_limits<double>::infinity();
   double lower_bound_ = 0.0;

@@ -29,6 +29,7 @@ public:
   const Placement& placement() const { return placement_; }
   const Potentials& run(const std::vector<Moments>& cells, double multiplier,
                         const std::vector<double>& discounts);
+  const Potentials& potentials() const { return potentials_; }  // of the last run
 
 private:
   Placement placement_;
