@@ -172,7 +172,13 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
 
 namespace {
 
-constexpr std::size_t kBuckets = 16384;  // their sums stay in the second cache
+// Enough that most hold no boundary; the sums of the fewest stay in the first caches.
+std::size_t bucket_count(std::size_t k) {
+  constexpr std::size_t kFewest = 1024;
+  constexpr std::size_t kMost = 32768;
+  constexpr std::size_t kBucketsPerCluster = 256;
+  return std::clamp(kBucketsPerCluster * k, kFewest, kMost);
+}
 
 }  // namespace
 
@@ -181,7 +187,8 @@ bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero 
   constexpr std::size_t kWeightsPerBucket = 16;
   return options.solver == Solver::optimal && !options.optimal_in_format && zero == Zero::free &&
          options.k > 1 && options.k <= kMostCentroids &&
-         static_cast<std::size_t>(problems.weights->n_items()) >= kWeightsPerBucket * kBuckets;
+         static_cast<std::size_t>(problems.weights->n_items()) >=
+             kWeightsPerBucket * bucket_count(options.k);
 }
 
 template <class Moments>
@@ -190,7 +197,7 @@ std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t pr
                                        PointCollector& collector, const Parallel& parallel) {
   constexpr double kMostRounding = 1e-10;
   constexpr std::size_t kPointsPerCluster = 8;
-  const BucketedPoints buckets(problems, problem, kBuckets, parallel);
+  const BucketedPoints buckets(problems, problem, bucket_count(options.k), parallel);
   if (buckets.points().size() < kPointsPerCluster * options.k) return std::nullopt;
   pyramid.build(buckets.points(), parallel);
   const std::optional<Remaining> remaining =
