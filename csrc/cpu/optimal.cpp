@@ -267,7 +267,7 @@ private:
     for (std::size_t j = 1; j <= k_; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
     optimum.cost = cost_of(optimum.boundaries);
     optimum.lower_bound = std::min(path.lower_bound, optimum.cost);
-    optimum.n_rounds = round_;
+    optimum.n_rounds = std::max(1, round_);
     return optimum;
   }
 

@@ -31,7 +31,7 @@ Moments merged_in_turn(const std::vector<Moments>& leaves) {
 double tolerance_for(std::size_t n) { return 8.0 * kEpsilon * static_cast<double>(n); }
 
 template <class Moments>
-void check_mean_and_second(const Moments& m, const DirectMoments& direct, double tolerance) {
+void check_mean_and_second(const Moments& m, const ReferenceMoments& direct, double tolerance) {
   CHECK(close(m.mass, direct.mass, tolerance * direct.mass));
   CHECK(close(m.second, direct.second, tolerance * direct.second));
   const Real mean_error = (static_cast<Real>(m.origin) - direct.mean.origin) +
@@ -39,7 +39,7 @@ void check_mean_and_second(const Moments& m, const DirectMoments& direct, double
   CHECK(close(mean_error, 0, tolerance * std::sqrt(direct.second / direct.mass)));
 }
 
-void check_fourth_moments(const FourthMoments& m, const DirectMoments& direct, double tolerance) {
+void check_fourth_moments(const FourthMoments& m, const ReferenceMoments& direct, double tolerance) {
   check_mean_and_second(m, direct, tolerance);
   CHECK(close(m.third, direct.third, tolerance * std::sqrt(direct.second * direct.fourth)));
   CHECK(close(m.fourth, direct.fourth, tolerance * direct.fourth));
@@ -60,8 +60,8 @@ TEST_CASE("merged moments are those of the direct sums") {
         seconds.push_back(leaf.quadratic);
         fourths.push_back(leaf.quartic);
       }
-      const DirectMoments second = direct_moments(items.weight, items.importance);
-      const DirectMoments fourth = direct_moments(items.weight, items.quartic_importance);
+      const ReferenceMoments second = direct_moments(items.weight, items.importance);
+      const ReferenceMoments fourth = direct_moments(items.weight, items.quartic_importance);
       const double tolerance = tolerance_for(n);
       check_mean_and_second(merged_in_turn(seconds), second, tolerance);
       check_fourth_moments(merged_in_turn(fourths), fourth, tolerance);

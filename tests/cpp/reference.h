@@ -26,17 +26,17 @@ struct Position {
   Real distance_to(double weight) const { return (static_cast<Real>(weight) - origin) - offset; }
 };
 
-struct DirectMoments {
+struct ReferenceMoments {
   Real mass;
   Position mean;
   Real second, third, fourth;
 };
 
 // Sums about the mean, which is measured from the heaviest weight.
-inline DirectMoments direct_moments(const std::vector<double>& weight,
+inline ReferenceMoments direct_moments(const std::vector<double>& weight,
                                     const std::vector<double>& mass) {
   const auto heaviest = std::max_element(mass.begin(), mass.end()) - mass.begin();
-  DirectMoments m{0, {weight[static_cast<std::size_t>(heaviest)], 0}, 0, 0, 0};
+  ReferenceMoments m{0, {weight[static_cast<std::size_t>(heaviest)], 0}, 0, 0, 0};
   Real moment = 0;
   for (std::size_t i = 0; i < weight.size(); ++i) {
     m.mass += mass[i];
