@@ -70,7 +70,8 @@ public:
   }
 
   bool is_narrow() const { return !narrow_.empty(); }
-  const double* data() const { return wide_.data(); }  // of a column that is not narrow
+  const double* data() const { return wide_.data(); }     // of a column that is not narrow
+  const float* floats() const { return narrow_.data(); }  // of one that is
 
   // To write to: whatever was kept the other way is dropped.
   template <class Stored>

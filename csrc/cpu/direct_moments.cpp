@@ -1,7 +1,6 @@
 #include "cpu/direct_moments.h"
 
 #include "cpu/isa.h"
-#include "cpu/pyramid.h"
 
 namespace wkmeans {
 namespace {
@@ -23,19 +22,22 @@ WKM_ALWAYS_INLINE void for_each_lane(std::size_t count, Term&& term) {
   for (std::size_t lane = 0; i + lane < count; ++lane) term(i + lane, lane);
 }
 
-// The heaviest point: distances to it are what the mean's digits are about.
-WKM_ALWAYS_INLINE double heaviest_weight(const double* weight, const double* mass,
+// The heaviest point: distances to it are what the mean's digits are about. Stored: float or
+// double.
+template <class Stored>
+WKM_ALWAYS_INLINE double heaviest_weight(const Stored* weight, const Stored* mass,
                                          std::size_t count) {
   double most[kSums] = {};
   for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-    most[lane] = mass[i] > most[lane] ? mass[i] : most[lane];
+    const double candidate = mass[i];
+    most[lane] = candidate > most[lane] ? candidate : most[lane];
   });
   double heaviest = 0.0;
   for (std::size_t lane = 0; lane < kSums; ++lane) {
     heaviest = most[lane] > heaviest ? most[lane] : heaviest;
   }
   std::size_t i = 0;
-  while (i + 1 < count && mass[i] != heaviest) ++i;
+  while (i + 1 < count && static_cast<double>(mass[i]) != heaviest) ++i;
   return weight[i];
 }
 
@@ -43,42 +45,46 @@ struct Mean {
   double mass, origin, offset;
 };
 
-WKM_ALWAYS_INLINE Mean mean_of(const double* weight, const double* mass, std::size_t count) {
+template <class Stored>
+WKM_ALWAYS_INLINE Mean mean_of(const Stored* weight, const Stored* mass, std::size_t count) {
   const double origin = heaviest_weight(weight, mass, count);
   double masses[kSums] = {};
   double firsts[kSums] = {};
   for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-    masses[lane] += mass[i];
-    firsts[lane] += mass[i] * (weight[i] - origin);
+    const double share = mass[i];
+    masses[lane] += share;
+    firsts[lane] += share * (static_cast<double>(weight[i]) - origin);
   });
   const double sum = total(masses);
   return {sum, origin, sum > 0.0 ? total(firsts) / sum : 0.0};
 }
 
 struct SumSecond {
-  static WKM_ALWAYS_INLINE SecondMoments run(const double* weight, const double* mass,
+  template <class Stored>
+  static WKM_ALWAYS_INLINE SecondMoments run(const Stored* weight, const Stored* mass,
                                              std::size_t count) {
     const Mean mean = mean_of(weight, mass, count);
     double seconds[kSums] = {};
     for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-      const double distance = (weight[i] - mean.origin) - mean.offset;
-      seconds[lane] += mass[i] * (distance * distance);
+      const double distance = (static_cast<double>(weight[i]) - mean.origin) - mean.offset;
+      seconds[lane] += static_cast<double>(mass[i]) * (distance * distance);
     });
     return {mean.mass, mean.origin, mean.offset, total(seconds)};
   }
 };
 
 struct SumFourth {
-  static WKM_ALWAYS_INLINE FourthMoments run(const double* weight, const double* mass,
+  template <class Stored>
+  static WKM_ALWAYS_INLINE FourthMoments run(const Stored* weight, const Stored* mass,
                                              std::size_t count) {
     const Mean mean = mean_of(weight, mass, count);
     double seconds[kSums] = {};
     double thirds[kSums] = {};
     double fourths[kSums] = {};
     for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-      const double distance = (weight[i] - mean.origin) - mean.offset;
+      const double distance = (static_cast<double>(weight[i]) - mean.origin) - mean.offset;
       const double square = distance * distance;
-      const double second = mass[i] * square;
+      const double second = static_cast<double>(mass[i]) * square;
       seconds[lane] += second;
       thirds[lane] += second * distance;
       fourths[lane] += second * square;
@@ -87,28 +93,38 @@ struct SumFourth {
   }
 };
 
-QuadraticMoments sum(const QuadraticMoments* /*kind*/, const Points& points, std::size_t begin,
-                     std::size_t count) {
-  return {
-      dispatch<SumSecond>(points.weight.data() + begin, points.importance.data() + begin, count)};
+template <class Kernel>
+auto sums_of(const Points& points, const Column& mass, std::size_t begin, std::size_t count) {
+  return mass.is_narrow()
+             ? dispatch<Kernel>(points.weight.floats() + begin, mass.floats() + begin, count)
+             : dispatch<Kernel>(points.weight.data() + begin, mass.data() + begin, count);
 }
 
-QuarticMoments sum(const QuarticMoments* /*kind*/, const Points& points, std::size_t begin,
-                   std::size_t count) {
-  const double* weight = points.weight.data() + begin;
-  return {dispatch<SumSecond>(weight, points.importance.data() + begin, count),
-          dispatch<SumFourth>(weight, points.quartic_importance.data() + begin, count)};
+void sum(const Points& points, std::size_t begin, std::size_t count, QuadraticMoments& moments) {
+  moments.quadratic = sums_of<SumSecond>(points, points.importance, begin, count);
+}
+
+void sum(const Points& points, std::size_t begin, std::size_t count, QuarticMoments& moments) {
+  moments.quadratic = sums_of<SumSecond>(points, points.importance, begin, count);
+  moments.quartic = sums_of<SumFourth>(points, points.quartic_importance, begin, count);
 }
 
 }  // namespace
 
 template <class Moments>
-Moments DirectMoments<Moments>::range(std::size_t begin, std::size_t end) const {
-  if (end - begin == 1) return point_moments<Moments>(*points_, begin);
-  return sum(static_cast<const Moments*>(nullptr), *points_, begin, end - begin);
+Moments summed(const Points& points, std::size_t begin, std::size_t end) {
+  Moments moments{};
+  if (end - begin == 1) return point_moments<Moments>(points, begin);
+  if (points.groups.empty()) {
+    if (begin < end) sum(points, begin, end - begin, moments);
+  } else {
+    for (std::size_t i = begin; i < end; ++i)
+      moments = merge(moments, point_moments<Moments>(points, i));
+  }
+  return moments;
 }
 
-template class DirectMoments<QuadraticMoments>;
-template class DirectMoments<QuarticMoments>;
+template QuadraticMoments summed(const Points&, std::size_t, std::size_t);
+template QuarticMoments summed(const Points&, std::size_t, std::size_t);
 
 }  // namespace wkmeans

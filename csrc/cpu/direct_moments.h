@@ -7,15 +7,19 @@
 
 namespace wkmeans {
 
-// Moments of any range of sorted points, summed point by point about the range's own mean: no
-// preparation, O(end - begin) a range. For problems too small for a Pyramid to pay.
+// Moments of points [begin, end), summed point by point about their own mean: O(end - begin).
+template <class Moments>
+Moments summed(const Points& points, std::size_t begin, std::size_t end);
+
+// The same of any range: no preparation, for problems too small for a Pyramid to pay.
 template <class Moments>
 class DirectMoments {
 public:
   explicit DirectMoments(const Points& points) : points_(&points) {}
 
-  // Moments of points [begin, end), which are not none.
-  Moments range(std::size_t begin, std::size_t end) const;
+  Moments range(std::size_t begin, std::size_t end) const {
+    return summed<Moments>(*points_, begin, end);
+  }
 
 private:
   const Points* points_;

@@ -226,16 +226,16 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
   return zones;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                                  \
-  template struct Grid<Moments>;                                                                  \
-  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t,       \
-                                       const Parallel&);                                          \
-  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                         \
-                                    const std::vector<Zone>&, const Parallel&);                   \
-  template std::vector<double> split_gains(const Points&, const Grid<Moments>&);                  \
-  template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,                     \
-                                      const Grid<Moments>&, const Verdict&,                       \
-                                      const std::vector<std::size_t>&, const Parallel&);          \
+#define WKM_INSTANTIATE(Moments)                                                            \
+  template struct Grid<Moments>;                                                            \
+  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, \
+                                       const Parallel&);                                    \
+  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                   \
+                                    const std::vector<Zone>&, const Parallel&);             \
+  template std::vector<double> split_gains(const Points&, const Grid<Moments>&);            \
+  template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,               \
+                                      const Grid<Moments>&, const Verdict&,                 \
+                                      const std::vector<std::size_t>&, const Parallel&);    \
   template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

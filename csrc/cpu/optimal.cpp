@@ -34,12 +34,11 @@ public:
     multiplier_ = 2.0 * whole / std::pow(static_cast<double>(k_), 3.0);
     if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
       return finish({{1, points_.size() - 1}});
-    Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
+    Grid<Moments> grid = measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_);
     if (!improve_on(grid)) throw OutOfWork{};  // costs beyond what a double holds
     worth_ = worth_of_a_centroid();
-    double tolerated = kFirstTolerance;
-    for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
-      const Verdict verdict = judge(grid, tolerated * multiplier_);
+    for (round_ = 1; round_ <= kMostRounds; ++round_) {
+      const Verdict verdict = judge(grid);
       const std::vector<Zone> zones = open_zones(grid, verdict.alive);
       if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
       grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
@@ -52,12 +51,11 @@ public:
   std::optional<Remaining> narrow() {
     multiplier_ = 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
                   std::pow(static_cast<double>(k_), 3.0);
-    Grid<Moments> grid = measured_grid(points_, pyramid_, kCellsPerCluster * k_, parallel_);
+    Grid<Moments> grid = measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_);
     if (grid.size() < k_ || !improve_on(grid)) return std::nullopt;
     worth_ = worth_of_a_centroid();
-    double tolerated = kFirstTolerance;
-    for (round_ = 1; round_ <= kMostRounds; ++round_, tolerated *= kToleranceFall) {
-      const Verdict verdict = judge(grid, tolerated * multiplier_);
+    for (round_ = 1; round_ <= kMostRounds; ++round_) {
+      const Verdict verdict = judge(grid);
       if (!is_to_be_cut(grid, verdict)) return remaining(grid, verdict);
       grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
@@ -94,15 +92,15 @@ private:
     return found;
   }
 
-  static constexpr std::size_t kCellsPerCluster = 12;
+  static constexpr std::size_t kFirstCellsPerCluster = 6;
+  static constexpr std::size_t kCellsPerCluster = 12;  // few enough to decide position by position
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
   static constexpr int kLloydRounds = 20;
-  static constexpr std::size_t kMostParts = 8;
-  // A cell may leave this much undecided, in multipliers, or this share of what a boundary there
-  // costs anyway.
-  static constexpr double kFirstTolerance = 0.02;
-  static constexpr double kToleranceFall = 1.0 / 16;
+  static constexpr std::size_t kMostParts = 16;
+  // A cell may leave undecided what k of add up to so small a part of the gap, or this share of
+  // what a boundary there costs anyway.
+  static constexpr double kReduction = 64.0;
   static constexpr double kToleratedShare = 0.25;
   // Half-gaps bounded on coarse cells serve their parts, unless a centroid is worth much less now.
   static constexpr int kRoundsOfNewHalfGaps = 2;
@@ -166,9 +164,34 @@ private:
     return cost;
   }
 
+  // What is undecided around a boundary of the incumbent makes paths through it look dearer than
+  // the shortest: through every cell near it by that much.
+  std::vector<double> least_excess_around(const Grid<Moments>& grid,
+                                          const std::vector<double>& through) const {
+    const double least = through.front();
+    std::vector<double> excess(grid.size(), 0.0);
+    std::size_t begin = 0;
+    std::size_t node = 0;
+    for (std::size_t j = 0; j + 1 < k_; ++j) {
+      node = nearest_node(grid, incumbent_[j]);
+      const std::size_t next = j + 2 < k_ ? nearest_node(grid, incumbent_[j + 1]) : grid.size();
+      const std::size_t end = j + 2 < k_ ? node + (next - node) / 2 : next;
+      std::fill(excess.begin() + static_cast<std::ptrdiff_t>(begin),
+                excess.begin() + static_cast<std::ptrdiff_t>(std::max(begin, end)),
+                through[node] - least);
+      begin = std::max(begin, end);
+    }
+    return excess;
+  }
+
+  static std::size_t nearest_node(const Grid<Moments>& grid, std::size_t boundary) {
+    const auto at = std::lower_bound(grid.borders.begin(), grid.borders.end(), boundary);
+    return static_cast<std::size_t>(at - grid.borders.begin());
+  }
+
   // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
   // cut the rest.
-  Verdict judge(Grid<Moments>& grid, double tolerated) {
+  Verdict judge(Grid<Moments>& grid) {
     constexpr int kMostTightenings = 3;
     const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
     const double slack = path_slack(upper_bound_, multiplier_, k_);
@@ -199,8 +222,11 @@ private:
       through[i] = forward.costs[i] + backward.costs[n - i] + discounts[i];
       verdict.alive[i] = i > 0 && i < n && through[i] <= limit + slack;
     }
+    const double least = forward.costs.back();
+    const std::vector<double> unavoidable = least_excess_around(grid, through);
+    const double tolerated = (limit - least) / (kReduction * static_cast<double>(k_));
     for (std::size_t v = 0; v < n; ++v) {
-      const double excess = std::min(through[v], through[v + 1]) - forward.costs.back();
+      const double excess = std::min(through[v], through[v + 1]) - least - unavoidable[v];
       const double share = gains[v] / std::max(tolerated, kToleratedShare * excess);
       if (share > 1.0) {
         const double wanted = std::min(static_cast<double>(kMostParts), 1.0 + std::sqrt(share));

@@ -42,6 +42,13 @@ struct Points {
   bool quartic() const { return !quartic_importance.empty(); }
 };
 
+template <class Moments>
+Moments point_moments(const Points& points, std::size_t i) {
+  if (!points.groups.empty()) return Moments::part_of(points.groups[i]);
+  return Moments::of(points.weight[i], points.importance[i],
+                     points.quartic() ? points.quartic_importance[i] : 0.0);
+}
+
 // Adds a point that stands for a group of weights; or puts it in the place of the last one.
 void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
                   bool quartic, Points& points, bool replaces_last = false);

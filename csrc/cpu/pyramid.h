@@ -5,18 +5,12 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/direct_moments.h"
 #include "cpu/parallel.h"
 #include "cpu/points.h"
 #include "math/moments.h"
 
 namespace wkmeans {
-
-template <class Moments>
-Moments point_moments(const Points& points, std::size_t i) {
-  if (!points.groups.empty()) return Moments::part_of(points.groups[i]);
-  return Moments::of(points.weight[i], points.importance[i],
-                     points.quartic() ? points.quartic_importance[i] : 0.0);
-}
 
 // Moments of aligned groups of sorted points, each about its own mean: any range is a merge of
 // O(log n) of them.
@@ -39,7 +33,8 @@ public:
                        for (std::int64_t node = begin; node < end; ++node) {
                          levels_[level][static_cast<std::size_t>(node)] =
                              level == 0
-                                 ? merged_points(static_cast<std::size_t>(node) * leaf_, leaf_)
+                                 ? summed<Moments>(points, static_cast<std::size_t>(node) * leaf_,
+                                                   (static_cast<std::size_t>(node) + 1) * leaf_)
                                  : merged_children(level - 1, static_cast<std::size_t>(node));
                        }
                      });
@@ -50,9 +45,9 @@ public:
   Moments range(std::size_t begin, std::size_t end) const {
     std::size_t low = (begin + leaf_ - 1) / leaf_;
     std::size_t high = end / leaf_;
-    if (low >= high) return merged_points(begin, end - begin);
-    Moments left = merged_points(begin, low * leaf_ - begin);
-    Moments right = merged_points(high * leaf_, end - high * leaf_);
+    if (low >= high) return summed<Moments>(*points_, begin, end);
+    Moments left = summed<Moments>(*points_, begin, low * leaf_);
+    Moments right = summed<Moments>(*points_, high * leaf_, end);
     for (std::size_t level = 0; low < high; ++level, low /= kFanOut, high /= kFanOut) {
       const bool top = level + 1 == levels_.size();
       while (low < high && (top || low % kFanOut != 0)) left = merge(left, levels_[level][low++]);
@@ -65,13 +60,6 @@ private:
   static constexpr std::size_t kLeaf = 16;
   static constexpr std::size_t kLargeLeaf = 64;  // a range costs more, and all leaves less memory
   static constexpr std::size_t kMany = std::size_t{1} << 22;
-
-  Moments merged_points(std::size_t begin, std::size_t count) const {
-    Moments sum{};
-    for (std::size_t i = begin; i < begin + count; ++i)
-      sum = merge(sum, point_moments<Moments>(*points_, i));
-    return sum;
-  }
 
   Moments merged_children(std::size_t level, std::size_t parent) const {
     const std::vector<Moments>& nodes = levels_[level];

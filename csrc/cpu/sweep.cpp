@@ -101,11 +101,13 @@ struct SweepKernel {
     std::size_t first = low;
     for (std::size_t lane = 0; lane < kLanes; ++lane) {
       const std::size_t end = sample[lane];
-      const auto last = narrow ? static_cast<std::size_t>(coarse.starts[lane]) : anchor;
+      // Of starts that tie within rounding a later end may take an earlier one.
+      const auto last =
+          narrow ? std::max(first, static_cast<std::size_t>(coarse.starts[lane])) : anchor;
       if (begin < end) {
         const std::size_t n = (end - begin + kLanes - 1) / kLanes * kLanes;
-        settled &= look_at(buffers.rights.from(begin), buffers.best.from(begin), n, first, last, cost,
-                           buffers);
+        settled &= look_at(buffers.rights.from(begin), buffers.best.from(begin), n, first, last,
+                           cost, buffers);
         work += static_cast<double>(n * (last + 1 - first));
       }
       buffers.best.costs[end] = coarse.costs[lane];
@@ -117,9 +119,8 @@ struct SweepKernel {
   }
 
   // Writes the potentials of the ends that no later start can improve, at least one.
-  static WKM_ALWAYS_INLINE std::size_t settle(std::size_t anchor, std::size_t n,
-                                              std::size_t n_ends, double multiplier,
-                                              const double* discounts,
+  static WKM_ALWAYS_INLINE std::size_t settle(std::size_t anchor, std::size_t n, std::size_t n_ends,
+                                              double multiplier, const double* discounts,
                                               const SweepBuffers<Moments>& buffers) {
     double least_between = kInfinity;
     std::size_t n_done = 0;
@@ -168,20 +169,17 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   double sampled[kFields * kLanes];
   potentials_.costs.resize(n + 1);
   potentials_.previous.resize(n + 1);
-  const SweepBuffers<Moments> buffers{potentials_.costs.data(),
-                                      potentials_.previous.data(),
-                                      {lefts_.data(), stride},
-                                      {rights_.data(), stride},
-                                      {sampled, kLanes},
-                                      best_starts(best_, stride),
-                                      best_starts(best_sampled_, kLanes)};
+  const SweepBuffers<Moments> buffers{
+      potentials_.costs.data(),          potentials_.previous.data(), {lefts_.data(), stride},
+      {rights_.data(), stride},          {sampled, kLanes},           best_starts(best_, stride),
+      best_starts(best_sampled_, kLanes)};
   const double* earned = discounts.empty() ? nullptr : discounts.data();
-  budget_ -= placement_.grid()
-                 ? dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned,
-                                                            budget_, GridCost{*placement_.grid()},
-                                                            buffers)
-                 : dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned,
-                                                            budget_, FreeCost{}, buffers);
+  budget_ -=
+      placement_.grid()
+          ? dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned, budget_,
+                                                     GridCost{*placement_.grid()}, buffers)
+          : dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, budget_,
+                                                     FreeCost{}, buffers);
   if (budget_ < 0.0) throw OutOfWork{};
   return potentials_;
 }
