@@ -1,4 +1,4 @@
-"""Exports against what the consumer makes of them, where it is installed."""
+"""Indexed tensors, and exports against what the consumer makes of them, where it is installed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,19 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+from export_cases import (  # noqa: E402
+    SHAPE,
+    TENSORS,
+    a_codebook_a_row,
+    compressed,
+    dense_model,
+    each_compression,
+    each_tensor,
+    one_codebook,
+    small_model,
+    with_a_zero,
+)
 from torch import nn  # noqa: E402
-from torch.nn.utils import parametrize as torch_parametrize  # noqa: E402
 from torch.nn.utils import prune as torch_prune  # noqa: E402
 
 import wkmeans  # noqa: E402
@@ -26,76 +37,6 @@ from wkmeans.export import (  # noqa: E402
     to_prune_state_dict,
 )
 from wkmeans.export._compressed import indexed  # noqa: E402
-
-SHAPE = (6, 10)
-
-
-def one_codebook(k=5, dtype=np.float32, shape=SHAPE):
-    rng = np.random.default_rng(k)
-    codes = rng.integers(0, k, shape).astype(np.uint8 if k <= 256 else np.uint16)
-    return IndexedTensor(codes, np.sort(rng.normal(size=(1, k))).astype(dtype))
-
-
-def a_codebook_a_row(k=4):
-    rng = np.random.default_rng(k)
-    groups = np.arange(SHAPE[0])[:, None]
-    codebooks = np.sort(rng.normal(size=(SHAPE[0], k))).astype(np.float32)
-    return IndexedTensor(rng.integers(0, k, SHAPE).astype(np.uint8), codebooks, groups)
-
-
-def groups_that_do_not_divide():
-    rng = np.random.default_rng(3)
-    codebooks = rng.normal(size=(3, 4)).astype(np.float32)
-    groups = np.arange(SHAPE[1]) // 4
-    return IndexedTensor(rng.integers(0, 4, SHAPE).astype(np.uint8), codebooks, groups)
-
-
-def scaled_rows():
-    tensor = one_codebook(7)
-    scale = np.exp(np.random.default_rng(0).normal(size=(SHAPE[0], 1))).astype(np.float32)
-    return IndexedTensor(tensor.codes, tensor.codebooks, scale=scale)
-
-
-def with_a_zero():
-    tensor = one_codebook(5)
-    codebooks = tensor.codebooks.copy()
-    codebooks[0, 2] = 0.0
-    return IndexedTensor(tensor.codes, codebooks)
-
-
-TENSORS = {
-    "two entries": lambda: one_codebook(2),
-    "sixteen entries": lambda: one_codebook(16),
-    "seventeen entries": lambda: one_codebook(17),
-    "beyond a byte": lambda: one_codebook(300),
-    "one entry": lambda: one_codebook(1),
-    "a codebook a row": a_codebook_a_row,
-    "groups that do not divide": groups_that_do_not_divide,
-    "scaled rows": scaled_rows,
-    "a zero": with_a_zero,
-}
-
-each_tensor = pytest.mark.parametrize("tensor", [make() for make in TENSORS.values()], ids=TENSORS)
-
-
-def small_model():
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(SHAPE[1], SHAPE[0]), nn.ReLU(), nn.Linear(SHAPE[0], 3)).eval()
-
-
-def dense_model(tensor):
-    model = small_model()
-    model[0].weight.data = torch.from_numpy(tensor.dense().astype(np.float32))
-    return model
-
-
-def assert_same(actual, expected):
-    for part in ("codes", "codebooks", "groups", "scale"):
-        a, b = getattr(actual, part), getattr(expected, part)
-        assert (a is None) == (b is None)
-        if a is not None:
-            np.testing.assert_array_equal(a, b)
-
 
 # --- IndexedTensor ----------------------------------------------------------------------------
 
@@ -134,44 +75,6 @@ def test_tensors_that_cannot_be(arguments, error, message):
         IndexedTensor(**{**good, **arguments})
 
 
-def compressed(granularity="tensor", codebook=np.float32, scales=False, shape=(4, 3, 2, 2)):
-    pytest.importorskip("constriction")
-    from wkmeans.compression._layout import layout_of
-    from wkmeans.compression._tensor import compressed_tensor
-
-    rng = np.random.default_rng(0)
-    layout = layout_of(shape, granularity)
-    codebooks = np.sort(rng.normal(size=(layout.n_codebooks, 5)))
-    scale = None
-    if codebook == np.int8:
-        codebooks, scale = np.rint(40 * codebooks), np.ones(layout.n_codebooks, np.float32) / 40
-    return compressed_tensor(
-        rng.integers(0, 5, shape).astype(np.uint8),
-        codebooks.astype(codebook),
-        dtype="float32",
-        granularity=granularity,
-        codebook_scale=scale,
-        channel_scale=np.exp(rng.normal(size=layout.n_channels)).astype(np.float32)
-        if scales
-        else None,
-    )
-
-
-each_compression = pytest.mark.parametrize(
-    "options",
-    [
-        {},
-        {"granularity": "channel"},
-        {"granularity": 5},
-        {"granularity": 4, "codebook": np.int8},
-        {"codebook": np.float16, "scales": True},
-        {"granularity": "channel", "scales": True},
-        {"granularity": 3, "shape": (10,), "scales": True},
-    ],
-    ids=str,
-)
-
-
 @each_compression
 def test_a_compressed_tensor_as_indexed_tensor(options):
     tensor = compressed(**options)
@@ -202,209 +105,6 @@ def test_dense_tensors_stay_and_others_are_refused():
     assert indexed({"b": DenseTensor(np.zeros(3), "float64", "a bias")}) == {}
     with pytest.raises(TypeError, match=r"tensors\['w'\]: expected a compressed tensor"):
         indexed({"w": np.zeros(3)})
-
-
-# --- parametrize ------------------------------------------------------------------------------
-
-
-@each_tensor
-def test_parametrized_weights_are_the_dense_ones(tensor):
-    model = parametrize(small_model(), {"0.weight": tensor})
-    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dense())
-    assert_same(indexed_tensors(model)["0.weight"], tensor)
-
-
-@each_tensor
-def test_a_codebooks_gradient_is_the_sum_over_its_weights(tensor):
-    model = parametrize(small_model().double(), {"0.weight": tensor})
-    dense = dense_model(tensor).double()
-    dense[0].weight.data = model[0].weight.detach().clone()
-    x = torch.randn(8, SHAPE[1], dtype=torch.float64)
-    model(x).square().sum().backward()
-    dense(x).square().sum().backward()
-    gradient = dense[0].weight.grad.numpy()
-    if tensor.scale is not None:
-        gradient = gradient * tensor.scale
-    groups = 0 if tensor.groups is None else tensor.groups
-    expected = np.zeros(tensor.codebooks.shape)
-    np.add.at(expected, (np.broadcast_to(groups, tensor.shape), tensor.codes), gradient)
-    expected[tensor.codebooks == 0] = 0
-    codebook = model[0].parametrizations.weight.original
-    np.testing.assert_allclose(codebook.grad.numpy(), expected, rtol=1e-12, atol=1e-12)
-
-
-def test_gradients_of_gradients():
-    tensor = one_codebook()
-    model = parametrize(small_model().double(), {"0.weight": tensor})
-    codebook = model[0].parametrizations.weight.original
-
-    def loss(values):
-        weight = model[0].parametrizations.weight[0](values)
-        return weight.pow(3).sum()
-
-    assert torch.autograd.gradcheck(loss, codebook)
-    assert torch.autograd.gradgradcheck(loss, codebook)
-
-
-def test_sums_of_many_single_precision_gradients():
-    n = 1_000_000
-    tensor = IndexedTensor(np.zeros((1, n), np.uint8), np.ones((1, 1), np.float32))
-    layer = parametrize(nn.Linear(n, 1, bias=False), {"weight": tensor})
-    layer(torch.full((1, n), 0.1)).sum().backward()
-    gradient = layer.parametrizations.weight.original.grad.item()
-    assert gradient == np.float32(n * float(np.float32(0.1)))
-
-
-def test_fine_tuning_lowers_the_loss_and_keeps_zeros():
-    tensor = with_a_zero()
-    model = parametrize(small_model(), {"0.weight": tensor})
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05)
-    x, y = torch.randn(32, SHAPE[1]), torch.randn(32, 3)
-    losses = []
-    for _ in range(20):
-        optimizer.zero_grad()
-        loss = (model(x) - y).square().mean()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0]
-    tuned = indexed_tensors(model)["0.weight"]
-    assert np.any(tuned.codebooks != tensor.codebooks)
-    np.testing.assert_array_equal(tuned.codebooks == 0, tensor.codebooks == 0)
-    np.testing.assert_array_equal(tuned.dense(), model[0].weight.detach().numpy())
-
-
-def test_weight_decay_does_not_touch_zeros_nor_codes_move(tmp_path):
-    tensor = with_a_zero()
-    model = parametrize(small_model(), {"0.weight": tensor})
-    torch.save(model.state_dict(), tmp_path / "model.pt")
-    fresh = parametrize(small_model(), {"0.weight": one_codebook(5)})
-    fresh.load_state_dict(torch.load(tmp_path / "model.pt"))
-    assert_same(indexed_tensors(fresh)["0.weight"], tensor)
-
-
-def test_saved_small(tmp_path):
-    n = 200_000
-    tensor = IndexedTensor(np.zeros((1, n), np.uint8), np.ones((1, 16), np.float32))
-    layer = parametrize(nn.Linear(n, 1), {"weight": tensor})
-    torch.save(layer.state_dict(), tmp_path / "model.pt")
-    assert (tmp_path / "model.pt").stat().st_size < n + 10_000
-
-
-def test_back_to_a_dense_layer():
-    tensor = scaled_rows()
-    model = parametrize(small_model(), {"0.weight": tensor})
-    torch_parametrize.remove_parametrizations(model[0], "weight")
-    assert type(model[0]) is nn.Linear
-    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dense())
-    assert indexed_tensors(model) == {}
-
-
-def test_tied_parameters_share_one_codebook():
-    class Tied(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embedding = nn.Embedding(*SHAPE)
-            self.head = nn.Linear(SHAPE[1], SHAPE[0], bias=False)
-            self.head.weight = self.embedding.weight
-
-        def forward(self, index):
-            return self.head(self.embedding(index))
-
-    tensor = one_codebook()
-    for names in (["embedding.weight"], ["head.weight"], ["embedding.weight", "head.weight"]):
-        model = parametrize(Tied(), dict.fromkeys(names, tensor))
-        assert len(list(model.parameters())) == 1
-        model(torch.tensor([0, 1])).sum().backward()
-        assert list(indexed_tensors(model)) == ["embedding.weight"]
-        np.testing.assert_array_equal(model.head.weight.detach(), model.embedding.weight.detach())
-    with pytest.raises(ValueError, match=r"tensors\['head.weight'\]: another tensor is given"):
-        parametrize(Tied(), {"embedding.weight": tensor, "head.weight": one_codebook(3)})
-
-
-def test_frozen_and_half_precision_parameters():
-    model = small_model().bfloat16()
-    model[0].weight.requires_grad_(False)
-    parametrize(model, {"0.weight": one_codebook()})
-    codebook = model[0].parametrizations.weight.original
-    assert codebook.dtype == torch.bfloat16 and not codebook.requires_grad
-
-
-def test_another_weight_cannot_be_assigned():
-    model = parametrize(small_model(), {"0.weight": one_codebook()})
-    with pytest.raises(RuntimeError, match="compress the new weight"):
-        model[0].weight = torch.zeros(SHAPE)
-
-
-@pytest.mark.parametrize(
-    ("tensors", "message"),
-    [
-        (
-            {"5.weight": one_codebook()},
-            "names of the model's parameters or buffers, got '5.weight'",
-        ),
-        ({"2.weight": one_codebook()}, r"tensors\['2.weight'\]: expected shape \(3, 6\)"),
-    ],
-)
-def test_tensors_that_are_not_the_models(tensors, message):
-    model = small_model()
-    with pytest.raises(ValueError, match=message):
-        parametrize(model, {"0.weight": one_codebook(), **tensors})
-    assert not torch_parametrize.is_parametrized(model[0]), "checked before anything changes"
-
-
-class Tied(nn.Module):
-    """Tied weights, a buffer that is compressed as well, a bias."""
-
-    def __init__(self):
-        super().__init__()
-        self.register_buffer("positions", torch.randn(16, 12))
-        self.embedding = nn.Embedding(20, 12)
-        self.head = nn.Linear(12, 20)
-        self.head.weight = self.embedding.weight
-
-    def forward(self, index):
-        return self.head(self.embedding(index) + self.positions[index % 16])
-
-
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"bits": 3},
-        {"k": 5, "granularity": "channel", "channel_scales": True},
-        {"k": 4, "density": 0.5},
-        {"target_bits_per_weight": 24.0},
-    ],
-    ids=str,
-)
-def test_a_compressed_model_fine_tuned_and_compressed_again(options, tmp_path):
-    pytest.importorskip("constriction")
-    torch.manual_seed(0)
-    compressed = wkmeans.compress(Tied(), **options)
-    dense, model = compressed.apply_to(Tied()), compressed.parametrize(Tied())
-    index = torch.arange(20)
-    torch.testing.assert_close(model(index), dense(index))
-    assert len(list(model.parameters())) == 2, "one codebook for the tied weights, and the bias"
-
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    for _ in range(3):
-        optimizer.zero_grad()
-        model(index).square().mean().backward()
-        optimizer.step()
-    compressed.tuned(model).save(tmp_path / "tuned")
-    loaded = wkmeans.load(tmp_path / "tuned")
-    again = loaded.apply_to(Tied())
-    torch.testing.assert_close(again(index), model(index))
-    assert not torch.equal(again.embedding.weight, dense.embedding.weight)
-    assert torch.equal(again.embedding.weight == 0, dense.embedding.weight == 0)
-    assert (loaded["head.weight"].codes == loaded["embedding.weight"].codes).all()
-
-
-def test_a_model_that_was_not_parametrized_has_no_codebooks():
-    pytest.importorskip("constriction")
-    compressed = wkmeans.compress(Tied(), bits=2)
-    with pytest.raises(ValueError, match="model: expected one that parametrize"):
-        compressed.tuned(Tied())
 
 
 # --- ONNX -------------------------------------------------------------------------------------

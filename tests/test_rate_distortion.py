@@ -1,4 +1,4 @@
-"""Theorem 2, Algorithm 1 and Lemma 1 against closed forms, exact rationals and sampling."""
+"""Theorem 2 and Lemma 1 against closed forms, exact rationals and sampling."""
 
 import math
 from fractions import Fraction
@@ -7,57 +7,22 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rate_distortion_cases import (
+    EXACT,
+    FIGURE_6,
+    N_SAMPLES,
+    Z_LIMIT,
+    exact_water_level,
+    problems,
+    random_covariance,
+)
 
 from wkmeans.rate_distortion import (
     channel_information,
     compress_linear,
-    decorrelate,
     gaussian_bound,
     linear_bound,
-    linear_bound_full,
 )
-
-EXACT = 1e-12
-FIGURE_6 = np.array([3.0, 2.0, 1.0])  # the paper's example: Sigma_W = Sigma_X = diag(3, 2, 1)
-N_SAMPLES = 40_000
-Z_LIMIT = 4.5  # standard errors; the seeds are fixed, so a pass here stays a pass
-
-
-@st.composite
-def problems(draw, max_size=7, top=1.2):
-    """Variances over 8 decades with ties, and a distortion from near 0 to past D_max."""
-    variance = st.one_of(st.sampled_from([0.5, 1.0, 2.0]), st.floats(1e-4, 1e4))
-    size = draw(st.integers(1, max_size))
-    weight_variances, data_variances = (
-        np.array(draw(st.lists(variance, min_size=size, max_size=size))) for _ in range(2)
-    )
-    share = draw(st.one_of(st.floats(1e-9, top), st.floats(1e-3, min(top, 0.999))))
-    return share * float(weight_variances @ data_variances), weight_variances, data_variances
-
-
-def exact_water_level(distortion, weight_variances, data_variances):
-    """The oracle: try every number of full rectangles, in rational arithmetic."""
-    capacities = sorted(
-        Fraction(float(s)) * Fraction(float(x))
-        for s, x in zip(weight_variances, data_variances, strict=True)
-    )
-    for n_full in range(len(capacities)):
-        level = (Fraction(distortion) - sum(capacities[:n_full])) / (len(capacities) - n_full)
-        if level <= capacities[n_full]:
-            return level
-    return capacities[-1]
-
-
-def random_covariance(rng, size, condition=10.0):
-    basis, _ = np.linalg.qr(rng.standard_normal((size, size)))
-    covariance = basis * np.geomspace(1, condition, size) @ basis.T
-    return (covariance + covariance.T) / 2
-
-
-def model_distortion(weights, compressed, data_covariance):
-    error = weights - compressed
-    return np.einsum("ni,ij,nj->n", error, data_covariance, error)
-
 
 # --- Theorem 2: closed forms ------------------------------------------------------------------
 
@@ -247,97 +212,6 @@ def test_many_weights_at_once():
     assert bound.rate == pytest.approx(expected, rel=EXACT)
 
 
-# --- Algorithm 1: independent weights ---------------------------------------------------------
-
-
-@pytest.mark.parametrize("distortion", [1.5, 3.0, 6.0, 9.0, 12.0])
-def test_compressor_meets_the_distortion(distortion):
-    rng = np.random.default_rng(int(distortion * 10))
-    weights = rng.standard_normal((N_SAMPLES, 3)) * np.sqrt(FIGURE_6)
-    compressed = compress_linear(weights, distortion, FIGURE_6, FIGURE_6, rng)
-    measured = model_distortion(weights, compressed, np.diag(FIGURE_6))
-    standard_error = measured.std() / math.sqrt(N_SAMPLES)
-    assert abs(measured.mean() - distortion) < Z_LIMIT * standard_error
-
-
-@pytest.mark.parametrize("distortion", [1.5, 3.0, 6.0, 9.0, 12.0])
-def test_compressor_meets_the_rate(distortion):
-    """Gaussian information from the sample covariance of (W, W_hat), across coordinates too."""
-    rng = np.random.default_rng(int(distortion * 10) + 1)
-    weights = rng.standard_normal((N_SAMPLES, 3)) * np.sqrt(FIGURE_6)
-    compressed = compress_linear(weights, distortion, FIGURE_6, FIGURE_6, rng)
-    bound = linear_bound(distortion, FIGURE_6, FIGURE_6)
-    kept = bound.levels < FIGURE_6
-    joint = np.hstack([weights, compressed[:, kept]])
-    parts = [np.atleast_2d(np.cov(part.T)) for part in (weights, compressed[:, kept], joint)]
-    logdets = [np.linalg.slogdet(part)[1] for part in parts]
-    measured = (logdets[0] + logdets[1] - logdets[2]) / math.log(4)
-    # Fisher: the estimate's variance is the sum of squared correlations over n, in squared nats.
-    squared_correlations = 1 - bound.levels / FIGURE_6
-    standard_error = math.sqrt(squared_correlations.sum() / N_SAMPLES) / math.log(2)
-    bias = 3 * kept.sum() / (2 * N_SAMPLES * math.log(2))
-    assert abs(measured - bias - bound.rate) < Z_LIMIT * standard_error
-
-
-def test_compressed_weights_are_independent_of_their_error():
-    """Golden rule 1, as Algorithm 1 has it: E[W_hat (W - W_hat)] = 0, and the variances split."""
-    distortion = 6.0
-    rng = np.random.default_rng(6)
-    weights = rng.standard_normal((N_SAMPLES, 3)) * np.sqrt(FIGURE_6)
-    compressed = compress_linear(weights, distortion, FIGURE_6, FIGURE_6, rng)
-    levels = linear_bound(distortion, FIGURE_6, FIGURE_6).levels
-    products = compressed * (weights - compressed)
-    standard_error = products.std(axis=0) / math.sqrt(N_SAMPLES)
-    assert np.all(np.abs(products.mean(axis=0)) <= Z_LIMIT * standard_error)
-    relative_error = math.sqrt(2 / N_SAMPLES)
-    for variance, expected in [
-        (compressed.var(axis=0), FIGURE_6 - levels),
-        ((weights - compressed).var(axis=0), levels),
-    ]:
-        assert np.all(np.abs(variance - expected) <= Z_LIMIT * relative_error * expected)
-
-
-def test_distortion_needs_only_second_moments():
-    """Two-valued weights, nothing like Gaussian, meet the same distortion."""
-    rng = np.random.default_rng(7)
-    weights = rng.choice([-1.0, 1.0], size=(N_SAMPLES, 3)) * np.sqrt(FIGURE_6)
-    compressed = compress_linear(weights, 6.0, FIGURE_6, FIGURE_6, rng)
-    measured = model_distortion(weights, compressed, np.diag(FIGURE_6))
-    assert abs(measured.mean() - 6.0) < Z_LIMIT * measured.std() / math.sqrt(N_SAMPLES)
-
-
-def test_full_rectangles_are_discarded_and_open_ones_are_not():
-    """The algorithm as printed has this the wrong way round."""
-    rng = np.random.default_rng(8)
-    compressed = compress_linear(rng.standard_normal((100, 3)), 5.0, FIGURE_6, FIGURE_6, rng)
-    assert np.all(compressed[:, 2] == 0)
-    assert np.all(compressed[:, :2] != 0)
-
-
-def test_beyond_the_largest_distortion_nothing_is_sent():
-    weights = np.ones((4, 3))
-    assert not compress_linear(weights, 14.0, FIGURE_6, FIGURE_6, 0).any()
-    assert not compress_linear(weights, 99.0, FIGURE_6, FIGURE_6, 0).any()
-
-
-def test_tiny_distortion_gives_the_weights_back():
-    weights = np.array([1.0, -2.0, 0.5])
-    compressed = compress_linear(weights, 1e-20, FIGURE_6, FIGURE_6, 0)
-    np.testing.assert_allclose(compressed, weights, atol=1e-8)
-
-
-@pytest.mark.parametrize("shape", [(3,), (1, 3), (0, 3), (2, 4, 3)])
-def test_compressor_shapes_and_seeds(shape):
-    weights = np.random.default_rng(9).standard_normal(shape).astype(np.float32)
-    weights.flags.writeable = False
-    before = weights.copy()
-    first = compress_linear(weights, 2.0, FIGURE_6, FIGURE_6, np.random.default_rng(1))
-    again = compress_linear(weights, 2.0, FIGURE_6, FIGURE_6, 1)
-    assert (first.shape, first.dtype) == (shape, np.float64)
-    np.testing.assert_array_equal(first, again)
-    np.testing.assert_array_equal(weights, before)
-
-
 # --- Lemma 1 and the information of the channel -----------------------------------------------
 
 
@@ -379,193 +253,3 @@ def test_information_of_the_channel_on_correlated_weights_by_sampling():
     measured = (logdets[0] + logdets[1] - logdets[2]) / math.log(4)
     standard_error = math.sqrt(3 / N_SAMPLES) / math.log(2)
     assert abs(measured - channel_information(covariance, levels)) < Z_LIMIT * standard_error
-
-
-# --- correlated weights and data --------------------------------------------------------------
-
-
-@given(problems())
-def test_diagonal_covariances_need_no_rotation(problem):
-    distortion, weight_variances, data_variances = problem
-    bound = linear_bound(*problem)
-    full = linear_bound_full(distortion, np.diag(weight_variances), np.diag(data_variances))
-    assert full.rate == pytest.approx(bound.rate, rel=EXACT, abs=EXACT)
-    assert full.water_level == pytest.approx(bound.water_level, rel=EXACT)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_small_distortion_closed_form(seed):
-    """All rectangles open: R = (log2 det(Sigma_W Sigma_X) - m log2(D / m)) / 2."""
-    rng = np.random.default_rng(seed)
-    size, distortion = 6, 0.5
-    weights, data = (random_covariance(rng, size) for _ in range(2))
-    expected = np.log2(np.linalg.det(weights @ data) / (distortion / size) ** size) / 2
-    assert linear_bound_full(distortion, weights, data).rate == pytest.approx(expected, abs=EXACT)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_rate_does_not_depend_on_the_coordinates(seed):
-    """f_w(x) = w'x keeps its value under w -> A'w, x -> A^{-1}x, so R(D) keeps its own."""
-    rng = np.random.default_rng(seed)
-    weights, data = (random_covariance(rng, 4) for _ in range(2))
-    change = rng.standard_normal((4, 4)) + 3 * np.eye(4)
-    inverse = np.linalg.inv(change)
-    distortions = np.geomspace(0.01, 2 * np.trace(weights @ data), 20)
-    moved = linear_bound_full(distortions, change.T @ weights @ change, inverse @ data @ inverse.T)
-    here = linear_bound_full(distortions, weights, data)
-    np.testing.assert_allclose(moved.rate, here.rate, rtol=1e-10, atol=1e-10)
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_decorrelate(seed):
-    rng = np.random.default_rng(seed)
-    weights, data = random_covariance(rng, 5, 1e4), random_covariance(rng, 5, 1e4)
-    rotation = decorrelate(weights, data)
-    np.testing.assert_allclose(rotation.forward @ rotation.backward, np.eye(5), atol=1e-10)
-    rotated = rotation.forward.T @ weights @ rotation.forward
-    scale = rotation.weight_variances[0]
-    np.testing.assert_allclose(rotated, np.diag(rotation.weight_variances), atol=1e-11 * scale)
-    distortion_matrix = rotation.backward @ data @ rotation.backward.T
-    np.testing.assert_allclose(distortion_matrix, np.eye(5), atol=1e-10)
-
-
-@pytest.mark.parametrize("distortion", [0.5, 5.0, 40.0])
-def test_algorithm_1_in_rotated_coordinates_attains_the_rate_distortion_function(distortion):
-    rng = np.random.default_rng(int(distortion))
-    weight_covariance, data_covariance = random_covariance(rng, 4), random_covariance(rng, 4)
-    weights = rng.multivariate_normal(np.zeros(4), weight_covariance, N_SAMPLES)
-    rotation = decorrelate(weight_covariance, data_covariance)
-    variances, ones = rotation.weight_variances, np.ones(4)
-    rotated = compress_linear(weights @ rotation.forward, distortion, variances, ones, rng)
-    measured = model_distortion(weights, rotated @ rotation.backward, data_covariance)
-    assert abs(measured.mean() - distortion) < Z_LIMIT * measured.std() / math.sqrt(N_SAMPLES)
-    bound = linear_bound_full(distortion, weight_covariance, data_covariance)
-    assert channel_information(variances, bound.levels) == pytest.approx(bound.rate, abs=1e-11)
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("share", [0.001, 0.1, 0.4, 0.9])
-def test_order_of_the_bounds_for_correlated_weights(seed, share):
-    """Theorem 2 <= R(D) < Algorithm 1's independent channels; tight while D is small."""
-    rng = np.random.default_rng(seed)
-    covariance, data = random_covariance(rng, 4), rng.uniform(0.5, 2, 4)
-    variances = np.diagonal(covariance)
-    distortion = share * float(variances @ data)
-    levels = linear_bound(distortion, variances, data).levels
-    theorem_2 = gaussian_bound(covariance, levels)
-    exact = linear_bound_full(distortion, covariance, np.diag(data)).rate
-    attainable = np.linalg.eigvalsh(covariance - np.diag(levels))[0] >= 0
-    assert attainable == (abs(exact - theorem_2) < 1e-10)
-    assert theorem_2 <= exact + 1e-10
-    assert exact < channel_information(covariance, levels)
-
-
-# --- bad input --------------------------------------------------------------------------------
-
-GOOD = {"distortion": 1.0, "weight_variances": [1.0, 2.0], "data_variances": [3.0, 1.0]}
-
-
-@pytest.mark.parametrize("function", ["bound", "compressor"])
-@pytest.mark.parametrize(
-    ("bad", "error", "message"),
-    [
-        ({"distortion": 0.0}, ValueError, r"distortion must be positive.*got 0\.0"),
-        ({"distortion": -1.0}, ValueError, r"distortion must be positive.*got -1\.0"),
-        ({"distortion": math.nan}, ValueError, "distortion must be positive and finite, got nan"),
-        ({"distortion": math.inf}, ValueError, "distortion must be positive and finite, got inf"),
-        ({"distortion": 5e-324}, ValueError, "distortion must be large enough"),
-        ({"distortion": "1"}, TypeError, "distortion must be real"),
-        ({"distortion": None}, TypeError, "distortion must be real"),
-        ({"weight_variances": [1, -2]}, ValueError, r"weight_variances .*got -2\.0 at index 1"),
-        ({"weight_variances": [0, 2]}, ValueError, r"weight_variances .*got 0\.0 at index 0"),
-        ({"weight_variances": [1, math.nan]}, ValueError, "weight_variances .*got nan at index 1"),
-        ({"data_variances": [1, math.inf]}, ValueError, "data_variances .*got inf at index 1"),
-        ({"data_variances": [-1, 0]}, ValueError, r"data_variances .*got -1\.0 at index 0"),
-        ({"data_variances": [1]}, ValueError, r"data_variances .*\(2,\), got \(1,\)"),
-        ({"data_variances": 1.0}, ValueError, r"data_variances .*\(2,\), got \(\)"),
-        ({"weight_variances": []}, ValueError, "weight_variances .*not empty"),
-        ({"weight_variances": 1.0}, ValueError, "weight_variances .*one-dimensional"),
-        ({"weight_variances": np.eye(2)}, ValueError, "weight_variances must be"),
-        ({"weight_variances": np.ones((2, 2))}, ValueError, "weight_variances .*one-dimensional"),
-        ({"weight_variances": [1j, 1]}, TypeError, "weight_variances .*complex"),
-        ({"weight_variances": [True, True]}, TypeError, "weight_variances .*bool"),
-        (
-            {"weight_variances": [1.0, 1e200], "data_variances": [1.0, 1e200]},
-            ValueError,
-            r"weight_variances \* data_variances .*got inf at index 1",
-        ),
-    ],
-)
-def test_bad_variances_and_distortions(function, bad, error, message):
-    arguments = {**GOOD, **bad}
-    with pytest.raises(error, match=message):
-        if function == "bound":
-            linear_bound(**arguments)
-        else:
-            compress_linear([0.0, 1.0], **arguments, rng=0)
-
-
-def test_bad_entry_of_a_curve_is_named():
-    with pytest.raises(ValueError, match=r"distortion .*got -1\.0 at index \(1, 0\)"):
-        linear_bound([[1.0, 2.0], [-1.0, 0.0]], [1.0], [1.0])
-
-
-@pytest.mark.parametrize(
-    ("weights", "error", "message"),
-    [
-        ([[1.0, math.nan]], ValueError, r"weights must be finite, got nan at index \(0, 1\)"),
-        ([-math.inf, 1.0], ValueError, "weights must be finite, got -inf at index 0"),
-        ([1.0, 2.0, 3.0], ValueError, r"weights must have a last axis of 2.*\(3,\)"),
-        (1.0, ValueError, "weights must have a last axis of 2"),
-        (["a", "b"], TypeError, "weights must be real"),
-    ],
-)
-def test_bad_weights(weights, error, message):
-    with pytest.raises(error, match=message):
-        compress_linear(weights, **GOOD, rng=0)
-
-
-def test_the_compressor_takes_one_distortion():
-    with pytest.raises(ValueError, match=r"distortion must be one number, got shape \(2,\)"):
-        compress_linear([0.0, 1.0], **{**GOOD, "distortion": [1.0, 2.0]}, rng=0)
-
-
-@pytest.mark.parametrize(
-    ("covariance", "message"),
-    [
-        ([[1.0, 0.5]], r"square matrix, got shape \(1, 2\)"),
-        ([[1.0, 2.0], [2.0, 1.0]], "positive definite, got smallest eigenvalue -1"),
-        ([[1.0, 1.0], [1.0, 1.0]], "positive definite"),
-        (np.ones((3, 3)) * 0.1 + 1e-17 * np.eye(3), "positive definite"),
-        ([[1.0, 0.5], [0.4, 1.0]], r"symmetric, got 0.5 at index \(0, 1\)"),
-        ([[1.0, math.nan], [0.4, 1.0]], r"finite, got nan at index \(0, 1\)"),
-    ],
-)
-def test_bad_covariances(covariance, message):
-    with pytest.raises(ValueError, match=f"weight_covariance must be .*{message}"):
-        linear_bound_full(1.0, covariance, np.eye(2))
-    with pytest.raises(ValueError, match=f"data_covariance must be .*{message}"):
-        linear_bound_full(1.0, np.eye(2), covariance)
-    with pytest.raises(ValueError, match=f"weight_covariance must be .*{message}"):
-        gaussian_bound(covariance, [1.0, 1.0])
-
-
-def test_covariances_of_different_sizes():
-    with pytest.raises(ValueError, match="data_covariance must have the shape"):
-        linear_bound_full(1.0, np.eye(2), np.eye(3))
-
-
-@pytest.mark.parametrize(
-    ("function", "name"),
-    [(channel_information, "levels"), (gaussian_bound, "coordinate_distortions")],
-)
-def test_bad_levels(function, name):
-    with pytest.raises(ValueError, match=rf"{name} must have the shape .*\(2,\), got \(3,\)"):
-        function([1.0, 1.0], [0.1, 0.1, 0.1])
-    with pytest.raises(ValueError, match=rf"{name} must be positive.*got 0\.0 at index 1"):
-        function(np.eye(2), [0.1, 0.0])
-
-
-def test_the_channel_adds_no_more_noise_than_there_is_weight():
-    with pytest.raises(ValueError, match=r"levels must be at most .*got 1\.5 at index 1"):
-        channel_information([1.0, 1.0], [0.5, 1.5])

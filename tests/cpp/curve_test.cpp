@@ -53,6 +53,20 @@ TEST_CASE("the curve of many points is that of the layers, convex and never risi
   }
 }
 
+TEST_CASE("a curve that falls by decades between neighbours keeps its small digits") {
+  constexpr std::size_t kClumps = 7;
+  Random random(5);
+  Items items;
+  for (std::size_t i = 0; i < 6000; ++i) {
+    items.weight.push_back(100.0 * static_cast<double>(random.below(kClumps)) +
+                           1e-6 * random.normal());
+    items.importance.push_back(random.of_decades(-6, 0));
+    items.quartic_importance.push_back(1.0);
+  }
+  check_curve<QuadraticMoments>(sorted_points(items, false), Placement(), 2 * kClumps);
+  check_curve<QuarticMoments>(sorted_points(items, true), Placement(), 2 * kClumps);
+}
+
 TEST_CASE("the layers give the curve where branch and bound does not close") {
   Items items;
   for (std::size_t i = 0; i < 5000; ++i) {  // evenly spaced: every shift costs the same
