@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from wkmeans.importance._contributions import Contribution, Held, Products, Rows, Values
+from wkmeans.importance._contributions import Contribution, Rows, Values
 from wkmeans.importance._convolution import Geometry, Windows, padded
+from wkmeans.importance._products import Held, Products
 
 Arguments = dict[str, Any]
 Split = Callable[[torch.Tensor], torch.Tensor]

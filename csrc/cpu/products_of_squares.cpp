@@ -1,0 +1,164 @@
+#include <algorithm>
+
+#include "cpu/buffer.h"
+#include "cpu/product_tile.h"
+#include "cpu/squared_products.h"
+
+namespace wkmeans {
+namespace {
+
+// Examples multiplied at once, in single precision at most; their sums are added in double.
+constexpr std::int64_t kExamples = 256;
+// What is packed at one time: of the left side for all threads, of the right by each.
+constexpr std::int64_t kLeftRows = 3072;
+constexpr std::int64_t kColumns = 256;
+// Rows of the left side packed by one task, and multiplied while they are in cache.
+constexpr std::int64_t kRows = 96;
+
+struct Range {
+  std::int64_t begin;
+  std::int64_t end;
+
+  std::int64_t size() const { return end - begin; }
+};
+
+struct AddSquares {
+  template <class T>
+  static WKM_ALWAYS_INLINE void run(const T* values, const std::int64_t* offsets, std::int64_t n,
+                                    bool are_contiguous, T sign, T* sums) {
+    if (are_contiguous) {
+      const T* from = values + offsets[0];
+      for (std::int64_t i = 0; i < n; ++i) sums[i] += sign * (from[i] * from[i]);
+    } else {
+      for (std::int64_t i = 0; i < n; ++i) {
+        const T value = values[offsets[i]];
+        sums[i] += sign * (value * value);
+      }
+    }
+  }
+};
+
+// One side's squares, summed over its seeds and, where asked for, squared again: panels of `width`
+// rows whose positions are the examples.
+template <class T, int width>
+class SquaredPanels {
+public:
+  SquaredPanels(const SquaredProducts<T>& products, const ProductFactor<T>& factor)
+      : products_(products), factor_(factor), n_seeds_(factor.is_shared ? 1 : products.n_seeds) {
+    for (std::size_t i = 1; i < factor.row_offsets.size(); ++i) {
+      if (factor.row_offsets[i] != factor.row_offsets[i - 1] + 1) are_contiguous_ = false;
+    }
+  }
+
+  void pack(std::int64_t group, Range rows, Range examples, T* out) const {
+    Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), width) * width));
+    for (std::int64_t example = examples.begin; example < examples.end; ++example) {
+      std::fill(sums.begin(), sums.end(), T{0});
+      for (std::int64_t seed = 0; seed < n_seeds_; ++seed) {
+        dispatch<AddSquares>(factor_.at(seed, example, group) + factor_.position_offsets[0],
+                             factor_.row_offsets.data() + rows.begin, rows.size(), are_contiguous_,
+                             factor_.is_shared ? T{1} : products_.sign(seed, example), sums.data());
+      }
+      if (products_.reduction == SquareReduction::second) {
+        for (T& sum : sums) sum *= sum;
+      }
+      T* target = out + (example - examples.begin) * width;
+      for (std::size_t i = 0; i < sums.size(); i += width, target += examples.size() * width) {
+        std::copy_n(sums.data() + i, width, target);
+      }
+    }
+  }
+
+private:
+  const SquaredProducts<T>& products_;
+  const ProductFactor<T>& factor_;
+  std::int64_t n_seeds_;
+  bool are_contiguous_ = true;
+};
+
+// Tiles of `rows` by `columns`, of which `left` and `right` hold the panels, added to the totals.
+struct MultiplyAndAdd {
+  template <Rounding rounding, class T>
+  static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_examples,
+                                    Range rows, Range columns, double scale, std::int64_t stride,
+                                    double* totals) {
+    constexpr int kTileRows = Tile<T>::kRows;
+    constexpr int kTileColumns = Tile<T>::kColumns;
+    for (std::int64_t j = 0; j < columns.size(); j += kTileColumns) {
+      const auto n_columns =
+          static_cast<int>(std::min<std::int64_t>(kTileColumns, columns.size() - j));
+      for (std::int64_t i = 0; i < rows.size(); i += kTileRows) {
+        const auto n_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, rows.size() - i));
+        T tile[Tile<T>::kSize];
+        Tile<T>::template multiply<rounding>(left + i * n_examples, right + j * n_examples,
+                                             n_examples, tile);
+        for (int r = 0; r < n_rows; ++r) {
+          double* target = totals + (rows.begin + i + r) * stride + columns.begin + j;
+          for (int c = 0; c < n_columns; ++c) {
+            target[c] += scale * double{tile[r * kTileColumns + c]};
+          }
+        }
+      }
+    }
+  }
+};
+
+// One group and some of its examples.
+template <class T>
+void add_group(const SquaredProducts<T>& products, std::int64_t group, Range examples,
+               const Parallel& parallel, double* totals) {
+  const SquaredPanels<T, Tile<T>::kRows> left(products, products.left);
+  const SquaredPanels<T, Tile<T>::kColumns> right(products, products.right);
+  const std::int64_t n_columns = products.right.n_rows();
+  const auto in_blocks = [](std::int64_t n, std::int64_t size, auto&& task,
+                            const Parallel& threads) {
+    threads.run((n + size - 1) / size, [&](std::int64_t number) {
+      task(Range{number * size, std::min(n, (number + 1) * size)});
+    });
+  };
+  Buffer<T> packed;
+  for (std::int64_t first = 0; first < products.left.n_rows(); first += kLeftRows) {
+    const std::int64_t n_rows = std::min(kLeftRows, products.left.n_rows() - first);
+    packed.resize(static_cast<std::size_t>((n_rows + Tile<T>::kRows) * examples.size()));
+    in_blocks(
+        n_rows, kRows,
+        [&](Range rows) {
+          left.pack(group, {first + rows.begin, first + rows.end}, examples,
+                    packed.data() + rows.begin * examples.size());
+        },
+        parallel);
+    in_blocks(
+        n_columns, kColumns,
+        [&](Range columns) {
+          Buffer<T> mine(
+              static_cast<std::size_t>((columns.size() + Tile<T>::kColumns) * examples.size()));
+          right.pack(group, columns, examples, mine.data());
+          for (std::int64_t begin = 0; begin < n_rows; begin += kRows) {
+            const Range rows{first + begin, first + std::min(n_rows, begin + kRows)};
+            dispatch_fused<MultiplyAndAdd>(packed.data() + begin * examples.size(),
+                                           static_cast<const T*>(mine.data()), examples.size(),
+                                           rows, columns, products.scale, n_columns, totals);
+          }
+        },
+        parallel);
+  }
+}
+
+}  // namespace
+
+template <class T>
+void add_products_of_squares(const SquaredProducts<T>& products, const Parallel& parallel,
+                             double* totals) {
+  const std::int64_t group_size = products.left.n_rows() * products.right.n_rows();
+  for (std::int64_t group = 0; group < products.n_groups; ++group) {
+    for (std::int64_t begin = 0; begin < products.n_examples; begin += kExamples) {
+      add_group(products, group, {begin, std::min(products.n_examples, begin + kExamples)},
+                parallel, totals + group * group_size);
+    }
+  }
+}
+
+template void add_products_of_squares(const SquaredProducts<float>&, const Parallel&, double*);
+template void add_products_of_squares(const SquaredProducts<double>&, const Parallel&, double*);
+
+}  // namespace wkmeans
