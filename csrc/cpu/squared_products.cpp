@@ -10,9 +10,9 @@ namespace {
 
 // What is packed of either side at one time stays in a core's second-level cache.
 constexpr std::int64_t kLeftBytes = 96 << 10;
-constexpr std::int64_t kRightBytes = 256 << 10;
+constexpr std::int64_t kRightBytes = 320 << 10;
 constexpr std::int64_t kMostRows = 96;
-constexpr std::int64_t kMostColumns = 256;
+constexpr std::int64_t kMostColumns = 320;
 // So many positions are multiplied at once; of more, a smaller part, so that blocks stay wide.
 constexpr std::int64_t kMostPositions = 1024;
 constexpr std::int64_t kPartOfPositions = 256;

@@ -43,7 +43,7 @@ class Total:
 
     def add(self, values: torch.Tensor) -> None:
         """Large sums in pieces, as torch would cast all of ``values`` first."""
-        if not self.values.is_contiguous():
+        if values.numel() <= _PIECE or not self.values.is_contiguous():
             self.values.add_(values, alpha=self.scale)
             return
         target, source = self.values.view(-1), values.reshape(-1)

@@ -37,7 +37,7 @@ from wkmeans.importance._tape import Slot, Tape, Use, parameters_of
 _log = logging.getLogger(__name__)
 
 # Deltas of all seeds at one time stay under this: near what caches hold, or enough to fill a GPU.
-DELTA_BYTES = 16 * 2**20
+DELTA_BYTES = 32 * 2**20
 DELTA_BYTES_OF_GPU = 256 * 2**20
 # The gradients of the fall-back stay under this.
 FALL_BACK_BYTES = 32 * 2**20

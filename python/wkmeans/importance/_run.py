@@ -141,9 +141,9 @@ class Run:
         return min(_SEEDS, seeds.count) if self.objective == "hessian" else seeds.per_group
 
     def _check_outputs(self, outputs: torch.Tensor) -> None:
-        finite = outputs.isfinite().flatten(1).all(1)
+        finite = outputs.isfinite()
         if not bool(finite.all()):
-            bad = self.seen + int((~finite).nonzero()[0])
+            bad = self.seen + int((~finite.flatten(1).all(1)).nonzero()[0])
             raise ValueError(f"model: the output of example {bad} is not finite")
 
     def _check_independence(self, batch: Batch) -> None:
