@@ -99,12 +99,16 @@ def _reshape(_: Any, delta: torch.Tensor, __: int, shape: tuple[int, ...]) -> to
 
 @_node_rule("AddmmBackward0")
 def _addmm(node: Any, delta: torch.Tensor, index: int, _: Any) -> torch.Tensor | None:
-    return delta @ node._saved_mat2.T if index == 1 and node._saved_alpha == 1 else None
+    return _times(delta, node._saved_mat2) if index == 1 and node._saved_alpha == 1 else None
 
 
 @_node_rule("MmBackward0")
 def _mm(node: Any, delta: torch.Tensor, index: int, _: Any) -> torch.Tensor | None:
-    return delta @ node._saved_mat2.T if index == 0 else None
+    return _times(delta, node._saved_mat2) if index == 0 else None
+
+
+def _times(delta: torch.Tensor, matrix: torch.Tensor) -> torch.Tensor:
+    return delta @ matrix.T
 
 
 @_node_rule("AddBackward0")
@@ -115,14 +119,15 @@ def _add(node: Any, delta: torch.Tensor, index: int, shape: tuple[int, ...]) -> 
 
 @_node_rule("ReluBackward0")
 def _relu(node: Any, delta: torch.Tensor, _: int, __: Any) -> torch.Tensor:
-    return _aten.threshold_backward(delta, node._saved_result, 0)
+    found: torch.Tensor = _aten.threshold_backward(delta, node._saved_result, 0)
+    return found
 
 
 @_node_rule("NativeBatchNormBackward0")
 def _batch_norm(node: Any, delta: torch.Tensor, index: int, _: Any) -> torch.Tensor | None:
     if index != 0 or node._saved_training:
         return None
-    scale = (node._saved_running_var + node._saved_eps).rsqrt()
+    scale: torch.Tensor = (node._saved_running_var + node._saved_eps).rsqrt()
     if node._saved_weight is not None:
         scale = scale * node._saved_weight
     return delta * scale.to(delta.dtype).reshape(-1, *[1] * (delta.ndim - 3))
@@ -146,12 +151,12 @@ def _average_pool(
 ) -> torch.Tensor | None:
     if len(shape) != 4:
         return None
-    found = _aten.avg_pool2d_backward(
+    found: torch.Tensor = _aten.avg_pool2d_backward(
         delta.flatten(0, 1), _repeated(node._saved_self, delta), node._saved_kernel_size,
         node._saved_stride, node._saved_padding, node._saved_ceil_mode,
         node._saved_count_include_pad, node._saved_divisor_override,
     )  # fmt: skip
-    return found.unflatten(0, delta.shape[:2])
+    return found.reshape(-1, *shape)
 
 
 @_node_rule("MeanBackward1")
@@ -169,12 +174,12 @@ def _convolution(
 ) -> torch.Tensor | None:
     if index != 0 or len(shape) != node._saved_weight.ndim:
         return None
-    found = _aten.convolution_backward(
+    found: torch.Tensor = _aten.convolution_backward(
         delta.flatten(0, 1), _repeated(node._saved_input, delta), node._saved_weight, None,
         node._saved_stride, node._saved_padding, node._saved_dilation, node._saved_transposed,
         node._saved_output_padding, node._saved_groups, [True, False, False],
     )[0]  # fmt: skip
-    return found.unflatten(0, delta.shape[:2])
+    return found.reshape(-1, *shape)
 
 
 def _repeated(values: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:
