@@ -63,7 +63,9 @@ def _in_order(root: Any, targets: set[Any]) -> Iterator[tuple[Any, list[tuple[An
         elif node not in leads:
             leads[node] = []
             stack.append((node, True))
-            stack.extend((n, False) for n, _ in node.next_functions if n not in (None, *leads))
+            stack += [
+                (n, False) for n, _ in node.next_functions if n is not None and n not in leads
+            ]
     for node in reversed(order):
         if node in targets or leads[node]:
             yield node, leads[node]
