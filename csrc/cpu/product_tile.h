@@ -16,7 +16,7 @@ struct Tile {
   static constexpr int kColumns = static_cast<int>(64 / sizeof(T));
   static constexpr int kSize = kRows * kColumns;
 
-  template <Rounding rounding>
+  template <Rounding Mode>
   static WKM_ALWAYS_INLINE void multiply(const T* left, const T* right, std::int64_t n_positions,
                                          T* tile) {
     T sum[kRows][kColumns] = {};
@@ -27,7 +27,7 @@ struct Tile {
         const T factor = left[row];
         WKM_UNROLL(1)
         for (int column = 0; column < kColumns; ++column) {
-          sum[row][column] = multiply_add<rounding>(factor, right[column], sum[row][column]);
+          sum[row][column] = multiply_add<Mode>(factor, right[column], sum[row][column]);
         }
       }
       left += kRows;
@@ -41,9 +41,9 @@ struct Tile {
   }
 
 private:
-  template <Rounding rounding>
+  template <Rounding Mode>
   static WKM_ALWAYS_INLINE T multiply_add(T a, T b, T c) {
-    if constexpr (rounding == Rounding::fused) {
+    if constexpr (Mode == Rounding::fused) {
       return std::fma(a, b, c);
     } else {
       return a * b + c;

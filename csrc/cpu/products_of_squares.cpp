@@ -39,9 +39,9 @@ struct AddSquares {
   }
 };
 
-// One side's squares, summed over its seeds and, where asked for, squared again: panels of `width`
+// One side's squares, summed over its seeds and, where asked for, squared again: panels of `Width`
 // rows whose positions are the examples.
-template <class T, int width>
+template <class T, int Width>
 class SquaredPanels {
 public:
   SquaredPanels(const SquaredProducts<T>& products, const ProductFactor<T>& factor)
@@ -55,12 +55,12 @@ public:
   // `first`.
   void pack(std::int64_t group, Range rows, Range examples, std::int64_t first,
             std::int64_t n_examples, T* out) const {
-    Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), width) * width));
+    Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), Width) * Width));
     for (std::int64_t example = examples.begin; example < examples.end; ++example) {
       add_seeds(group, rows, example, sums);
-      T* target = out + (example - first) * width;
-      for (std::size_t i = 0; i < sums.size(); i += width, target += n_examples * width) {
-        std::copy_n(sums.data() + i, width, target);
+      T* target = out + (example - first) * Width;
+      for (std::size_t i = 0; i < sums.size(); i += Width, target += n_examples * Width) {
+        std::copy_n(sums.data() + i, Width, target);
       }
     }
   }
@@ -86,7 +86,7 @@ private:
 
 // Tiles of `rows` by `columns`, of which `left` and `right` hold the panels, added to the totals.
 struct MultiplyAndAdd {
-  template <Rounding rounding, class T>
+  template <Rounding Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_examples,
                                     Range rows, Range columns, double scale, std::int64_t stride,
                                     double* totals) {
@@ -98,8 +98,8 @@ struct MultiplyAndAdd {
       for (std::int64_t i = 0; i < rows.size(); i += kTileRows) {
         const auto n_rows = static_cast<int>(std::min<std::int64_t>(kTileRows, rows.size() - i));
         T tile[Tile<T>::kSize];
-        Tile<T>::template multiply<rounding>(left + i * n_examples, right + j * n_examples,
-                                             n_examples, tile);
+        Tile<T>::template multiply<Mode>(left + i * n_examples, right + j * n_examples, n_examples,
+                                         tile);
         for (int r = 0; r < n_rows; ++r) {
           double* target = totals + (rows.begin + i + r) * stride + columns.begin + j;
           for (int c = 0; c < n_columns; ++c) {

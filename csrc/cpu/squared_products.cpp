@@ -44,8 +44,8 @@ struct Key {
   }
 };
 
-// Panels of `width` rows of one side, packed again only where other ones are asked for.
-template <class T, int width>
+// Panels of `Width` rows of one side, packed again only where other ones are asked for.
+template <class T, int Width>
 class Panels {
 public:
   Panels(const ProductFactor<T>& factor, std::int64_t group, std::int64_t most_values)
@@ -62,15 +62,15 @@ private:
   void pack(const Key& key) {
     const T* values = factor_.at(key.seed, key.example, group_);
     T* out = packed_.data();
-    for (std::int64_t row = key.rows.begin; row < key.rows.end; row += width) {
-      const auto n_rows = static_cast<int>(std::min<std::int64_t>(width, key.rows.end - row));
+    for (std::int64_t row = key.rows.begin; row < key.rows.end; row += Width) {
+      const auto n_rows = static_cast<int>(std::min<std::int64_t>(Width, key.rows.end - row));
       const std::int64_t* rows = factor_.row_offsets.data() + row;
-      for (std::int64_t p = key.positions.begin; p < key.positions.end; ++p, out += width) {
+      for (std::int64_t p = key.positions.begin; p < key.positions.end; ++p, out += Width) {
         const T* source = values + factor_.position_offsets[static_cast<std::size_t>(p)];
-        if (n_rows == width) {
-          for (int r = 0; r < width; ++r) out[r] = source[rows[r]];
+        if (n_rows == Width) {
+          for (int r = 0; r < Width; ++r) out[r] = source[rows[r]];
         } else {
-          for (int r = 0; r < width; ++r) out[r] = r < n_rows ? source[rows[r]] : T{0};
+          for (int r = 0; r < Width; ++r) out[r] = r < n_rows ? source[rows[r]] : T{0};
         }
       }
     }
@@ -93,7 +93,7 @@ struct Block {
 };
 
 struct MultiplyAndSquare {
-  template <Rounding rounding, class T>
+  template <Rounding Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_positions,
                                     bool is_first, bool is_last, T sign, Block<T> block) {
     constexpr int kSize = Tile<T>::kSize;
@@ -101,9 +101,9 @@ struct MultiplyAndSquare {
     for (std::int64_t j = 0; j < block.n_right_panels; ++j) {
       for (std::int64_t i = 0; i < block.n_left_panels; ++i, at += kSize) {
         T tile[kSize];
-        Tile<T>::template multiply<rounding>(left + i * n_positions * Tile<T>::kRows,
-                                             right + j * n_positions * Tile<T>::kColumns,
-                                             n_positions, tile);
+        Tile<T>::template multiply<Mode>(left + i * n_positions * Tile<T>::kRows,
+                                         right + j * n_positions * Tile<T>::kColumns, n_positions,
+                                         tile);
         if (!is_first) {
           for (int k = 0; k < kSize; ++k) tile[k] += block.products[at + k];
         }
