@@ -17,9 +17,15 @@ const char* name_of(Isa isa);
 
 #if defined(__GNUC__) || defined(__clang__)
 #define WKM_ALWAYS_INLINE inline __attribute__((always_inline))
+#define WKM_PRAGMA(text) _Pragma(#text)
+#define WKM_UNROLL(n) WKM_PRAGMA(GCC unroll n)
 #else
 #define WKM_ALWAYS_INLINE __forceinline
+#define WKM_UNROLL(n)
 #endif
+
+// Whether a product is rounded before it is added.
+enum class Rounding { separate, fused };
 
 #if WKM_X86_DISPATCH
 #if defined(__clang__)
@@ -31,6 +37,16 @@ const char* name_of(Isa isa);
 template <class Kernel, class... Args>
 __attribute__((target("avx2"))) auto run_avx2(Args... args) {
   return Kernel::run(args...);
+}
+
+template <class Kernel, class... Args>
+__attribute__((target("avx2,fma"))) auto run_avx2_fused(Args... args) {
+  return Kernel::template run<Rounding::fused>(args...);
+}
+
+template <class Kernel, class... Args>
+__attribute__((target(WKM_TARGET_AVX512))) auto run_avx512_fused(Args... args) {
+  return Kernel::template run<Rounding::fused>(args...);
 }
 
 template <class Kernel, class... Args>
@@ -54,6 +70,27 @@ auto dispatch(Args... args) {
   }
 #endif
   return Kernel::run(args...);
+}
+
+// Runs `Kernel::run<Rounding>(args...)`, fused where the active instruction set does that at no
+// cost: for matrix products, twice as fast so. Each path gives bits of its own.
+template <class Kernel, class... Args>
+auto dispatch_fused(Args... args) {
+#if WKM_X86_DISPATCH
+  switch (active_isa()) {
+    case Isa::avx512:
+      return run_avx512_fused<Kernel>(args...);
+    case Isa::avx2:
+      return run_avx2_fused<Kernel>(args...);
+    case Isa::baseline:
+      break;
+  }
+#endif
+#if defined(__aarch64__)
+  return Kernel::template run<Rounding::fused>(args...);
+#else
+  return Kernel::template run<Rounding::separate>(args...);
+#endif
 }
 
 }  // namespace wkmeans

@@ -64,3 +64,15 @@ def prune_pattern(
     problems: Problems, keep: int, group: int, n_threads: int
 ) -> npt.NDArray[np.bool_]: ...
 def active_isa() -> str: ...
+
+FactorArray = tuple[npt.NDArray[Any], int]
+
+def add_squared_products(
+    left: FactorArray,
+    right: FactorArray,
+    signs: npt.NDArray[Any] | None,
+    reduction: str,
+    scale: float,
+    totals: npt.NDArray[np.float64],
+    n_threads: int,
+) -> None: ...

@@ -29,9 +29,9 @@ _PIECE = 2**16
 class Reduction(Enum):
     """What is summed over examples; see the module."""
 
-    FIRST = 1
-    SECOND = 2
-    PAIRS = 3
+    FIRST = "first"
+    SECOND = "second"
+    PAIRS = "pairs"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Total:
 
     def add(self, values: torch.Tensor) -> None:
         """Large sums in pieces, as torch would cast all of ``values`` first."""
-        if not self.values.is_contiguous():
+        if values.numel() <= _PIECE or not self.values.is_contiguous():
             self.values.add_(values, alpha=self.scale)
             return
         target, source = self.values.view(-1), values.reshape(-1)
@@ -88,107 +88,6 @@ class Contribution(Protocol):
         Valid only where this is the parameter's only contribution.
         """
         ...
-
-
-class Factor(Protocol):
-    """One side of a product, ``(seeds or 1, examples, groups, rows, positions)``, cut on demand."""
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the whole factor."""
-        ...
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the values."""
-        ...
-
-    def cut(self, seeds: slice, examples: slice) -> torch.Tensor:
-        """The values of some seeds (all, where there is only one) and examples."""
-        ...
-
-
-@dataclass(frozen=True)
-class Held:
-    """A factor that is in memory."""
-
-    values: torch.Tensor
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """The shape of the whole factor."""
-        return tuple(self.values.shape)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the values."""
-        return self.values.dtype
-
-    def cut(self, seeds: slice, examples: slice) -> torch.Tensor:
-        """A view."""
-        return self.values[seeds if len(self.values) > 1 else slice(None), examples]
-
-
-@dataclass(frozen=True)
-class Products:
-    """``g = left @ right'`` for each seed, example and group: every layer that multiplies."""
-
-    left: Factor
-    right: Factor
-    shape: tuple[int, ...]
-
-    @property
-    def n_seeds(self) -> int:
-        """One side has a seed for each of the other's, or one for all."""
-        return max(self.left.shape[0], self.right.shape[0])
-
-    @property
-    def n_examples(self) -> int:
-        """The number of examples."""
-        return self.left.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the gradients."""
-        return self.left.dtype
-
-    @property
-    def bytes_of_one(self) -> int:
-        """The factors may be larger than the product."""
-        sizes = (math.prod(self.shape), *(math.prod(f.shape[2:]) for f in (self.left, self.right)))
-        return max(sizes) * self.dtype.itemsize
-
-    def dense(self, seeds: slice, examples: slice) -> torch.Tensor:
-        """A matrix multiplication for each example and group: seeds are more rows or columns."""
-        left, right = self.left.cut(seeds, examples), self.right.cut(seeds, examples)
-        n_seeds = max(len(left), len(right))
-        n, groups = left.shape[1:3]
-        if len(left) == 1:
-            columns = right.permute(1, 2, 4, 0, 3).flatten(3)
-            products = (left[0] @ columns).reshape(n, groups, left.shape[3], n_seeds, -1)
-            products = products.permute(3, 0, 1, 2, 4)
-        else:
-            rows = left.permute(1, 2, 0, 3, 4).flatten(2, 3)
-            products = (rows @ right[0].mT).reshape(n, groups, n_seeds, left.shape[3], -1)
-            products = products.permute(2, 0, 1, 3, 4)
-        return products.reshape(n_seeds, n, *self.shape)
-
-    def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
-        """Where no sum over positions is squared, squares factorise: one multiplication in all."""
-        if self.left.shape[-1] != 1 or reduction is Reduction.PAIRS:
-            return False
-        everything = slice(None)
-        left = self.left.cut(everything, everything)[..., 0].square()
-        right = self.right.cut(everything, everything)[..., 0].square()
-        if signs is not None:
-            left = left * signs[:, :, None, None].to(left.dtype)
-        left, right = _summed_over_seeds(left), _summed_over_seeds(right)
-        if reduction is Reduction.SECOND:
-            left, right = left.square_(), right.square_()
-        # (examples, groups, rows) -> (groups, rows, examples) @ (groups, examples, columns)
-        product = left.permute(1, 2, 0) @ right.transpose(0, 1)
-        total.add(product.reshape(self.shape))
-        return True
 
 
 @dataclass(frozen=True)
@@ -325,10 +224,17 @@ def reduced(
     gradients: torch.Tensor, signs: torch.Tensor | None, reduction: Reduction
 ) -> torch.Tensor:
     """The reduction of ``(seeds, examples, *parameter)``."""
+    return reduced_squares(gradients, signs, reduction).sum(0)
+
+
+def reduced_squares(
+    gradients: torch.Tensor, signs: torch.Tensor | None, reduction: Reduction
+) -> torch.Tensor:
+    """The reduction over seeds alone, ``(examples, *parameter)``."""
     squares = gradients.square()
     if signs is not None:
         squares *= signs.reshape(*signs.shape, *[1] * (squares.ndim - 2)).to(squares.dtype)
-    return combined(squares, reduction).sum(0)
+    return combined(squares, reduction)
 
 
 def combined(squares: torch.Tensor, reduction: Reduction) -> torch.Tensor:

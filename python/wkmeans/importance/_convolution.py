@@ -63,20 +63,30 @@ class Windows:
         """The dtype of the values."""
         return self.values.dtype
 
-    def cut(self, seeds: slice, examples: slice) -> torch.Tensor:
-        """A copy: overlapping windows repeat what they share."""
-        values = self.values[seeds if len(self.values) > 1 else slice(None), examples]
-        strides, space = values.stride(), values.stride()[4:]
+    @property
+    def view(self) -> torch.Tensor:
+        """``(seeds, examples, groups, channels, *kernel, frames, *counts)``; windows overlap."""
+        values, groups = self.values, self.geometry.groups
+        seeds, examples, frames, channels = values.shape[:4]
+        of_seeds, of_examples, of_frames, of_channels, *space = values.stride()
         kernel = [s * d for s, d in zip(space, self.geometry.dilation, strict=True)]
         steps = [s * d for s, d in zip(space, self.geometry.stride, strict=True)]
-        windows = values.as_strided(
-            (*values.shape[:4], *self.geometry.kernel, *self.counts),
-            (*strides[:4], *kernel, *steps),
+        each = channels // groups
+        return values.as_strided(
+            (seeds, examples, groups, each, *self.geometry.kernel, frames, *self.counts),
+            (of_seeds, of_examples, of_channels * each, of_channels, *kernel, of_frames, *steps),
             values.storage_offset(),
         )
-        _, _, groups, rows, _ = self.shape
-        windows = windows.reshape(*values.shape[:3], groups, rows, math.prod(self.counts))
-        return windows.permute(0, 1, 3, 4, 2, 5).flatten(4)
+
+    @property
+    def n_row_axes(self) -> int:
+        """Channels, and the kernel's."""
+        return 1 + len(self.geometry.kernel)
+
+    def cut(self, seeds: slice, examples: slice) -> torch.Tensor:
+        """A copy: overlapping windows repeat what they share."""
+        windows = self.view[seeds if len(self.values) > 1 else slice(None), examples]
+        return windows.reshape(*windows.shape[:3], *self.shape[3:])
 
 
 def padded(values: torch.Tensor, padding: Sequence[tuple[int, int]]) -> torch.Tensor:

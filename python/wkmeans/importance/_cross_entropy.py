@@ -40,6 +40,8 @@ class CrossEntropy(Loss):
                 "targets give a function)"
             )
         n_classes = outputs.shape[-1]
+        if targets.numel() and _are_within(targets, n_classes):
+            return
         unknown = (targets < 0) | (targets >= n_classes)
         if outputs.ndim > 2:
             unknown &= targets != IGNORED
@@ -83,9 +85,10 @@ class CrossEntropy(Loss):
     def gradient_seeds(self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes) -> Seeds:
         """``(p - y) / T``, in double: a confident float32 softmax rounds ``1 - p`` to zero."""
         p = self._probabilities(outputs)
-        y = functional.one_hot(_positions(targets).clamp(min=0).long(), p.shape[-1]).bool()
-        complement = (p * ~y).sum(-1, keepdim=True)  # 1 - p without its rounding
-        seeds = torch.where(y, -complement, p) / self.temperature
+        y = _positions(targets).clamp(min=0).long().unsqueeze(-1)
+        others = p.scatter(-1, y, 0.0)
+        complement = others.sum(-1, keepdim=True)  # 1 - p without its rounding
+        seeds = others.scatter_(-1, y, -complement) / self.temperature
         return self._at_positions(seeds.unsqueeze(2), outputs, targets, probes, spread=True)
 
     def curvature_seeds(
@@ -136,6 +139,8 @@ class CrossEntropy(Loss):
         ``spread``: one gradient for each token becomes, for a mean over tokens, one in all; for
         tokens with ``probes``, sums under random signs, whose squares have the right mean.
         """
+        if outputs.ndim == 2:
+            return Seeds(seeds[:, 0], are_probes=are_probes)
         n, n_positions = seeds.shape[:2]
         weights = self._position_weights(outputs, targets)
         if spread and not self.per_token:
@@ -146,8 +151,6 @@ class CrossEntropy(Loss):
             mixed = seeds * signs * (weights / math.sqrt(probes.count))[:, :, None, None]
             return Seeds(_shaped(mixed.transpose(1, 2), outputs), are_probes=True)
         seeds = seeds * weights.sqrt()[:, :, None, None]
-        if outputs.ndim == 2:
-            return Seeds(seeds[:, 0], are_probes=are_probes)
         if outputs.ndim > 3:
             raise ValueError(
                 f"exact seeds need outputs (examples, positions, classes); got shape "
@@ -175,6 +178,11 @@ def _check_logits(outputs: torch.Tensor) -> None:
             f'loss "cross_entropy" expects outputs of shape (examples, classes) or (examples, '
             f"positions, classes); got {tuple(outputs.shape)}"
         )
+
+
+def _are_within(targets: torch.Tensor, n_classes: int) -> bool:
+    lowest, highest = torch.aminmax(targets)
+    return int(lowest) >= 0 and int(highest) < n_classes
 
 
 def _positions(tensor: torch.Tensor, *, keep_last: bool = False) -> torch.Tensor:

@@ -6,6 +6,7 @@ rules do not cover, all or in part, go through `_per_example`.
 
 from __future__ import annotations
 
+import logging
 import math
 import warnings
 from collections import defaultdict
@@ -29,11 +30,16 @@ from wkmeans.importance._contributions import (
 from wkmeans.importance._functional import FunctionalModel, Tensors
 from wkmeans.importance._layout import Layout, find_layout
 from wkmeans.importance._per_example import PerExampleEngine, engine_for
+from wkmeans.importance._reverse import UnknownOperationError, pull_back
 from wkmeans.importance._seeds import Seeds
 from wkmeans.importance._tape import Slot, Tape, Use, parameters_of
 
-# Deltas of all seeds at one time stay under this, and so do the fall-back's gradients.
-DELTA_BYTES = 64 * 2**20
+_log = logging.getLogger(__name__)
+
+# Deltas of all seeds at one time stay under this: near what caches hold, or enough to fill a GPU.
+DELTA_BYTES = 32 * 2**20
+DELTA_BYTES_OF_GPU = 256 * 2**20
+# The gradients of the fall-back stay under this.
 FALL_BACK_BYTES = 32 * 2**20
 
 
@@ -63,6 +69,11 @@ class Recording:
     def __len__(self) -> int:
         return len(self.inputs)
 
+    def fitting(self, n: int) -> int:
+        """How many times ``n`` deltas stay within bounds, one at least."""
+        bound = DELTA_BYTES if self.outputs.is_cpu else DELTA_BYTES_OF_GPU
+        return max(1, bound // max(1, n * self.plan.delta_bytes))
+
 
 class Engine:
     """Sums of squares of per-example gradients, for one model."""
@@ -71,6 +82,7 @@ class Engine:
         self.model = model
         self._plans: dict[Any, Plan] = {}
         self._fall_back: PerExampleEngine | None = None
+        self._known_operations = True
         self._batched_backward = True
 
     @property
@@ -87,10 +99,6 @@ class Engine:
             self._plans[key] = self._make_plan(inputs[:2], uses)
         return Recording(inputs, outputs, uses, self._plans[key])
 
-    def examples_at_once(self, recording: Recording, n_seeds: int) -> int:
-        """How many examples keep the deltas of ``n_seeds`` seeds within bounds."""
-        return max(1, DELTA_BYTES // max(1, n_seeds * recording.plan.delta_bytes))
-
     def accumulate(
         self,
         recording: Recording,
@@ -105,7 +113,7 @@ class Engine:
         For the parameters named; see `_contributions` for the reductions. ``totals`` are float64.
         """
         covered = recording.plan.covered & set(names)
-        limit = max(1, DELTA_BYTES // max(1, recording.plan.delta_bytes * len(recording)))
+        limit = recording.fitting(len(recording))
         others = [name for name in names if name not in covered]
         for part in seeds.blocks(limit if reduction is Reduction.FIRST else None):
             vectors, signs, scale = seeds.normalised(part)
@@ -157,6 +165,12 @@ class Engine:
         """Deltas ``(seeds, *output of the use)`` of ``vectors``, ``(seeds, *outputs)``."""
         vectors = vectors.to(outputs.dtype)
         edges = [use.edge for use in uses]
+        if edges and self._known_operations:
+            try:
+                return pull_back(outputs, edges, vectors)
+            except UnknownOperationError as error:
+                _log.info("seeds go through autograd's map: no rule for %s", error)
+                self._known_operations = False
         if len(vectors) > 1 and self._batched_backward:
             try:
                 return gradients(outputs, edges, vectors, is_grads_batched=True)

@@ -96,7 +96,7 @@ def estimate(
         under the first name that ``model.named_parameters()`` gives.
     chunk_size : int, optional
         Examples differentiated together; by default a batch, or as many as keep what is propagated
-        for all seeds of one chunk under 64 MiB. It changes the result by rounding alone.
+        for all seeds of one chunk under 32 MiB. It changes the result by rounding alone.
     forward : function (model, input) -> output, optional
         How to call the model where ``model(input)`` is not it.
     per : ``"example"`` or ``"token"``

@@ -33,6 +33,7 @@ class FunctionalModel:
         self.parameters = parameters
         self._constants = constants
         self._forward = forward
+        self._has_ties = _has_ties(module)
 
     @classmethod
     def of(
@@ -92,12 +93,22 @@ class FunctionalModel:
         if self._forward is None:
 
             def call(*args: Any, **kwargs: Any) -> Any:
-                return torch.func.functional_call(self.module, tensors, args, kwargs, strict=False)
+                return torch.func.functional_call(
+                    self.module, tensors, args, kwargs, tie_weights=self._has_ties
+                )
 
             return inputs.call(call)
         wrapped = _Forward(self.module, self._forward)
         prefixed = {f"module.{name}": tensor for name, tensor in tensors.items()}
         return torch.func.functional_call(wrapped, prefixed, (inputs.value(),), strict=False)
+
+
+def _has_ties(module: nn.Module) -> bool:
+    """Whether a parameter or buffer goes by several names."""
+    return any(
+        len(list(tensors())) < len(list(tensors(remove_duplicate=False)))
+        for tensors in (module.named_parameters, module.named_buffers)
+    )
 
 
 class _Forward(nn.Module):

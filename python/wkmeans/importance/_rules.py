@@ -14,8 +14,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from wkmeans.importance._contributions import Contribution, Held, Products, Rows, Values
+from wkmeans.importance._contributions import Contribution, Rows, Values
 from wkmeans.importance._convolution import Geometry, Windows, padded
+from wkmeans.importance._products import Held, Products
 
 Arguments = dict[str, Any]
 Split = Callable[[torch.Tensor], torch.Tensor]
@@ -71,10 +72,15 @@ def _held(values: torch.Tensor) -> Held:
     return Held(values.mT.unsqueeze(2))
 
 
+def _over_positions(values: torch.Tensor) -> torch.Tensor:
+    """``(seeds, examples, positions, *rest)`` summed over positions."""
+    return values[:, :, 0] if values.shape[2] == 1 else values.sum(2)
+
+
 @_rule(functional.linear, arguments="input weight bias", lead=_all_but_features)
 def _linear(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     weight = Products(_held(delta), _held(split(call["input"])), tuple(call["weight"].shape))
-    return {"weight": weight, "bias": Values(delta.sum(2))}
+    return {"weight": weight, "bias": Values(_over_positions(delta))}
 
 
 def _matrix_product_lead(call: Arguments, output: torch.Tensor) -> int:
@@ -98,7 +104,7 @@ def _matmul(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Con
 def _addmm(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     contributions = _matmul(call, delta, split)
     if call["bias"].ndim == 1 and call["bias"].shape[0] == delta.shape[-1]:
-        contributions["bias"] = Values(delta.sum(2))
+        contributions["bias"] = Values(_over_positions(delta))
     return contributions
 
 
@@ -155,7 +161,7 @@ def _channels(values: torch.Tensor, groups: int) -> Held:
 
 def _sum_positions(values: torch.Tensor) -> torch.Tensor:
     """``(seeds, examples, frames, channels, *space)`` summed to channels."""
-    return values.flatten(4).sum((2, 4)) if values.ndim > 4 else values.sum(2)
+    return values.flatten(4).sum((2, 4)) if values.ndim > 4 else _over_positions(values)
 
 
 def _embedding_lead(call: Arguments, output: torch.Tensor) -> int:
@@ -211,7 +217,7 @@ def _layer_norm_lead(call: Arguments, output: torch.Tensor) -> int:
 
 
 def _scale_and_shift(delta: torch.Tensor, normalised: torch.Tensor) -> dict[str, Contribution]:
-    return {"weight": Values((delta * normalised).sum(2)), "bias": Values(delta.sum(2))}
+    return {"weight": Values((delta * normalised).sum(2)), "bias": Values(_over_positions(delta))}
 
 
 def _scale_and_shift_channels(

@@ -16,6 +16,9 @@ from wkmeans.importance._importances import Importances
 from wkmeans.importance._losses import Loss, Probes
 from wkmeans.importance._seeds import Seeds
 
+# So many seeds of an example share what is prepared of it, where they need not all be at hand.
+_SEEDS = 16
+
 
 @dataclass
 class Run:
@@ -119,22 +122,28 @@ class Run:
         """The user's, or what bounds memory: a function of the batch's shape alone, so that a
         resumed run cuts as an uninterrupted one does.
         """
-        if self.chunk_size is not None or self.objective != "gradient+hessian":
+        if self.chunk_size is not None or self.objective == "gradient":
             return self.chunk_size or max(1, len(batch))
         shape = tuple(tensor.shape[1:] for tensor in batch.inputs.tensors)
         if len(batch) and shape not in self._at_once:
             few = batch[:2]
             recording = self.engine.record(few.inputs)
-            outputs = recording.outputs.detach()
-            self.loss.check(outputs, few.labelled)
-            seeds = self.loss.curvature_seeds(outputs, few.labelled, Probes(self.n_probes))
-            self._at_once[shape] = self.engine.examples_at_once(recording, seeds.per_group)
+            self._at_once[shape] = recording.fitting(self._seeds_at_once(recording, few))
         return min(max(1, len(batch)), self._at_once.get(shape, 1))
 
+    def _seeds_at_once(self, recording: Recording, few: Batch) -> int:
+        """Seeds of an example whose deltas are held together."""
+        outputs, probes = recording.outputs.detach(), Probes(self.n_probes, torch.Generator())
+        if self.objective == "fisher":
+            return min(_SEEDS, self.loss.fisher_seeds(outputs, few.targets, probes).count)
+        self.loss.check(outputs, few.labelled)
+        seeds = self.loss.curvature_seeds(outputs, few.labelled, probes)
+        return min(_SEEDS, seeds.count) if self.objective == "hessian" else seeds.per_group
+
     def _check_outputs(self, outputs: torch.Tensor) -> None:
-        finite = outputs.isfinite().flatten(1).all(1)
+        finite = outputs.isfinite()
         if not bool(finite.all()):
-            bad = self.seen + int((~finite).nonzero()[0])
+            bad = self.seen + int((~finite.flatten(1).all(1)).nonzero()[0])
             raise ValueError(f"model: the output of example {bad} is not finite")
 
     def _check_independence(self, batch: Batch) -> None:

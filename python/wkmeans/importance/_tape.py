@@ -137,7 +137,7 @@ class Tape(TorchFunctionMode):
         """Record also the calls of modules with a rule of the user's; hooks go when it ends."""
         handles = [
             child.register_forward_hook(self._record_module)
-            for child in module.modules()
+            for child in (module.modules() if _MODULE_RULES else ())
             if type(child) in _MODULE_RULES
         ]
         try:
