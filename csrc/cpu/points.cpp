@@ -7,12 +7,28 @@
 #include <stdexcept>
 #include <vector>
 
+#include "cpu/sort_few.h"
+
 namespace wkmeans {
 namespace {
 
 struct Span {
   std::size_t begin, end;
 };
+
+void sort(Buffer<Keyed<std::uint32_t>>& keys, Buffer<Keyed<std::uint32_t>>& spare,
+          const Parallel& parallel) {
+  if (keys.size() <= kMostFew) {
+    sort_few(keys, spare);
+  } else {
+    radix_sort(keys, spare, parallel);
+  }
+}
+
+void sort(Buffer<Keyed<std::uint64_t>>& keys, Buffer<Keyed<std::uint64_t>>& spare,
+          const Parallel& parallel) {
+  radix_sort(keys, spare, parallel);
+}
 
 // Moves the spans, which ascend, to the front one behind another.
 void close_gaps(const std::vector<Span>& spans, Buffer<double>& values) {
@@ -138,7 +154,7 @@ void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
                                 const Parallel& parallel, Buffer<Keyed<Key>>& keys,
                                 Buffer<Keyed<Key>>& spare) {
   read<Key, Value>(problems, problem, parallel, keys);
-  radix_sort(keys, spare, parallel);
+  sort(keys, spare, parallel);
   merge_equal(keys, parallel);
 }
 
