@@ -86,7 +86,7 @@ struct FindReached {
       double least[kLanes];
       minima.store(least, 0.0);
       const double limit = most - discounts[node];
-      reached[node] = *std::min_element(least, least + kLanes) <= limit;
+      reached[node] = *std::min_element(least, least + kLanes) <= limit ? 1 : 0;
       if (!reached[node]) continue;
       for (std::size_t j = 0; j < n_layers; ++j) {
         if (!(f[j] + b[j] <= limit)) continue;

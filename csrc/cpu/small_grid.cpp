@@ -201,7 +201,7 @@ bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
     if (after_gap) grid.open.push_back(0);
     while (grid.open.size() < grid.borders.size() - 1) {
       const std::size_t v = grid.open.size();
-      grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1);
+      grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1 ? 1 : 0);
     }
   };
   for (const Stretch& stretch : stretches) {
