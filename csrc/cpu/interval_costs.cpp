@@ -7,70 +7,96 @@
 namespace wkmeans {
 namespace {
 
-struct Band {
+constexpr double kTolerated = 1e-9;  // slack, of the limit
+
+struct Rows {
   double* values;
-  std::size_t* first;
-  std::size_t* row;
+  std::size_t *first, *last, *row;
 };
 
-template <class Moments, class Cost>
-struct FillBand {
-  static WKM_ALWAYS_INLINE void run(const Moments* cells, std::size_t n, double limit, Cost cost,
-                                    Front front, double* reachable, Band band) {
+template <class Sums>
+struct FillRows {
+  static WKM_ALWAYS_INLINE double run(SumColumns sums, std::size_t n_cells,
+                                      const std::size_t* earliest, const std::size_t* latest,
+                                      double limit, double* centroids, Rows rows) {
     std::size_t first = 0;
     std::size_t used = 0;
-    for (std::size_t i = 0; i < n; ++i) {
-      FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
-      front.roots[i] = 0.0;
-      reachable[i] = 0.0;
-      front.first = first / kLanes * kLanes;
-      front.n_blocks = (i - front.first) / kLanes + 1;
+    const double tolerated = kTolerated * limit;
+    double most_slack = 0.0;
+    double loosest = 0.0;
+    for (std::size_t end = 1; end <= n_cells; ++end) {
+      first = earliest[end] > first ? earliest[end] : first;
+      first = first < end ? first : end - 1;
+      std::size_t last = latest[end] < end ? latest[end] : end - 1;
+      last = last > first ? last : first;
+      const std::size_t begin = first / kLanes * kLanes;
       // At least kLanes values an end: a row's number of values used never lags its first start.
-      const std::size_t row = used - front.first;
-      front.candidates = band.values + row;
-      GrowFor<Moments>::Type::run(front, cells[i], cost);
-      while (first < i && front.candidates[first] > limit) ++first;
-      band.first[i + 1] = first;
-      band.row[i + 1] = row;
-      used += kLanes * front.n_blocks;
+      const std::size_t row = used - begin;
+      double* costs = rows.values + row;
+      for (std::size_t block = begin; block <= last; block += kLanes) {
+        for (int round = 0; round < Sums::kMostRounds; ++round) {
+          double slacks[kLanes];
+          WKM_INDEPENDENT
+          for (std::size_t lane = 0; lane < kLanes; ++lane) {
+            const double guess = centroids[block + lane];
+            const Estimate e = Sums::between(sums, block + lane, end).estimate(guess);
+            centroids[block + lane] = block + lane < end ? e.centroid : guess;
+            const double slack = Sums::slack(e);
+            costs[block + lane] = e.cost - slack;
+            slacks[lane] = block + lane < end && costs[block + lane] <= limit ? slack : 0.0;
+          }
+          if (Sums::kMostRounds == 1) break;
+          loosest = *std::max_element(slacks, slacks + kLanes);
+          if (loosest <= tolerated) break;
+        }
+        most_slack = loosest > most_slack ? loosest : most_slack;
+        used += kLanes;
+      }
+      while (first < last && costs[first] > limit) ++first;
+      rows.first[end] = first;
+      rows.last[end] = last;
+      rows.row[end] = row;
     }
+    return most_slack;
   }
 };
+
+// A first guess for each start: the mean of its first cell.
+template <class Sums>
+void start_centroids(SumColumns sums, std::size_t n_cells, double* centroids) {
+  for (std::size_t v = 0; v < n_cells; ++v) centroids[v] = Sums::between(sums, v, v + 1).mean();
+  std::fill(centroids + n_cells, centroids + n_cells + 1 + kLanes, 0.0);
+}
 
 }  // namespace
 
-template <class Moments>
-void IntervalCosts::fill(const std::vector<Moments>& cells, double limit,
-                         const Placement& placement) {
-  const std::size_t n = cells.size();
-  const std::size_t stride = (n / kLanes + 2) * kLanes;
-  n_cells_ = n;
-  values_.resize(std::max(values_.size(), n * stride));
-  first_.assign(n + 1, 0);
-  row_.assign(n + 1, 0);
-  state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
-  roots_.assign(stride, 0.0);
-  excess_.resize(stride);
-  reachable_.assign(stride, kInfinity);
-  const Front front{state_.data(),
-                    stride,
-                    roots_.data(),
-                    values_.data(),
-                    excess_.data(),
-                    reachable_.data(),
-                    0,
-                    0};
-  const Band band{values_.data(), first_.data(), row_.data()};
-  if (placement.grid()) {
-    dispatch<FillBand<Moments, GridCost>>(cells.data(), n, limit, GridCost{*placement.grid()},
-                                          front, reachable_.data(), band);
-  } else {
-    dispatch<FillBand<Moments, FreeCost>>(cells.data(), n, limit, FreeCost{}, front,
-                                          reachable_.data(), band);
+template <class Sums>
+void IntervalCosts::fill(SumColumns sums, const Starts& starts, double limit) {
+  const std::size_t n_nodes = starts.latest.size();
+  n_cells_ = n_nodes - 1;
+  std::size_t most = 0;
+  for (std::size_t end = 1; end < n_nodes; ++end) {
+    most += std::max(starts.latest[end], starts.earliest[end]) - starts.earliest[end] + 2 * kLanes;
+  }
+  if (values_.size() < most) values_.resize(most);
+  for (auto* column : {&first_, &last_, &row_}) column->assign(n_nodes, 0);
+  centroids_.resize(n_nodes + kLanes);
+  start_centroids<Sums>(sums, n_cells_, centroids_.data());
+  slack_ = dispatch<FillRows<Sums>>(sums, n_cells_, starts.earliest.data(), starts.latest.data(),
+                                    limit, centroids_.data(),
+                                    Rows{values_.data(), first_.data(), last_.data(), row_.data()});
+}
+
+void IntervalCosts::tighten(double limit) {
+  std::size_t first = 0;
+  for (std::size_t end = 1; end <= n_cells_; ++end) {
+    if (first < first_[end]) first = first_[end];
+    while (first < last_[end] && at(first, end) > limit) ++first;
+    first_[end] = first;
   }
 }
 
-template void IntervalCosts::fill(const std::vector<QuadraticMoments>&, double, const Placement&);
-template void IntervalCosts::fill(const std::vector<QuarticMoments>&, double, const Placement&);
+template void IntervalCosts::fill<QuadraticSums>(SumColumns, const Starts&, double);
+template void IntervalCosts::fill<QuarticSums>(SumColumns, const Starts&, double);
 
 }  // namespace wkmeans

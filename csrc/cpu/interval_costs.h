@@ -4,33 +4,48 @@
 #include <vector>
 
 #include "cpu/buffer.h"
-#include "cpu/placement.h"
+#include "cpu/small_sums.h"
 
 namespace wkmeans {
 
-// What every interval of a row of cells costs as one cluster, for intervals that cost no more than
-// some limit. Interval [start, end) is that of cells start..end - 1. Where the optimum of a cluster
-// is a root found by iteration, its cost is taken at a value that the true one never undercuts.
+// Which starts an interval that ends at some node may have: none outside earliest..latest of that
+// end. Neither ever falls from one end to the next.
+struct Starts {
+  std::vector<std::size_t> earliest, latest;
+};
+
+// What intervals between two nodes cost as one cluster, for those that may be and cost no more than
+// some limit; never more than the truth, but for the rounding of the sums.
 class IntervalCosts {
 public:
-  template <class Moments>
-  void fill(const std::vector<Moments>& cells, double limit, const Placement& placement);
+  // `sums`: the running sums up to each of the nodes, columns padded by kLanes.
+  template <class Sums>
+  void fill(SumColumns sums, const Starts& starts, double limit);
+
+  // Leaves out intervals that cost more than a lower limit.
+  void tighten(double limit);
 
   std::size_t n_cells() const { return n_cells_; }
 
-  // Intervals that end before cell `end` start at first(end) or later; no wider one is of use.
+  // By how much a cost lies below the truth, at most.
+  double slack() const { return slack_; }
+
+  // Intervals that end at `end` start at one of first(end)..last(end); no other is of use.
   std::size_t first(std::size_t end) const { return first_[end]; }
+  std::size_t last(std::size_t end) const { return last_[end]; }
   double at(std::size_t start, std::size_t end) const { return values_[row_[end] + start]; }
 
   const double* values() const { return values_.data(); }
   const std::size_t* firsts() const { return first_.data(); }
+  const std::size_t* lasts() const { return last_.data(); }
   const std::size_t* rows() const { return row_.data(); }  // at(start, end): values[row[end]+start]
 
 private:
   std::size_t n_cells_ = 0;
+  double slack_ = 0.0;
   Buffer<double> values_;
-  std::vector<std::size_t> first_, row_;
-  Buffer<double> state_, roots_, excess_, reachable_;
+  Buffer<double> centroids_;  // of the intervals last looked at, by their starts
+  std::vector<std::size_t> first_, last_, row_;
 };
 
 }  // namespace wkmeans

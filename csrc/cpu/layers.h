@@ -8,6 +8,13 @@
 
 namespace wkmeans {
 
+// Nodes first..last of a row of cells.
+struct NodeRange {
+  std::size_t first, last;
+
+  std::size_t size() const { return last - first + 1; }
+};
+
 // Shortest paths of at most so many edges over a row of cells, for every number of edges at once:
 // node i stands before cell i, an edge (p, i) makes one cluster of cells [p, i), and a path earns
 // `discounts[i]` at each of its inner nodes. One lane a number of edges.
@@ -23,8 +30,11 @@ public:
   // After run_forward: the least of a path of at most `n_edges` edges from first to last.
   double least(std::size_t n_edges) const;
 
-  // After both: the least of a path of at most k edges through the inner node.
-  double least_through(std::size_t node, double discount) const;
+  // After both: narrows ranges[j], for each 0 < j < k, to the nodes that end the j-th edge, at
+  // most, of a path of at most k edges which comes to no more than `most`, and tells of each node
+  // whether it ends any. False where a range has none.
+  bool keep_reached(double most, const std::vector<double>& discounts,
+                    std::vector<NodeRange>& ranges, std::vector<char>& reached);
 
   // After run_forward: the inner and last nodes of a shortest path of at most k edges.
   std::vector<std::size_t> path(const IntervalCosts& costs) const;
@@ -37,8 +47,9 @@ private:
   static double* aligned(Buffer<double>& layers);
 
   std::size_t n_ = 0, k_ = 0, n_blocks_ = 0, stride_ = 0;
-  Buffer<double> forward_;   // [node][at most l edges from the first node]
-  Buffer<double> backward_;  // [node][l]: at most k - l edges to the last node
+  std::vector<std::size_t> first_, last_;  // a lane a layer
+  Buffer<double> forward_;                 // [node][at most l edges from the first node]
+  Buffer<double> backward_;                // [node][l]: at most k - l edges to the last node
 };
 
 }  // namespace wkmeans

@@ -7,6 +7,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "cpu/sort_few.h"
+
 namespace wkmeans {
 
 // A stretch of the weights' order, and its points, written where it begins.
@@ -53,6 +55,18 @@ std::size_t append_point(double weight, double importance, double quartic_import
     ++at;
   }
   return at;
+}
+
+void sort_keys(Buffer<Keyed<std::uint32_t>>& keys, Buffer<Keyed<std::uint32_t>>& spare) {
+  if (keys.size() <= kMostFew) {
+    sort_few(keys, spare);
+  } else {
+    radix_sort(keys, spare);
+  }
+}
+
+void sort_keys(Buffer<Keyed<std::uint64_t>>& keys, Buffer<Keyed<std::uint64_t>>& spare) {
+  radix_sort(keys, spare);
 }
 
 // Moves the points of each stretch to the front, one behind another.
@@ -155,7 +169,7 @@ PointCollector::Stretch PointCollector::sort_stretch(std::size_t begin, std::siz
     keys[i - begin] = {sort_key(static_cast<Value>(weights[i])),
                        static_cast<std::uint32_t>(i - begin)};
   }
-  radix_sort(keys, scratch.spare);
+  sort_keys(keys, scratch.spare);
   scratch.importance.assign(importances + begin, importances + end);
   if (quartic_importances)
     scratch.quartic_importance.assign(quartic_importances + begin, quartic_importances + end);

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cpu/interval_front.h"
 #include "cpu/isa.h"
 
 namespace wkmeans {
@@ -38,100 +39,129 @@ struct MeasurePoints {
   }
 };
 
-double mass_of(const QuadraticMoments& m) { return m.quadratic.mass; }
-double mass_of(const QuarticMoments& m) { return m.quadratic.mass; }
-double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
-double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
+// Cells on either side that the bound on a half-gap takes in.
+constexpr std::size_t kReach = 4;
 
-// sqrt(sum v_i * sum v_i (w - mean)^2) over a cell for v_i = a I_i + b H_i.
-double blended_spread(const QuadraticMoments& m, double a, double /*b*/) {
-  return a * std::sqrt(m.quadratic.mass) * std::sqrt(m.quadratic.second);
-}
-double blended_spread(const QuarticMoments& m, double a, double b) {
-  const SecondMoments blend = merge(
-      {a * m.quadratic.mass, m.quadratic.origin, m.quadratic.offset, a * m.quadratic.second},
-      SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
-  return std::sqrt(blend.mass) * std::sqrt(blend.second);
-}
-
-// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
-// the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
-// where d is the half-gap: more than `worth` is impossible.
-double widest_half_gap(double radius, double importance, double quartic_importance, double worth) {
-  const double quadratic = radius + std::sqrt(radius * radius + worth / importance);
-  if (!(quartic_importance > 0.0)) return quadratic;
-  const double quartic = 2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / quartic_importance));
-  return quadratic < quartic ? quadratic : quartic;  // a zero importance bounds nothing
-}
-
-// What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
-template <class Moments>
-class SplitGain {
-public:
-  SplitGain(const Points& points, const SmallGrid<Moments>& grid, const Placement& placement,
-            double worth)
-      : points_(points), grid_(grid), placement_(placement), worth_(worth) {}
-
-  double of(std::size_t v) const {
-    if (!grid_.open[v]) return 0.0;
-    const double width = high(v) - low(v);
-    const double half_gap = half_gap_around(v);
-    // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
-    // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
-    const double one_boundary =
-        0.5 * blended_spread(grid_.cells[v], 4.0 * half_gap,
-                             8.0 * half_gap * (half_gap * half_gap + width * width));
-    // More: a centroid of the optimum lies inside the cell and can serve all of it.
-    const double square = width * width;
-    const double more =
-        square * (mass_of(grid_.cells[v]) + quartic_mass_of(grid_.cells[v]) * square);
-    return std::max(one_boundary, more);
-  }
-
-private:
-  static constexpr int kMostReach = 4;
-
-  double low(std::size_t v) const { return points_.weight[grid_.borders[v]]; }
-  double high(std::size_t v) const { return points_.weight[grid_.borders[v + 1] - 1]; }
-
-  // Takes in a cell on either side at a time.
-  double half_gap_around(std::size_t v) const {
-    // The centroid to add may have to stand up to half a step off the boundary.
-    const double misplaced =
-        0.25 * placement_.step_at(std::max(std::fabs(low(v)), std::fabs(high(v))));
-    double radius = misplaced + (high(v) - low(v));
-    double importance = mass_of(grid_.cells[v]);
-    double quartic_importance = quartic_mass_of(grid_.cells[v]);
-    double bound = widest_half_gap(radius, importance, quartic_importance, worth_);
-    std::size_t left = v;
-    std::size_t right = v;
-    for (int reach = 0; reach < kMostReach; ++reach) {
-      if (left > 0) take(--left, importance, quartic_importance);
-      if (right + 1 < grid_.size()) take(++right, importance, quartic_importance);
-      radius = misplaced + std::max(high(v) - low(left), high(right) - low(v));
-      if (2.0 * radius >= bound) break;
-      bound = std::min(bound, widest_half_gap(radius, importance, quartic_importance, worth_));
-    }
-    return bound;
-  }
-
-  void take(std::size_t v, double& importance, double& quartic_importance) const {
-    importance += mass_of(grid_.cells[v]);
-    quartic_importance += quartic_mass_of(grid_.cells[v]);
-  }
-
-  const Points& points_;
-  const SmallGrid<Moments>& grid_;
-  const Placement& placement_;
-  double worth_;
+// Cells in columns, with kReach empty ones before the first and after the last.
+struct CellColumns {
+  const double *low, *high, *importance, *quartic_importance;
 };
 
-}  // namespace
+// Of the cells taken in so far, for each cell.
+struct Totals {
+  double *mass, *radius, *quartic_mass, *quartic_radius;
+};
 
-template <class Moments>
-bool SmallGrid<Moments>::is_exact() const {
-  return std::none_of(open.begin(), open.end(), [](char is_open) { return is_open != 0; });
+// The same with H: I d^2 - 2 I r d + (H d^4 - 2 H r d^3) / 2 is convex and rises beyond `start`, so
+// that Newton's steps never fall short of where it reaches `worth`.
+WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass, double radius,
+                                            double quartic_mass, double quartic_radius,
+                                            double worth) {
+  constexpr int kSteps = 2;
+  const double quartic_bound =
+      2.0 * quartic_radius / quartic_mass + std::sqrt(std::sqrt(2.0 * worth / quartic_mass));
+  const double first = quartic_bound < quadratic_bound ? quartic_bound : quadratic_bound;
+  const double start_i = radius / mass;
+  const double start_h = 1.5 * quartic_radius / quartic_mass;
+  const double start = start_i > start_h ? start_i : start_h;
+  double d = first;
+  for (int step = 0; step < kSteps; ++step) {
+    const double value =
+        d * (mass * d - 2.0 * radius) + 0.5 * d * d * d * (quartic_mass * d - 2.0 * quartic_radius);
+    const double slope =
+        2.0 * (mass * d - radius) + d * d * (2.0 * quartic_mass * d - 3.0 * quartic_radius);
+    const double next = d - (value - worth) / slope;
+    d = next > start && next < d ? next : d;
+  }
+  return d;
 }
+
+// One more centroid, put at a boundary inside a cell, would save at least d (d - 2r) (I + H d^2 /
+// 2) on points within r of it, where d is the half-gap: more than `worth` is impossible.
+template <class Sums>
+struct BoundHalfGaps {
+  static constexpr bool kQuartic = Sums::kCount > QuadraticSums::kCount;
+
+  static WKM_ALWAYS_INLINE void run(CellColumns cells, std::size_t n, double worth, Totals totals,
+                                    double* bounds) {
+    take<0>(cells, n, totals);
+    for (std::size_t v = 0; v < n; ++v) bounds[v] = kInfinity;
+    take<1>(cells, n, totals);
+    lower(n, worth, totals, bounds);
+    take<2>(cells, n, totals);
+    lower(n, worth, totals, bounds);
+    take<3>(cells, n, totals);
+    take<4>(cells, n, totals);
+    lower(n, worth, totals, bounds);
+  }
+
+  // Adds the cells that lie `Reach` to the left and to the right of each.
+  template <std::size_t Reach>
+  static WKM_ALWAYS_INLINE void take(CellColumns cells, std::size_t n, Totals totals) {
+    WKM_INDEPENDENT
+    for (std::size_t v = 0; v < n; ++v) {
+      const std::size_t at = kReach + v;
+      const std::size_t left = at - Reach;
+      const std::size_t right = at + Reach;
+      const double left_radius = cells.high[at] - cells.low[left];
+      const double right_radius = cells.high[right] - cells.low[at];
+      const double again = Reach > 0 ? 1.0 : 0.0;
+      const double mass = cells.importance[left] + again * cells.importance[right];
+      const double radius =
+          cells.importance[left] * left_radius + again * (cells.importance[right] * right_radius);
+      totals.mass[v] = Reach > 0 ? totals.mass[v] + mass : mass;
+      totals.radius[v] = Reach > 0 ? totals.radius[v] + radius : radius;
+      if (!kQuartic) continue;
+      const double h_mass =
+          cells.quartic_importance[left] + again * cells.quartic_importance[right];
+      const double h_radius = cells.quartic_importance[left] * left_radius +
+                              again * (cells.quartic_importance[right] * right_radius);
+      totals.quartic_mass[v] = Reach > 0 ? totals.quartic_mass[v] + h_mass : h_mass;
+      totals.quartic_radius[v] = Reach > 0 ? totals.quartic_radius[v] + h_radius : h_radius;
+    }
+  }
+
+  static WKM_ALWAYS_INLINE void lower(std::size_t n, double worth, Totals totals, double* bounds) {
+    WKM_INDEPENDENT
+    for (std::size_t v = 0; v < n; ++v) {
+      const double mass = totals.mass[v];
+      const double radius = totals.radius[v];
+      double bound = (radius + std::sqrt(radius * radius + mass * worth)) / mass;
+      if (kQuartic) {
+        bound = with_fourth_powers(bound, mass, radius, totals.quartic_mass[v],
+                                   totals.quartic_radius[v], worth);
+      }
+      bounds[v] = bound < bounds[v] ? bound : bounds[v];  // no mass bounds nothing
+    }
+  }
+};
+
+// What moving boundaries out of a cell costs, at most.
+template <class Moments>
+double split_gain(const SmallSums<Moments>& sums, std::size_t begin, std::size_t end,
+                  double half_gap) {
+  using Sums = typename SumsOf<Moments>::Type;
+  const double* x = sums.x();
+  const Estimate whole = sums.estimate(begin, end);
+  const double width = x[end - 1] - x[begin];
+  const auto* above = std::upper_bound(x + begin, x + end, whole.centroid);
+  const auto split = static_cast<std::size_t>(above - x);
+  const Sums left = Sums::between(sums.columns(), begin, split);
+  const Sums right = Sums::between(sums.columns(), split, end);
+  // One boundary: a weight t beyond it gains 4 d t I + 8 d t (t^2 + d^2) H there. Either side's
+  // weights may be given up, and about any point the heavier side gains more than the lighter one
+  // about the boundary.
+  const double a = 4.0 * half_gap;
+  const double b = 8.0 * half_gap * (half_gap * half_gap + width * width);
+  const double z = whole.centroid;
+  const double one_boundary = std::max(a * right.pull_from(z) + b * right.quartic_pull_from(z),
+                                       -(a * left.pull_from(z) + b * left.quartic_pull_from(z)));
+  const double rounding = a * sums.pull_error() + b * sums.quartic_pull_error();
+  // More: a cluster of the optimum lies inside the cell, and can take all of it.
+  return std::max(one_boundary, whole.cost) + rounding;
+}
+
+}  // namespace
 
 void ClusterMeasure::measure(const Points& points) {
   const std::size_t n = points.size();
@@ -139,97 +169,115 @@ void ClusterMeasure::measure(const Points& points) {
   dispatch<MeasurePoints>(points.weight.data(), points.importance.data(),
                           points.quartic() ? points.quartic_importance.data() : nullptr, n,
                           shares_.data());
-  pin_ = points.pin;
-  if (pin_ != kNoPoint) shares_[pin_] = 0.0;  // it says where a centroid is, not where many are
-  total_ = 0.0;
-  for (const double share : shares_) total_ += share;
-}
-
-void ClusterMeasure::cut(std::size_t n_parts, std::vector<std::size_t>& borders) const {
-  const std::size_t n = shares_.size();
-  const double part = total_ / static_cast<double>(n_parts);
-  borders.clear();
-  borders.push_back(0);
-  double share = 0.0;
-  const auto cut_at = [&](std::size_t border) {
-    if (border > borders.back() && border < n) borders.push_back(border);
-    share = 0.0;
-  };
+  running_.resize(n + 1);
+  double sum = 0.0;
   for (std::size_t i = 0; i < n; ++i) {
-    const bool alone = shares_[i] > part || i == pin_;  // the pin would outweigh its neighbours
-    if (share + shares_[i] > part || alone) cut_at(i);
-    share += shares_[i];
-    if (alone) cut_at(i + 1);
+    running_[i] = sum;
+    sum += shares_[i];
   }
-  borders.push_back(n);
+  running_[n] = sum;
 }
 
-template <class Moments>
-void fill_cells(const Points& points, SmallGrid<Moments>& grid) {
-  const DirectMoments<Moments> moments(points);
-  grid.cells.resize(grid.size());
-  for (std::size_t v = 0; v < grid.size(); ++v) {
-    grid.cells[v] = moments.range(grid.borders[v], grid.borders[v + 1]);
+void ClusterMeasure::cut(std::size_t begin, std::size_t end, std::size_t n_parts,
+                         std::vector<std::size_t>& borders) const {
+  const double part = (running_[end] - running_[begin]) / static_cast<double>(n_parts);
+  borders.push_back(begin);
+  for (std::size_t at = begin; at < end;) {
+    const double limit = running_[at] + part;
+    ++at;
+    while (at < end && running_[at + 1] <= limit) ++at;
+    borders.push_back(at);
   }
 }
 
-template <class Moments>
-void find_split_gains(const Points& points, const SmallGrid<Moments>& grid,
-                      const Placement& placement, double worth, std::vector<double>& gains) {
-  const SplitGain<Moments> gain(points, grid, placement, worth);
-  gains.resize(grid.size());
-  for (std::size_t v = 0; v < grid.size(); ++v) gains[v] = gain.of(v);
-}
-
-template <class Moments>
-void refine(const std::vector<char>& alive, const std::vector<std::size_t>& boundaries,
-            std::size_t most_cells, SmallGrid<Moments>& grid) {
-  const std::size_t n = grid.size();
-  const auto stays_open = [&](std::size_t v) {
-    return v < n && grid.open[v] && (alive[v] || alive[v + 1]);
-  };
-  std::size_t n_open = 0;
-  std::size_t n_alive = 0;
-  for (std::size_t v = 0; v < n; ++v) {
-    n_open += stays_open(v);
-    n_alive += alive[v + 1] != 0;
-  }
-  const std::size_t room = most_cells > n_alive ? most_cells - n_alive : 0;
-  const std::size_t n_parts = std::max<std::size_t>(2, room / std::max<std::size_t>(n_open, 1));
-  std::vector<std::size_t> borders{0};
-  std::vector<char> open;
-  const auto cut = [&](std::size_t border, bool is_open) {
-    if (border == borders.back()) return;
-    open.push_back(is_open && border - borders.back() > 1 ? 1 : 0);
-    borders.push_back(border);
-  };
-  auto boundary = boundaries.begin();
-  for (std::size_t v = 0; v < n; ++v) {
-    const std::size_t begin = grid.borders[v];
-    const std::size_t end = grid.borders[v + 1];
-    if (stays_open(v)) {
-      const std::size_t parts = std::min(n_parts, end - begin);
-      for (std::size_t part = 1; part <= parts; ++part) {
-        const std::size_t border = begin + (end - begin) * part / parts;
-        while (boundary != boundaries.end() && *boundary <= borders.back()) ++boundary;
-        for (; boundary != boundaries.end() && *boundary < border; ++boundary) cut(*boundary, true);
-        cut(border, true);
-      }
-      continue;
+bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
+                   const ClusterMeasure& measure, std::size_t most_cells, SmallGrid& grid) {
+  std::size_t n_positions = 0;
+  for (const Stretch& stretch : stretches) n_positions += stretch.size();
+  const bool exact = n_positions <= most_cells;
+  grid.borders.assign(1, 0);
+  grid.open.clear();
+  const auto fill_open = [&](bool after_gap) {
+    if (after_gap) grid.open.push_back(0);
+    while (grid.open.size() < grid.borders.size() - 1) {
+      const std::size_t v = grid.open.size();
+      grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1 ? 1 : 0);
     }
-    if (v + 1 == n || alive[v + 1] || stays_open(v + 1)) cut(end, false);
+  };
+  for (const Stretch& stretch : stretches) {
+    if (exact) {
+      for (std::size_t i = stretch.low; i <= stretch.high; ++i) grid.borders.push_back(i);
+    } else {
+      const std::size_t n_parts = 2 + most_cells * stretch.size() / n_positions;
+      measure.cut(stretch.low, stretch.high, n_parts, grid.borders);
+    }
+    fill_open(true);
   }
-  grid.borders = std::move(borders);
-  grid.open = std::move(open);
+  grid.borders.push_back(n_points);
+  grid.open.push_back(0);
+  return exact;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                               \
-  template struct SmallGrid<Moments>;                                                          \
-  template void fill_cells(const Points&, SmallGrid<Moments>&);                                \
-  template void find_split_gains(const Points&, const SmallGrid<Moments>&, const Placement&,   \
-                                 double, std::vector<double>&);                                \
-  template void refine(const std::vector<char>&, const std::vector<std::size_t>&, std::size_t, \
-                       SmallGrid<Moments>&);
+template <class Moments>
+void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
+  const SumColumns from = sums.columns();
+  const std::size_t n_nodes = grid.borders.size();
+  grid.stride = n_nodes + kLanes;
+  constexpr std::size_t kCount = SumsOf<Moments>::Type::kCount;
+  grid.sums.resize(kCount * grid.stride);
+  for (std::size_t f = 0; f < kCount; ++f) {
+    double* column = grid.sums.data() + f * grid.stride;
+    for (std::size_t i = 0; i < n_nodes; ++i)
+      column[i] = from.data[f * from.stride + grid.borders[i]];
+    std::fill(column + n_nodes, column + grid.stride, 0.0);
+  }
+}
+
+template <class Moments>
+void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid) {
+  using Sums = typename SumsOf<Moments>::Type;
+  thread_local Buffer<double> columns;
+  const std::size_t n = grid.size();
+  const std::size_t stride = n + 2 * kReach;
+  columns.assign(8 * stride, 0.0);
+  const auto column = [&](std::size_t number) { return columns.data() + number * stride; };
+  double* low = column(0);
+  double* high = column(1);
+  double* importance = column(2);
+  double* quartic_importance = column(3);
+  for (std::size_t v = 0; v < n; ++v) {
+    const Sums cell = Sums::between(grid.columns(), v, v + 1);
+    low[kReach + v] = sums.x()[grid.borders[v]];
+    high[kReach + v] = sums.x()[grid.borders[v + 1] - 1];
+    importance[kReach + v] = cell.importance();
+    quartic_importance[kReach + v] = cell.quartic_importance();
+  }
+  grid.half_gaps.resize(n);
+  dispatch<BoundHalfGaps<Sums>>(CellColumns{low, high, importance, quartic_importance}, n, worth,
+                                Totals{column(4), column(5), column(6), column(7)},
+                                grid.half_gaps.data());
+  const double widest = 0.5 * (sums.x()[sums.size() - 1] - sums.x()[0]);
+  for (double& half_gap : grid.half_gaps) half_gap = std::min(half_gap, widest);
+}
+
+template <class Moments>
+void find_discounts(const SmallSums<Moments>& sums, const SmallGrid& grid,
+                    std::vector<double>& discounts) {
+  const std::size_t n = grid.size();
+  discounts.assign(n + 1, 0.0);
+  for (std::size_t v = 0; v < n; ++v) {
+    if (!grid.open[v]) continue;
+    const double gain = split_gain(sums, grid.borders[v], grid.borders[v + 1], grid.half_gaps[v]);
+    discounts[v] = std::max(discounts[v], gain);
+    discounts[v + 1] = gain;
+  }
+  discounts[0] = discounts[n] = 0.0;
+}
+
+#define WKM_INSTANTIATE(Moments)                                                \
+  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);             \
+  template void bound_half_gaps(const SmallSums<Moments>&, double, SmallGrid&); \
+  template void find_discounts(const SmallSums<Moments>&, const SmallGrid&, std::vector<double>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)
 #undef WKM_INSTANTIATE

@@ -1,194 +1,293 @@
 #include "cpu/small_optimal.h"
 
 #include <algorithm>
+#include <cmath>
+#include <functional>
 #include <limits>
+#include <numeric>
 
-#include "cpu/direct_moments.h"
 #include "cpu/interval_costs.h"
-#include "cpu/k_path.h"
+#include "cpu/interval_front.h"
 #include "cpu/layers.h"
+#include "cpu/small_finish.h"
 #include "cpu/small_grid.h"
+#include "cpu/small_windows.h"
 
 namespace wkmeans {
 namespace {
 
-constexpr std::size_t kCellsPerCluster = 8;
-constexpr std::size_t kSpareCells = 8;
-// Up to so many points a cluster, and so many more, each is a cell from the start.
-constexpr std::size_t kPointsPerCluster = 12;
-constexpr std::size_t kFewPoints = 64;
-constexpr std::size_t kMostCells = 1024;
-constexpr int kMostRounds = 20;
-// Of sums of up to kMostCells moments and k costs, generously.
-constexpr double kRounding = 1e-12;
+constexpr std::size_t kCellsPerCluster = 13;
+constexpr std::size_t kCellsPerWindow = 6;
+constexpr std::size_t kMostCells = 768;  // beyond, a Lagrangian is the quicker way
+constexpr double kRefinement = 1.25;     // cells to a position, from cut to cut, at least
+constexpr int kMostRounds = 16;
+constexpr int kPolishingRounds = 20;
+constexpr int kSqueezingRounds = 8;
+// What rounding may move all costs by, relative to the optimum.
+constexpr double kMostRounding = 1e-3;
+// An edge of a path, the incumbent's, and a cell that makes a cluster, each rounded.
+constexpr double kCostsAnEdge = 4.0;
 
 // Memory that one problem after another uses.
 template <class Moments>
 struct Scratch {
   ClusterMeasure measure;
-  SmallGrid<Moments> grid;
+  SmallSums<Moments> sums;
+  SmallGrid grid;
   IntervalCosts costs;
   Layers layers;
-  std::vector<double> gains, discounts;
-  std::vector<char> alive;
+  SmallLloyd<Moments> lloyd{sums};
+  std::vector<double> discounts, largest, low, high;
+  Starts starts;
+  std::vector<NodeRange> ranges;
+  std::vector<std::size_t> boundaries;
+  std::vector<char> reached;
+  std::vector<Stretch> stretches, clipped;
 };
 
 template <class Moments>
 class SmallSearch {
 public:
-  SmallSearch(const Points& points, const Placement& placement, std::size_t k,
-              Scratch<Moments>& scratch)
-      : points_(points),
-        placement_(placement),
-        k_(k),
-        most_cells_(kCellsPerCluster * k + kSpareCells),
-        s_(scratch) {}
+  SmallSearch(const Points& points, std::size_t k, Scratch<Moments>& scratch)
+      : points_(points), k_(k), s_(scratch), windows_(all_windows(points.size(), k)) {}
 
   std::optional<Optimum> run() {
-    start();
-    for (int round = 0; round < kMostRounds; ++round) {
-      if (s_.grid.size() > kMostCells) return std::nullopt;
-      fill_cells(points_, s_.grid);
-      if (s_.grid.is_exact()) return finish(round);
-      look();
-      judge();
-      refine(s_.alive, incumbent_, most_cells_, s_.grid);
+    if (k_ == 1) return cheapest_within<Moments>(points_, {0, points_.size()}, {{0, 0}, {1, 1}});
+    s_.sums.build(points_);
+    margin_ = kCostsAnEdge * static_cast<double>(k_) * s_.sums.cost_error();
+    if (!std::isfinite(margin_) || !open_windows()) return std::nullopt;
+    int round = 0;
+    for (;;) {
+      if (!s_.lloyd.squeeze(kSqueezingRounds, windows_)) return std::nullopt;
+      if (exact_ || windows_.are_single()) break;
+      if (++round == kMostRounds || !narrow_windows()) return std::nullopt;
     }
-    return std::nullopt;
-  }
-
-private:
-  // The first cells, and what equal shares of the measure cost as clusters.
-  void start() {
-    if (points_.size() <= kPointsPerCluster * k_ + kFewPoints) {
-      s_.grid.borders.resize(points_.size() + 1);
-      for (std::size_t i = 0; i <= points_.size(); ++i) s_.grid.borders[i] = i;
-    } else {
-      s_.measure.measure(points_);
-      s_.measure.cut(k_, s_.grid.borders);
-      // Points that stand alone make parts of their own: more than k prove nothing.
-      if (s_.grid.borders.size() <= k_ + 1) upper_bound_ = cost_of(s_.grid.borders);
-      s_.measure.cut(most_cells_, s_.grid.borders);
+    if (windows_.are_single()) {
+      s_.grid.borders = windows_.low;
+      for (std::size_t j = 0; j <= k_; ++j) s_.ranges[j] = {j, j};
+    } else if (!find_ranges()) {
+      return std::nullopt;
     }
-    s_.grid.open.clear();
-    for (std::size_t v = 0; v + 1 < s_.grid.borders.size(); ++v) {
-      s_.grid.open.push_back(s_.grid.borders[v + 1] - s_.grid.borders[v] > 1);
-    }
-  }
-
-  double cost_of(const std::vector<std::size_t>& borders) const {
-    const DirectMoments<Moments> moments(points_);
-    double cost = 0.0;
-    for (std::size_t j = 0; j + 1 < borders.size(); ++j) {
-      cost += placement_.cost(moments.range(borders[j], borders[j + 1]));
-    }
-    return cost * (1.0 + kRounding);
-  }
-
-  // Bounds the optimum from above by the best path over the borders, and what one more centroid
-  // would save it by what those between half of k and k save on average: its cost is convex in k.
-  void look() {
-    s_.costs.fill(s_.grid.cells, upper_bound_, placement_);
-    s_.discounts.assign(s_.grid.size() + 1, 0.0);
-    s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    const double least = s_.layers.least(k_);
-    if (least < std::numeric_limits<double>::infinity()) {
-      incumbent_.clear();
-      for (const std::size_t node : s_.layers.path(s_.costs)) {
-        incumbent_.push_back(s_.grid.borders[node]);
-      }
-      // The bound of a root's cost from below is no cost: ask for that.
-      std::vector<std::size_t> borders{0};
-      borders.insert(borders.end(), incumbent_.begin(), incumbent_.end());
-      upper_bound_ = std::min(upper_bound_, cost_of(borders));
-    }
-    worth_ = std::min(worth_, upper_bound_);
-    for (const std::size_t fewer : {k_ / 2, k_ - k_ / 4, k_ - 1}) {
-      if (fewer < 1 || fewer >= k_) continue;
-      const double cost = s_.layers.least(fewer) * (1.0 + 2.0 * kRounding);
-      worth_ = std::min(worth_, (cost - lower_bound_) / static_cast<double>(k_ - fewer));
-      costs_of_fewer_.push_back({fewer, cost});
-    }
-  }
-
-  // Which nodes no clustering as good as the incumbent has a boundary moved to.
-  void judge() {
-    constexpr int kMostTightenings = 3;
-    const std::size_t n = s_.grid.size();
-    double limit = 0.0;
-    for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
-      find_split_gains(points_, s_.grid, placement_, worth_, s_.gains);
-      double most = 0.0;
-      for (std::size_t v = 0; v < n; ++v) most = std::max(most, s_.gains[v]);
-      for (std::size_t i = 1; i < n; ++i) {
-        s_.discounts[i] = std::max(s_.gains[i - 1], s_.gains[i]);
-      }
-      // No interval of a path that comes to at most the upper bound costs more by itself.
-      const double widest = upper_bound_ + static_cast<double>(k_) * most;
-      if (widest > limit) s_.costs.fill(s_.grid.cells, limit = widest, placement_);
-      s_.layers.run_forward(s_.costs, k_, s_.discounts);
-      lower_bound_ = std::max(lower_bound_, s_.layers.least(k_) - kRounding * limit);
-      const double worth_before = worth_;
-      for (const auto& fewer : costs_of_fewer_) {
-        worth_ = std::min(worth_, (fewer.cost - lower_bound_) / static_cast<double>(k_ - fewer.k));
-      }
-      if (!(worth_ < 0.7 * worth_before)) break;
-    }
-    s_.layers.run_backward(s_.costs, k_, s_.discounts);
-    s_.alive.assign(n + 1, 0);
-    for (std::size_t i = 1; i < n; ++i) {
-      s_.alive[i] = s_.layers.least_through(i, s_.discounts[i]) <= upper_bound_ + kRounding * limit;
-    }
-  }
-
-  // Every boundary of the optimum is a border: the best path is the optimum.
-  Optimum finish(int round) {
-    s_.costs.fill(s_.grid.cells, upper_bound_, placement_);
-    s_.discounts.assign(s_.grid.size() + 1, 0.0);
-    s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    Optimum optimum;
-    std::vector<std::size_t> borders{0};
-    for (const std::size_t node : s_.layers.path(s_.costs)) {
-      borders.push_back(s_.grid.borders[node]);
-    }
-    optimum.boundaries.assign(borders.begin() + 1, borders.end());
-    optimum.cost = cost_of(borders);
-    // What was closed lies above the upper bound; what is left, above the shortest path.
-    const double bound = std::min(s_.layers.least(k_), upper_bound_);
-    optimum.lower_bound = std::min(bound * (1.0 - kRounding), optimum.cost);
-    optimum.n_rounds = round;
+    std::optional<Optimum> optimum = cheapest_within<Moments>(points_, s_.grid.borders, s_.ranges);
+    if (optimum) optimum->n_rounds = round;
     return optimum;
   }
 
-  struct CostOfFewer {
-    std::size_t k;
-    double cost;
-  };
+private:
+  using Sums = typename SumsOf<Moments>::Type;
+
+  // Takes the shortest path, after some rounds of Lloyd, as the incumbent if it is cheaper; false
+  // where rounding could hide the optimum.
+  bool bound_above() {
+    s_.boundaries.assign(1, 0);
+    for (const std::size_t node : s_.layers.path(s_.costs)) {
+      s_.boundaries.push_back(s_.grid.borders[node]);
+    }
+    if (s_.boundaries.size() == k_ + 1) {
+      s_.lloyd.polish(kPolishingRounds, s_.boundaries);
+      upper_bound_ = std::min(upper_bound_, s_.lloyd.cost(s_.boundaries) + margin_);
+    }
+    return margin_ <= kMostRounding * upper_bound_ && upper_bound_ < kInfinity;
+  }
+
+  // Cells are of equal share of the measure, about: as many to a cluster make a fair clustering.
+  double first_limit() {
+    s_.boundaries.clear();
+    for (std::size_t j = 0; j <= k_; ++j) {
+      s_.boundaries.push_back(s_.grid.borders[s_.grid.size() * j / k_]);
+    }
+    s_.lloyd.polish(3, s_.boundaries);
+    return 1.3 * s_.lloyd.cost(s_.boundaries);
+  }
+
+  // The windows that paths over coarse cells leave.
+  bool open_windows() {
+    s_.measure.measure(points_);
+    s_.stretches.assign(1, {1, points_.size() - 1});
+    cut(kCellsPerCluster * k_);
+    const std::size_t n = s_.grid.size();
+    if (n <= k_) return false;
+    s_.discounts.assign(n + 1, 0.0);
+    s_.ranges.assign(1, {0, 0});
+    s_.ranges.resize(k_, {1, n - 1});
+    s_.ranges.push_back({n, n});
+    fill_costs(first_limit());
+    s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    if (!(s_.layers.least(k_) < kInfinity)) {
+      fill_costs(kInfinity);
+      s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    }
+    if (!bound_above()) return false;
+    if (exact_) return close();
+    bound_half_gaps(s_.sums, worth_of_a_centroid(), s_.grid);
+    find_discounts(s_.sums, s_.grid, s_.discounts);
+    return close();
+  }
+
+  void fill_costs(double limit) {
+    const std::size_t n = s_.grid.size();
+    s_.starts.earliest.assign(n + 1, n);
+    s_.starts.latest.assign(n + 1, 0);
+    std::size_t j = 1;
+    for (std::size_t end = 1; end <= n; ++end) {
+      while (j < k_ && s_.ranges[j].last < end) ++j;
+      s_.starts.earliest[end] = s_.ranges[j - 1].first;
+      std::size_t next = j;
+      while (next < k_ && s_.ranges[next + 1].first <= end) ++next;
+      s_.starts.latest[end] = s_.ranges[next - 1].last;
+    }
+    s_.costs.template fill<Sums>(s_.grid.columns(), s_.starts, limit_ = limit);
+  }
+
+  // By all nodes of one path.
+  double most_discounted() {
+    const std::size_t n_inner = std::min(k_ - 1, s_.discounts.size());
+    s_.largest.assign(s_.discounts.begin(), s_.discounts.end());
+    const auto end = s_.largest.begin() + static_cast<std::ptrdiff_t>(n_inner);
+    std::nth_element(s_.largest.begin(), end, s_.largest.end(), std::greater<>());
+    return std::accumulate(s_.largest.begin(), end, 0.0);
+  }
+
+  // Leaves the nodes that a path as good as the incumbent may go through.
+  bool close() {
+    // No edge of such a path costs more by itself.
+    const double widest = upper_bound_ + most_discounted() + margin_;
+    if (widest > limit_) {
+      fill_costs(widest);
+    } else {
+      s_.costs.tighten(widest);
+    }
+    s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    if (!bound_above()) return false;
+    s_.layers.run_backward(s_.costs, k_, s_.discounts);
+    if (!s_.layers.keep_reached(upper_bound_ + margin_, s_.discounts, s_.ranges, s_.reached))
+      return false;
+    take_windows();
+    return true;
+  }
+
+  // The optimal cost is convex in k: one more centroid saves at most what each of those between
+  // fewer and k saves on average.
+  double worth_of_a_centroid() const {
+    double worth = upper_bound_;
+    for (const std::size_t fewer : {k_ / 2, k_ - k_ / 4, k_ - 1}) {
+      if (fewer < 1 || fewer >= k_) continue;
+      const double cost =
+          s_.layers.least(fewer) + margin_ + static_cast<double>(fewer) * s_.costs.slack();
+      worth = std::min(worth, cost / static_cast<double>(k_ - fewer));
+    }
+    return worth;
+  }
+
+  // Where boundaries can have been that were moved to the nodes reached.
+  void take_windows() {
+    const SmallGrid& grid = s_.grid;
+    for (std::size_t j = 1; j < k_; ++j) {
+      windows_.low[j] = std::max(windows_.low[j], grid.low(s_.ranges[j].first));
+      windows_.high[j] = std::min(windows_.high[j], grid.high(s_.ranges[j].last));
+    }
+    s_.stretches.clear();
+    for (std::size_t node = 1; node < grid.size(); ++node) {
+      if (s_.reached[node]) add_stretch({grid.low(node), grid.high(node)});
+    }
+  }
+
+  void add_stretch(const Stretch& stretch) {
+    if (!s_.stretches.empty() && stretch.low <= s_.stretches.back().high + 1) {
+      s_.stretches.back().high = std::max(s_.stretches.back().high, stretch.high);
+    } else {
+      s_.stretches.push_back(stretch);
+    }
+  }
+
+  // Leaves of the stretches what lies in some window.
+  void clip_stretches() {
+    s_.clipped.swap(s_.stretches);
+    s_.stretches.clear();
+    std::size_t j = 1;
+    for (const Stretch& stretch : s_.clipped) {
+      while (j < k_ && windows_.high[j] < stretch.low) ++j;
+      for (std::size_t next = j; next < k_ && windows_.low[next] <= stretch.high; ++next) {
+        const std::size_t low = std::max(stretch.low, windows_.low[next]);
+        const std::size_t high = std::min(stretch.high, windows_.high[next]);
+        add_stretch({low, high});
+      }
+    }
+  }
+
+  // Cells get finer from cut to cut, whatever has remained.
+  void cut(std::size_t most_cells) {
+    double n_positions = 0.0;
+    for (const Stretch& stretch : s_.stretches) n_positions += static_cast<double>(stretch.size());
+    most_cells =
+        std::max(most_cells, static_cast<std::size_t>(kRefinement * n_positions / coarseness_));
+    coarseness_ = n_positions / static_cast<double>(most_cells);
+    exact_ = cut_stretches(s_.stretches, points_.size(), s_.measure, most_cells, s_.grid);
+    gather_sums(s_.sums, s_.grid);
+  }
+
+  // False where a window holds no node.
+  bool find_ranges() {
+    const SmallGrid& grid = s_.grid;
+    s_.ranges.assign(1, {0, 0});
+    std::size_t first = 1;
+    for (std::size_t j = 1; j < k_; ++j) {
+      while (grid.high(first) < windows_.low[j]) ++first;
+      std::size_t last = first;
+      while (last + 1 < grid.size() && grid.low(last + 1) <= windows_.high[j]) ++last;
+      if (first >= grid.size() || grid.low(first) > windows_.high[j]) return false;
+      s_.ranges.push_back({first, last});
+    }
+    s_.ranges.push_back({grid.size(), grid.size()});
+    return true;
+  }
+
+  // The windows bound the centroids too, and a boundary lies halfway between its centroids.
+  void find_half_gaps() {
+    s_.lloyd.bound_centroids(windows_, s_.low, s_.high);
+    const std::vector<std::size_t>& borders = s_.grid.borders;
+    const double* x = s_.sums.x();
+    s_.grid.half_gaps.assign(s_.grid.size(), 0.0);
+    for (std::size_t j = 1; j < k_; ++j) {
+      for (std::size_t v = s_.ranges[j].first; v < s_.ranges[j].last; ++v) {
+        const double below = x[borders[v + 1] - 1] - s_.low[j - 1];
+        const double above = s_.high[j] - x[borders[v]];
+        double& half_gap = s_.grid.half_gaps[v];
+        half_gap = std::max(half_gap, std::min(below, above) + s_.sums.x_error());
+      }
+    }
+  }
+
+  bool narrow_windows() {
+    clip_stretches();
+    cut(kCellsPerWindow * k_);
+    if (s_.grid.size() > kMostCells || !find_ranges()) return false;
+    find_half_gaps();
+    find_discounts(s_.sums, s_.grid, s_.discounts);
+    limit_ = 0.0;
+    return close();
+  }
 
   const Points& points_;
-  const Placement& placement_;
   const std::size_t k_;
-  const std::size_t most_cells_;
   Scratch<Moments>& s_;
-  std::vector<std::size_t> incumbent_;
-  std::vector<CostOfFewer> costs_of_fewer_;
-  double upper_bound_ = std::numeric_limits<double>::infinity();
-  double lower_bound_ = 0.0;
-  double worth_ = std::numeric_limits<double>::infinity();
+  Windows windows_;
+  bool exact_ = false;             // every open cell is one point
+  double coarseness_ = kInfinity;  // positions a cell
+  double limit_ = 0.0;             // costs are known up to that
+  double margin_ = 0.0;
+  double upper_bound_ = kInfinity;
 };
 
 }  // namespace
 
 template <class Moments>
-std::optional<Optimum> small_optimum(const Points& points, const Placement& placement,
-                                     std::size_t k) {
+std::optional<Optimum> small_optimum(const Points& points, std::size_t k) {
   thread_local Scratch<Moments> scratch;  // many problems follow one another on a thread
-  return SmallSearch<Moments>(points, placement, k, scratch).run();
+  return SmallSearch<Moments>(points, k, scratch).run();
 }
 
-template std::optional<Optimum> small_optimum<QuadraticMoments>(const Points&, const Placement&,
-                                                                std::size_t);
-template std::optional<Optimum> small_optimum<QuarticMoments>(const Points&, const Placement&,
-                                                              std::size_t);
+template std::optional<Optimum> small_optimum<QuadraticMoments>(const Points&, std::size_t);
+template std::optional<Optimum> small_optimum<QuarticMoments>(const Points&, std::size_t);
 
 }  // namespace wkmeans

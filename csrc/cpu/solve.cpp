@@ -124,7 +124,8 @@ template <class Moments>
 std::optional<Solution> solve_small(const Points& points, const SolverOptions& options) {
   return solve_optimal(points, DirectMoments<Moments>(points), options,
                        [&](const Placement& placement) -> std::optional<Optimum> {
-                         auto found = small_optimum<Moments>(points, placement, options.k);
+                         if (!is_small(points, placement, options.k)) return std::nullopt;
+                         auto found = small_optimum<Moments>(points, options.k);
                          if (found && !is_certified(*found)) return std::nullopt;
                          return found;
                        });
@@ -145,9 +146,7 @@ Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
 template <class Moments>
 Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
                          const SolverOptions& options, const Parallel& parallel) {
-  if (is_small(points.size(), options.k)) {
-    if (std::optional<Solution> found = solve_small<Moments>(points, options)) return *found;
-  }
+  if (std::optional<Solution> found = solve_small<Moments>(points, options)) return *found;
   pyramid.build(points, parallel);
   return solve_on(points, pyramid, options, parallel);
 }

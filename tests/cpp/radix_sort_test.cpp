@@ -2,9 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 #include "cpu/buffer.h"
+#include "cpu/sort_few.h"
 #include "support.h"
 
 using namespace wkmeans;
@@ -85,6 +88,36 @@ std::vector<Value> values_of_every_kind() {
 TEST_CASE("32-bit keys sort stably") { check_key_patterns<std::uint32_t>(); }
 
 TEST_CASE("64-bit keys sort stably") { check_key_patterns<std::uint64_t>(); }
+
+TEST_CASE("few keys sort into the same stable order, whichever of their bits vary") {
+  Random random(12);
+  for (const std::size_t n : {0, 1, 2, 3, 511, 512, 1023, 1024, 4097, 32768}) {
+    CAPTURE(n);
+    std::vector<Keys<std::uint32_t>> patterns;
+    const auto add = [&](auto&& draw) { patterns.push_back(drawn<std::uint32_t>(n, draw)); };
+    add([&] { return static_cast<std::uint32_t>(random.bits()); });
+    add([&] { return sort_key(static_cast<float>(random.normal())); });
+    add([] { return 42u; });
+    add([&] { return static_cast<std::uint32_t>(random.below(5)); });
+    // Too many that differ only in their last bits for inserting them.
+    add([&] {
+      return static_cast<std::uint32_t>(random.below(1 << 10) + (random.below(2) << 31));
+    });
+    std::uint32_t descending = 0xffffffffu;
+    add([&] { return descending--; });
+    for (const Keys<std::uint32_t>& items : patterns) {
+      Keys<std::uint32_t> expected = items;
+      std::stable_sort(expected.begin(), expected.end(),
+                       [](const auto& a, const auto& b) { return a.key < b.key; });
+      Keys<std::uint32_t> sorted = items;
+      Keys<std::uint32_t> spare;
+      sort_few(sorted, spare);
+      CHECK(std::equal(
+          sorted.begin(), sorted.end(), expected.begin(), expected.end(),
+          [](const auto& a, const auto& b) { return a.key == b.key && a.item == b.item; }));
+    }
+  }
+}
 
 TEST_CASE("keys keep the order of the values and give them back") {
   check_key_order(values_of_every_kind<float>());

@@ -65,6 +65,29 @@ void print_clustering(const char* name, const Problems& problems, Solver solver)
               digest.value());
 }
 
+// Rows of a few points, each solved by itself.
+void print_rows(const char* name, const Problems& problems, std::size_t k) {
+  const auto n_rows = static_cast<std::size_t>(problems.weights->n_problems());
+  const auto n_items = n_rows * static_cast<std::size_t>(problems.weights->n_items());
+  ClusterOptions options;
+  options.solver.k = k;
+  options.n_threads = 2;
+  std::vector<double> centroids(n_rows * k);
+  std::vector<std::uint8_t> labels(n_items);
+  std::vector<double> scales(n_rows), costs(n_rows), lower_bounds(n_rows);
+  std::vector<std::int64_t> n_iters(n_rows);
+  cluster(problems, options,
+          ClusterOutput<std::uint8_t>{centroids.data(), labels.data(), scales.data(), costs.data(),
+                                      lower_bounds.data(), n_iters.data()});
+  Digest digest;
+  digest.add(centroids.data(), centroids.size());
+  digest.add(labels.data(), labels.size());
+  digest.add(costs.data(), n_rows);
+  digest.add(lower_bounds.data(), n_rows);
+  digest.add(n_iters.data(), n_rows);
+  std::printf("%s %zu rows, k = %zu %016llx\n", name, n_rows, k, digest.value());
+}
+
 void print_pruning(const char* name, const Problems& problems) {
   const std::unique_ptr<bool[]> mask(new bool[kItems]);
   keep_largest({{problems, 0, mask.get()}}, kItems / 3, Parallel(2));
@@ -106,6 +129,16 @@ void print_all(const char* name, DrawWeight&& draw_weight) {
     print_clustering(name, problems, Solver::optimal);
     print_pruning(name, problems);
     print_entropy_constrained(name, problems);
+  }
+  constexpr std::size_t kRows = 137;
+  const Operand rows_w = contiguous(weights, "weights", kRows);
+  const Operand rows_i = contiguous(importances, "importance", kRows);
+  const Operand rows_h = contiguous(quartic_importances, "quartic_importance", kRows);
+  for (const Problems& problems :
+       {Problems{&rows_w, &rows_i, nullptr}, Problems{&rows_w, &rows_i, &rows_h}}) {
+    for (const std::size_t k : {std::size_t{3}, std::size_t{8}, std::size_t{13}}) {
+      print_rows(name, problems, k);
+    }
   }
 }
 

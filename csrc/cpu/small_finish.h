@@ -1,0 +1,19 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "cpu/layers.h"
+#include "cpu/optimal.h"
+#include "cpu/points.h"
+
+namespace wkmeans {
+
+// The best clustering whose boundary j is one of borders[ranges[j].first..ranges[j].last], to full
+// precision; nothing where that leaves too many.
+template <class Moments>
+std::optional<Optimum> cheapest_within(const Points& points,
+                                       const std::vector<std::size_t>& borders,
+                                       const std::vector<NodeRange>& ranges);
+
+}  // namespace wkmeans
