@@ -17,7 +17,7 @@ Placement floating(double relative_step, double smallest_step, double largest) {
 
 double scale_of(CentroidFormat format, const Points& points) {
   if (format != CentroidFormat::int8) return 1.0;
-  const double widest = std::max(std::fabs(points.weight.front()), std::fabs(points.weight.back()));
+  const double widest = std::max(std::fabs(points.low(0)), std::fabs(points.high(points.size() - 1)));
   if (widest == 0.0) return 1.0;
   const double scale = std::clamp(widest / kMostInt8Steps,
                                   static_cast<double>(std::numeric_limits<float>::denorm_min()),

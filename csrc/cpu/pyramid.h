@@ -7,6 +7,7 @@
 
 #include "cpu/parallel.h"
 #include "cpu/points.h"
+#include "math/moment_pyramid.h"
 #include "math/moments.h"
 
 namespace wkmeans {
@@ -24,7 +25,7 @@ template <class Moments>
 class Pyramid {
 public:
   static constexpr std::size_t kLeaf = 16;
-  static constexpr std::size_t kFanOut = 4;
+  static constexpr std::size_t kFanOut = kPyramidFanOut;
 
   void build(const Points& points, const Parallel& parallel) {
     points_ = &points;
@@ -48,20 +49,11 @@ public:
 
   // Moments of points [begin, end).
   Moments range(std::size_t begin, std::size_t end) const {
-    std::size_t low = (begin + kLeaf - 1) / kLeaf;
-    std::size_t high = end / kLeaf;
-    if (low >= high) return merged_points(begin, end - begin);
-    Moments left = merged_points(begin, low * kLeaf - begin);
-    Moments right = merged_points(high * kLeaf, end - high * kLeaf);
-    for (std::size_t level = 0; low < high; ++level, low /= kFanOut, high /= kFanOut) {
-      const bool top = level + 1 == levels_.size();
-      while (low < high && (top || low % kFanOut != 0)) left = merge(left, levels_[level][low++]);
-      while (low < high && high % kFanOut != 0) right = merge(levels_[level][--high], right);
-    }
-    return merge(left, right);
+    return moments_of_range<Moments>(*this, begin, end);
   }
 
-private:
+  std::size_t n_levels() const { return levels_.size(); }
+  const Moments& node(std::size_t level, std::size_t i) const { return levels_[level][i]; }
   Moments merged_points(std::size_t begin, std::size_t count) const {
     Moments sum{};
     for (std::size_t i = begin; i < begin + count; ++i)
@@ -69,10 +61,9 @@ private:
     return sum;
   }
 
+private:
   Moments merged_children(std::size_t level, std::size_t parent) const {
-    const std::vector<Moments>& nodes = levels_[level];
-    const std::size_t first = parent * kFanOut;
-    return merge(merge(nodes[first], nodes[first + 1]), merge(nodes[first + 2], nodes[first + 3]));
+    return merged_family(levels_[level].data() + parent * kFanOut);
   }
 
   const Points* points_ = nullptr;
