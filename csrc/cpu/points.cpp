@@ -25,6 +25,19 @@ void close_gaps(const std::vector<Span>& spans, Buffer<double>& values) {
   values.resize(static_cast<std::size_t>(to - values.begin()));
 }
 
+// A point at zero without importance.
+void insert_zero(std::ptrdiff_t index, Points& points) {
+  points.weight.insert(points.weight.begin() + index, 0.0);
+  points.importance.insert(points.importance.begin() + index, 0.0);
+  if (!points.quartic_importance.empty())
+    points.quartic_importance.insert(points.quartic_importance.begin() + index, 0.0);
+  if (points.groups.empty()) return;
+  points.groups.insert(points.groups.begin() + index, QuarticMoments{});
+  points.lows.insert(points.lows.begin() + index, 0.0);
+  points.highs.insert(points.highs.begin() + index, 0.0);
+  points.divisible.insert(points.divisible.begin() + index, false);
+}
+
 }  // namespace
 
 template <class Key, class Value>
@@ -112,25 +125,21 @@ void PointCollector::merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel&
 
 // A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
 // so many decades above them, its centroid moves off zero by less than any digit shows.
-void PointCollector::pin_zero() {
+void pin_zero(Points& points) {
   constexpr double kDecades = 1e60;
   double mass = 0.0;
-  const double widest =
-      std::max(std::fabs(points_.weight.front()), std::fabs(points_.weight.back()));
-  for (std::size_t i = 0; i < points_.size(); ++i) {
-    mass += points_.importance[i];
-    if (points_.quartic()) mass += points_.quartic_importance[i] * (widest * widest);
+  const std::size_t last = points.size() - 1;
+  const double widest = std::max(std::fabs(points.low(0)), std::fabs(points.high(last)));
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    mass += points.importance[i];
+    if (points.quartic()) mass += points.quartic_importance[i] * (widest * widest);
   }
-  const auto at = std::lower_bound(points_.weight.begin(), points_.weight.end(), 0.0);
-  const auto index = at - points_.weight.begin();
-  if (at == points_.weight.end() || *at != 0.0) {
-    points_.weight.insert(at, 0.0);
-    points_.importance.insert(points_.importance.begin() + index, 0.0);
-    if (points_.quartic())
-      points_.quartic_importance.insert(points_.quartic_importance.begin() + index, 0.0);
-  }
-  points_.importance[static_cast<std::size_t>(index)] += kDecades * mass;
-  points_.pin = static_cast<std::size_t>(index);
+  const auto at = std::lower_bound(points.weight.begin(), points.weight.end(), 0.0);
+  const auto index = at - points.weight.begin();
+  if (at == points.weight.end() || *at != 0.0) insert_zero(index, points);
+  points.pin = static_cast<std::size_t>(index);
+  points.importance[points.pin] += kDecades * mass;
+  if (!points.groups.empty()) points.groups[points.pin].quadratic.mass += kDecades * mass;
 }
 
 template <class Key, class Value>
@@ -157,7 +166,7 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     collect_as<std::uint32_t, float>(problems, problem, parallel, narrow_, narrow_spare_);
   }
   points_.pin = kNoPoint;
-  if (zero == Zero::pinned) pin_zero();
+  if (zero == Zero::pinned) pin_zero(points_);
   return points_;
 }
 

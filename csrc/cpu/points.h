@@ -43,6 +43,10 @@ void append_group(const QuarticMoments& moments, double low, double high, bool d
 
 enum class Zero { free, pinned };
 
+// Makes the point at zero one so important that its centroid is zero; adds it where there is none.
+// A group of weights may end at zero or begin there, not reach across it.
+void pin_zero(Points& points);
+
 // Reads, checks, sorts (or counts, where the values are few) and merges one problem after another,
 // reusing its memory between them.
 class PointCollector {
@@ -64,7 +68,6 @@ private:
             Buffer<Keyed<Key>>& keys);
   template <class Key>
   void merge_equal(const Buffer<Keyed<Key>>& keys, const Parallel& parallel);
-  void pin_zero();
   template <class Key, class Value>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel,
                   Buffer<Keyed<Key>>& keys, Buffer<Keyed<Key>>& spare);
