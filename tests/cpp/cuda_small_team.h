@@ -8,6 +8,7 @@
 #include <random>
 #include <vector>
 
+#include "cpu/centroid_format.h"
 #include "cuda/small_solve.h"
 
 // The device's solver of small problems played on the host.
@@ -39,29 +40,65 @@ private:
   std::int64_t n_phases_ = 0;
 };
 
-// Teams that share the problems of a batch as blocks do; `shared_bytes` of the memory of each are
-// shared. Returns the number of phases of all of them.
+// How the host plays the device.
+struct HostRun {
+  std::int64_t n_teams = 1;
+  std::size_t shared_bytes = 232448;
+  std::uint64_t seed = 1;
+};
+
+// Teams that share the problems of a batch as blocks do; returns the number of phases of all of
+// them.
 template <class Moments, class Placement>
 std::int64_t run_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
-                         const cuda::SmallOutputs& outputs, std::int64_t n_teams,
-                         std::size_t shared_bytes, std::uint64_t seed) {
+                         const cuda::SmallOutputs& outputs, const HostRun& run) {
   const cuda::SmallShape shape = cuda::shape_of(batch, options);
-  cuda::SmallCarver counting(nullptr, shared_bytes, nullptr);
+  cuda::SmallCarver counting(nullptr, run.shared_bytes, nullptr);
   const cuda::SmallScratch<Moments, Placement> unplaced(shape, counting);
   std::int64_t n_phases = 0;
-  for (std::int64_t t = 0; t < n_teams; ++t) {
+  for (std::int64_t t = 0; t < run.n_teams; ++t) {
     // Garbage to begin with, as on a device, and just as much as was asked for.
     std::vector<std::byte> shared(counting.shared_used(), std::byte{0xa5});
     std::vector<std::byte> global(counting.global_used(), std::byte{0x5a});
     cuda::SmallCarver carver(shared.data(), shared.size(), global.data());
     const cuda::SmallScratch<Moments, Placement> scratch(shape, carver);
-    HostTeam team(shape.n_lanes, seed + static_cast<std::uint64_t>(t));
+    HostTeam team(shape.n_lanes, run.seed + static_cast<std::uint64_t>(t));
     cuda::SmallSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
-    for (std::int64_t problem = t; problem < batch.n_problems; problem += n_teams)
+    for (std::int64_t problem = t; problem < batch.n_problems; problem += run.n_teams)
       solver.solve(problem);
     n_phases += team.n_phases();
   }
   return n_phases;
+}
+
+inline cuda::SmallOptions small_options(std::size_t k, CentroidFormat format,
+                                        bool optimal_in_format, Zero zero) {
+  cuda::SmallOptions options;
+  options.k = static_cast<std::int64_t>(k);
+  const Placement placement = placement_of(format, 1.0);
+  if (placement.grid()) {
+    options.grid = *placement.grid();
+    options.placement = optimal_in_format ? cuda::SmallPlacement::optimal_on_grid
+                                          : cuda::SmallPlacement::rounded_to_grid;
+  }
+  if (format == CentroidFormat::int8) options.scale = cuda::SmallScale::widest_weight;
+  if (zero == Zero::pinned) options.zero = cuda::SmallZero::pinned;
+  return options;
+}
+
+inline void solve_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
+                          const cuda::SmallOutputs& outputs, const HostRun& run = {}) {
+  const bool quartic = batch.quartic_importance.values != nullptr;
+  const bool on_grid = options.placement == cuda::SmallPlacement::optimal_on_grid;
+  const auto solve = [&](auto moments, auto placement) {
+    run_on_host<decltype(moments), decltype(placement)>(batch, options, outputs, run);
+  };
+  if (quartic) {
+    on_grid ? solve(QuarticMoments{}, cuda::OnGrid{}) : solve(QuarticMoments{}, cuda::Anywhere{});
+  } else {
+    on_grid ? solve(QuadraticMoments{}, cuda::OnGrid{})
+            : solve(QuadraticMoments{}, cuda::Anywhere{});
+  }
 }
 
 }  // namespace wkmeans::testing
