@@ -45,7 +45,7 @@ void cluster_small(DeviceBackend& backend, const SmallBatch& batch, const Cluste
 
 void cluster_batch(const Queue& queue, const SmallBatch& batch, const ClusterOptions& options,
                    const BatchOutputs& outputs) {
-  DeviceBackend backend(queue.stream, queue.memory);
+  DeviceBackend backend(queue);
   if (is_small(batch, options)) {
     cluster_small(backend, batch, options, outputs);
   } else {
@@ -55,7 +55,7 @@ void cluster_batch(const Queue& queue, const SmallBatch& batch, const ClusterOpt
 
 void cost_curves(const Queue& queue, const SmallBatch& batch, std::size_t k_max, Zero zero,
                  CentroidFormat format, int n_threads, double* costs) {
-  DeviceBackend backend(queue.stream, queue.memory);
+  DeviceBackend backend(queue);
   cost_curve(backend, batch, k_max, zero, format, n_threads, costs);
 }
 

@@ -1,23 +1,16 @@
 #pragma once
 
-#include <cuda_runtime_api.h>
-
 #include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "cpu/cluster.h"
 #include "cuda/batch_outputs.h"
-#include "cuda/device_memory.h"
+#include "cuda/device_primitives.h"
 
 // What the binding calls: every pointer is of the current device, everything is queued on one
 // stream, and each function returns once its results are determined.
 namespace wkmeans::cuda {
-
-struct Queue {
-  cudaStream_t stream;
-  const DeviceMemory& memory;
-};
 
 void cluster_batch(const Queue& queue, const SmallBatch& batch, const ClusterOptions& options,
                    const BatchOutputs& outputs);

@@ -65,27 +65,36 @@ WKM_HD void note_first(std::uint64_t* first, std::uint64_t i) {
 
 WKM_HD bool is_finite(double value) { return value - value == 0.0; }
 
+struct Item {
+  double weight, importance, quartic_importance;
+
+  WKM_HD bool counts() const { return importance > 0.0 || quartic_importance > 0.0; }
+
+  // Whether a solver can take it; if not, notes `index` under every operand that is at fault.
+  WKM_HD bool check(std::uint64_t index, SmallErrors* errors) const {
+    const bool good_weight = is_finite(weight);
+    const bool good_importance = is_importance(importance);
+    const bool good_quartic = is_importance(quartic_importance);
+    if (good_weight && good_importance && good_quartic) return true;
+    if (!good_weight) note_first(&errors->weight, index);
+    if (!good_importance) note_first(&errors->importance, index);
+    if (!good_quartic) note_first(&errors->quartic_importance, index);
+    return false;
+  }
+
+private:
+  WKM_HD static bool is_importance(double value) { return value >= 0.0 && is_finite(value); }
+};
+
 // The items of one problem.
 struct ItemColumns {
   std::uint64_t size;
   ItemColumn weight, importance, quartic_importance;
 
-  bool quartic() const { return quartic_importance.values != nullptr; }
-
-  // Notes item i in `errors` under every operand that no solver can take it for; `index` is what
-  // the caller calls it.
-  WKM_HD bool check(std::uint64_t i, std::uint64_t index, SmallErrors* errors) const {
-    const bool good_weight = is_finite(weight.at(i));
-    const bool good_importance = is_importance(importance.at(i));
-    const bool good_quartic = is_importance(quartic_importance.at(i));
-    if (!good_weight) note_first(&errors->weight, index);
-    if (!good_importance) note_first(&errors->importance, index);
-    if (!good_quartic) note_first(&errors->quartic_importance, index);
-    return good_weight && good_importance && good_quartic;
+  WKM_HD bool quartic() const { return quartic_importance.values != nullptr; }
+  WKM_HD Item at(std::uint64_t i) const {
+    return {weight.at(i), importance.at(i), quartic_importance.at(i)};
   }
-
-private:
-  WKM_HD static bool is_importance(double value) { return value >= 0.0 && is_finite(value); }
 };
 
 WKM_HD ItemColumns columns_of(const SmallBatch& batch, std::int64_t problem) {

@@ -53,6 +53,7 @@ __global__ void __launch_bounds__(kTileThreads)
     counters[word] = 0;
   __syncthreads();
   for (std::uint64_t tile = blockIdx.x; tile < tile_count(n); tile += gridDim.x) {
+    WKM_UNROLL(4)
     for (int step = 0; step < kItemsPerThread; ++step) {
       const std::uint64_t item = item_of(tile, static_cast<int>(threadIdx.x), step);
       if (item >= n) break;

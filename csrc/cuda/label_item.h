@@ -52,18 +52,18 @@ struct LabelItem {
   LabelType label_type;
 
   WKM_HD double operator()(std::uint64_t i, const double* table) const {
-    const double weight = items.weight.at(i);
+    const Item item = items.at(i);
     std::uint32_t label = 0;
+    WKM_UNROLL(1)
     for (std::uint32_t step = half; step > 0; step /= 2) {
-      label += table[label + step - 1] < weight ? step : 0;
+      label += table[label + step - 1] < item.weight ? step : 0;
     }
     store_label(labels, label_type, i, label);
     const double* centroids = table + (half > 0 ? 2 * half - 1 : 0);
-    const double distance = weight - centroids[label];
+    const double distance = item.weight - centroids[label];
     const double square = distance * distance;
-    double cost = items.importance.at(i) * square;
-    if (items.quartic()) cost += items.quartic_importance.at(i) * (square * square);
-    return cost;
+    const double cost = item.importance * square;
+    return items.quartic() ? cost + item.quartic_importance * (square * square) : cost;
   }
 };
 

@@ -6,13 +6,13 @@
 namespace wkmeans::cuda {
 
 void prune_each(const Queue& queue, const SmallBatch& batch, std::uint64_t keep, bool* mask) {
-  DeviceBackend backend(queue.stream, queue.memory);
+  DeviceBackend backend(queue);
   keep_largest_per_problem(backend, batch, keep, mask);
 }
 
 void prune_together(const Queue& queue, const std::vector<SmallBatch>& batches,
                     const std::vector<bool*>& masks, std::uint64_t keep) {
-  DeviceBackend backend(queue.stream, queue.memory);
+  DeviceBackend backend(queue);
   std::vector<PruneTarget> targets;
   for (std::size_t number = 0; number < batches.size(); ++number) {
     const std::vector<PruneTarget> own = targets_of(batches[number], masks[number], number);
@@ -23,7 +23,7 @@ void prune_together(const Queue& queue, const std::vector<SmallBatch>& batches,
 
 void prune_pattern(const Queue& queue, const SmallBatch& batch, std::int64_t keep,
                    std::int64_t group, bool* mask) {
-  DeviceBackend backend(queue.stream, queue.memory);
+  DeviceBackend backend(queue);
   keep_pattern(backend, batch, keep, group, mask);
 }
 

@@ -15,23 +15,26 @@ struct ScoreErrors {
   std::uint64_t overflow = SmallErrors::kNone;  // a sound item whose score a double cannot hold
 };
 
-WKM_HD std::uint64_t score_key(const ItemColumns& items, std::uint64_t i) {
-  const double weight = items.weight.at(i);
-  const double square = weight * weight;
-  double score = items.importance.at(i) * square;
-  if (items.quartic()) score = score + items.quartic_importance.at(i) * (square * square);
+WKM_HD std::uint64_t score_key(const Item& item, bool quartic) {
+  const double square = item.weight * item.weight;
+  double score = item.importance * square;
+  if (quartic) score = score + item.quartic_importance * (square * square);
   std::uint64_t key;
   std::memcpy(&key, &score, sizeof key);
   return key;
+}
+
+WKM_HD std::uint64_t score_key(const ItemColumns& items, std::uint64_t i) {
+  return score_key(items.at(i), items.quartic());
 }
 
 // The same, of an item that has not been checked yet.
 WKM_HD std::uint64_t checked_score_key(const ItemColumns& items, std::uint64_t i,
                                        std::uint64_t index, ScoreErrors* errors) {
   constexpr std::uint64_t kInfinity = std::uint64_t{0x7ff} << 52;
-  const std::uint64_t key = score_key(items, i);
-  if (items.check(i, index, &errors->values) && key >= kInfinity)
-    note_first(&errors->overflow, index);
+  const Item item = items.at(i);
+  const std::uint64_t key = score_key(item, items.quartic());
+  if (item.check(index, &errors->values) && key >= kInfinity) note_first(&errors->overflow, index);
   return key;
 }
 
@@ -72,7 +75,7 @@ struct TakeScore {
   WKM_HD void operator()(std::uint64_t i) const { out[i] = score_key(items, indices[i]); }
 };
 
-// Keeps what scores more than `threshold`, and of its equals those before item `n_ties_before`.
+// Keeps what scores more than `threshold`, and of its equals those before item `ties_end`.
 struct WriteMask {
   ItemColumns items;
   std::uint64_t threshold;
@@ -99,13 +102,17 @@ struct KeepOfGroup {
     const ItemColumns items = columns_of(batch, first / batch.n_items);
     const std::int64_t begin = first % batch.n_items;
     std::uint64_t keys[kMostInThread];
+    WKM_UNROLL(1)
     for (std::int64_t i = 0; i < group; ++i) {
       keys[i] = checked_score_key(items, static_cast<std::uint64_t>(begin + i),
                                   static_cast<std::uint64_t>(first + i), errors);
     }
+    WKM_UNROLL(1)
     for (std::int64_t i = 0; i < group; ++i) {
       std::int64_t n_better = 0;
+      WKM_UNROLL(1)
       for (std::int64_t j = 0; j < i; ++j) n_better += keys[j] >= keys[i];
+      WKM_UNROLL(1)
       for (std::int64_t j = i + 1; j < group; ++j) n_better += keys[j] > keys[i];
       mask[first + i] = n_better < keep;
     }

@@ -77,8 +77,8 @@ public:
 
   std::vector<std::uint64_t> run_starts(const std::optional<CentroidGrid>& format) override {
     auto starts = backend_.template array<std::uint32_t>(count_runs(format));
-    const std::uint64_t n = backend_.select(size_, starts_run(format), starts.data());
-    const std::vector<std::uint32_t> found = backend_.download(starts.data(), n);
+    backend_.select(size_, starts_run(format), starts.data());
+    const std::vector<std::uint32_t> found = backend_.download(starts.data(), starts.size());
     return {found.begin(), found.end()};
   }
 

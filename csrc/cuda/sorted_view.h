@@ -41,12 +41,11 @@ struct LoadItem {
   SmallErrors* errors;
 
   WKM_HD void operator()(std::uint64_t i) const {
-    const double importance = items.importance.at(i);
-    const bool counts = items.check(i, first_index + i, errors) &&
-                        (importance > 0.0 || items.quartic_importance.at(i) > 0.0);
-    keys[i] = counts ? key_of(items.weight.at(i), Key{}) : kSunk<Key>;
+    const Item item = items.at(i);
+    const bool sound = item.check(first_index + i, errors);
+    keys[i] = sound && item.counts() ? key_of(item.weight, Key{}) : kSunk<Key>;
     if (payload == Payload::importance) {
-      payloads[i] = bits_of_float(static_cast<float>(importance));
+      payloads[i] = bits_of_float(static_cast<float>(item.importance));
     } else if (payload == Payload::item) {
       payloads[i] = static_cast<std::uint32_t>(i);
     }
@@ -120,6 +119,7 @@ struct PyramidView {
   WKM_HD Moments node(std::size_t level, std::size_t i) const { return levels[level][i]; }
   WKM_HD Moments merged_points(std::size_t begin, std::size_t count) const {
     Moments sum{};
+    WKM_UNROLL(1)
     for (std::size_t i = begin; i < begin + count; ++i) {
       sum = merge(sum, Moments::of(sorted.weight(i), sorted.importance(i),
                                    sorted.quartic_importance(i)));

@@ -24,6 +24,7 @@ WKM_HD std::uint64_t item_of(std::uint64_t tile, int thread, int step) {
 template <class Term>
 WKM_HD double thread_sum(std::uint64_t tile, int thread, std::uint64_t n, const Term& term) {
   double sum = 0.0;
+  WKM_UNROLL(4)  // loads in flight
   for (int step = 0; step < kItemsPerThread; ++step) {
     const std::uint64_t item = item_of(tile, thread, step);
     if (item < n) sum += term(item);

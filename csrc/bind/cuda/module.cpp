@@ -64,7 +64,7 @@ void bind_errors(py::module_& module) {
     try {
       if (raised) std::rethrow_exception(raised);
     } catch (const BadValue& error) {
-      const py::tuple arguments = py::make_tuple(error.what(), error.batch(), error.index());
+      const py::tuple arguments = py::make_tuple(error.what(), error.batch());
       PyErr_SetObject(bad_value.ptr(), arguments.ptr());
     }
   });

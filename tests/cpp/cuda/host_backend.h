@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <vector>
 
 #include "cuda/primitives.h"
@@ -37,8 +38,10 @@ public:
     cuda::for_each(thrust::cpp::par, n, f);
   }
   template <class Predicate>
-  std::uint64_t select(std::uint64_t n, const Predicate& wanted, std::uint32_t* out) {
-    return cuda::select(thrust::cpp::par, n, wanted, out);
+  void select(std::uint64_t n, const Predicate& wanted, std::uint32_t* out) {
+    const std::unique_ptr<bool[]> flags(new bool[n]);
+    for_each(n, WriteFlag<Predicate>{wanted, flags.get()});
+    select_marked(thrust::cpp::par, flags.get(), n, out);
   }
 
   // By the bits of keys from first_bit on, as the device does it.
