@@ -54,6 +54,10 @@ def is_torch_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_on_cuda(value: object) -> bool:
+    return is_torch_tensor(value) and value.device.type == "cuda"  # type: ignore[attr-defined]
+
+
 def as_operand(name: str, value: ArrayLike) -> Operand:
     """`value` without a copy where it is a float array or a CPU tensor; a list as float64."""
     if is_torch_tensor(value):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from wkmeans import _cpu_backend
-from wkmeans._arrays import ArrayLike, Operand, is_torch_tensor
+from wkmeans import _arrays, _cpu_backend
+from wkmeans._arrays import ArrayLike, Operand
 from wkmeans._cpu_backend import Outcome
 
 
@@ -43,7 +43,7 @@ class Backend(Protocol):
 
 def backend_of(*weights: ArrayLike) -> Backend:
     """CUDA's where any of the weights is a CUDA tensor."""
-    if any(is_torch_tensor(w) and w.device.type == "cuda" for w in weights):
+    if any(_arrays.is_on_cuda(w) for w in weights):
         from wkmeans import _cuda_backend
 
         return _cuda_backend

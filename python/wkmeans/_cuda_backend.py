@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from wkmeans import _arrays
 from wkmeans._arrays import (
     FLOAT_DTYPES,
     ArrayLike,
@@ -126,12 +127,13 @@ def make_problem(
 ) -> CudaProblem:
     """Checks shapes, dtypes, devices and axis; values are checked by the kernel."""
     _cuda()
+    if not _arrays.is_on_cuda(weights):
+        raise TypeError(
+            f"weights{entry}: expected a CUDA tensor, as others are, got {_place(weights)}"
+        )
     given = dict(zip(_OPERANDS, (weights, importance, quartic_importance), strict=True))
-    device = next(
-        (w.device for w in given.values() if is_torch_tensor(w) and w.device.type == "cuda"), None
-    )
     tensors = {
-        name: _checked_tensor(f"{name}{entry}", value, device)
+        name: _checked_tensor(f"{name}{entry}", value, weights.device)
         for name, value in given.items()
         if value is not None
     }
@@ -145,16 +147,21 @@ def make_problem(
     return CudaProblem(tensors, rows, position, entry)
 
 
-def _checked_tensor(name: str, value: Any, device: torch.device | None) -> torch.Tensor:
-    torch = sys.modules["torch"]
-    if not isinstance(value, torch.Tensor) or value.device != device:
-        got = f"one on {value.device}" if isinstance(value, torch.Tensor) else type(value).__name__
-        raise TypeError(f"{name}: expected a tensor on {device}, as the others are, got {got}")
+def _place(value: ArrayLike) -> str:
+    return f"one on {value.device}" if is_torch_tensor(value) else type(value).__name__
+
+
+def _checked_tensor(name: str, value: Any, device: torch.device) -> torch.Tensor:
+    if not is_torch_tensor(value) or value.device != device:
+        raise TypeError(
+            f"{name}: expected a tensor on {device}, as the weights are, got {_place(value)}"
+        )
     if _dtype_name(value) not in FLOAT_DTYPES:
         raise dtype_error(name, str(value.dtype))
-    if value.layout != torch.strided:
+    if value.layout != sys.modules["torch"].strided:
         raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call .to_dense()")
-    return value.detach().resolve_neg()
+    plain: torch.Tensor = value.detach().resolve_neg()
+    return plain
 
 
 def _rows(name: str, tensor: torch.Tensor, shape: torch.Size, axis: int | None) -> torch.Tensor:
@@ -187,8 +194,7 @@ def _explained_values(problems: list[CudaProblem]) -> Iterator[None]:
 
 def init_operand(init: ArrayLike) -> Operand:
     """Lloyd's given centroids: so few that the host checks and passes them."""
-    on_device = is_torch_tensor(init) and init.device.type == "cuda"
-    return as_operand("init", init.detach().cpu() if on_device else init)
+    return as_operand("init", init.detach().cpu() if _arrays.is_on_cuda(init) else init)
 
 
 def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: Any) -> Outcome:
