@@ -112,12 +112,12 @@ public:
     return moments;
   }
 
-  // Calls visit(p, cost of [p, end)) for p = from, from - stride, ... down to `last`, until that
-  // returns false.
+  // Calls visit(p, cost of [p, end)) for p = from, from - 1, ... down to `last`, until that returns
+  // false.
   template <class Visit>
-  WKM_HD void visit_starts(int end, int from, int last, int stride, Visit&& visit) const {
+  WKM_HD void visit_starts(int end, int from, int last, Visit&& visit) const {
     int p = from;
-    for (; p >= last && p >> kLogBlock == (end - 1) >> kLogBlock; p -= stride) {
+    for (; p >= last && p >> kLogBlock == (end - 1) >> kLogBlock; --p) {
       if (!visit(p, placement_.cost(summed(p, end)))) return;
     }
     while (p >= last) {
@@ -127,7 +127,7 @@ public:
       const double at_middle = points_.weight[middle];
       const double* left = column(level);
       const Moments right = Columns::load(left + (end - 1), points_.size, at_middle);
-      for (; p >= first; p -= stride) {
+      for (; p >= first; --p) {
         const Moments moments = merge(Columns::load(left + p, points_.size, at_middle), right);
         if (!visit(p, placement_.cost(moments))) return;
       }
