@@ -127,10 +127,16 @@ public:
       const double at_middle = points_.weight[middle];
       const double* left = column(level);
       const Moments right = Columns::load(left + (end - 1), points_.size, at_middle);
-      for (; p >= first; --p) {
-        const Moments moments = merge(Columns::load(left + p, points_.size, at_middle), right);
-        if (!visit(p, placement_.cost(moments))) return;
+      const auto cost_from = [&](int start) {
+        return placement_.cost(merge(Columns::load(left + start, points_.size, at_middle), right));
+      };
+      // Two at a time, as either waits most of the time, for its division.
+      for (; p > first; p -= 2) {
+        const double cost = cost_from(p);
+        const double next_cost = cost_from(p - 1);
+        if (!visit(p, cost) || !visit(p - 1, next_cost)) return;
       }
+      if (p == first && !visit(p--, cost_from(first))) return;
     }
   }
 

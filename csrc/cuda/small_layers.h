@@ -33,8 +33,8 @@ struct SmallLayerRows {
 
 // The optimum by layers: best[i] = min over p of previous[p] + cost of points [p, i). The interval
 // costs are Monge, so a row's best cut lies between those of rows before and after it, and not
-// before that of the same row a layer earlier. Row n is solved first, then all rows at odd
-// multiples of a stride that halves.
+// before that of the same row a layer earlier. Row n is solved first; then the gaps between known
+// rows are closed by a few rows each, gap after gap at once, until there are none.
 template <class Team, class Intervals>
 class SmallLayers {
 public:
@@ -60,9 +60,10 @@ public:
   }
 
 private:
-  // Rows layer + first, then every 2 * stride; those `stride` before and after each are known.
+  // Gaps, one after another from row layer - 1 on; each has `n_inner` rows to solve, `stride`
+  // apart, but for those from row `end` on. The rows around a gap are known, if they are any.
   struct Level {
-    int layer, first, count, stride;
+    int layer, n_gaps, n_inner, stride, end;
   };
 
   struct Span {
@@ -88,19 +89,23 @@ private:
   }
 
   WKM_HD void next_layer(int layer, bool is_last) {
+    constexpr int kLogRows = 2;  // a gap becomes so many: fewer steps of the team, more columns
     const int n_rows = n_ - layer + 1;
-    solve_level({layer, n_rows - 1, 1, 1});
+    solve_level({layer, 1, 1, n_rows, n_ + 1});
     if (is_last) return;
-    for (int stride = 1 << (bit_length(static_cast<unsigned>(n_rows)) - 1); stride > 0;
-         stride >>= 1) {
-      const int count = (n_rows - 1 + stride) / (2 * stride);
-      if (count > 0) solve_level({layer, stride - 1, count, stride});
+    const int n_levels = (bit_length(static_cast<unsigned>(n_rows)) + kLogRows - 1) / kLogRows;
+    for (int log_stride = (n_levels - 1) * kLogRows; log_stride >= 0; log_stride -= kLogRows) {
+      const int stride = 1 << log_stride;
+      const int gap = stride << kLogRows;
+      const int n_gaps = (n_rows - stride + gap - 1) / gap;  // that have a row before the last
+      if (n_gaps > 0) solve_level({layer, n_gaps, (1 << kLogRows) - 1, stride, n_});
     }
   }
 
   WKM_HD void solve_level(const Level& level) {
     const int begin = start_of(level, 0);
-    const int end = end_of(level, level.count - 1);
+    const int last_gap = level.n_gaps - 1;
+    const int end = start_of(level, last_gap) + level.n_inner * width_of(level, last_gap);
     const int share = (end - begin + team_.size() - 1) / team_.size();
     team_.phase([&](int lane) {
       rows_.heads[lane].tag = rows_.tails[lane].tag = 0;
@@ -109,26 +114,46 @@ private:
       if (from < to) solve_pieces(level, begin, share, lane, from, to);
     });
     join_pieces(level);
+    if (level.end <= n_) {
+      for_each(team_, level.n_gaps, [&](int gap) { order_ties(level, gap); });
+    }
   }
 
-  // The columns of all rows of a level, one row after another, are what lanes share equally: the
-  // columns that row q may be cut at start at place first + q, and overlap those of the next row by
-  // one, unless there are ties. Lanes that begin and end inside rows leave pieces.
+  // The columns of all rows of a level, one row after another, are what lanes share equally. Rows
+  // of a gap take `width_of` places each; the columns of the next gap overlap theirs by one, or
+  // more where there are ties. Lanes that begin and end inside rows leave pieces.
   WKM_HD void solve_pieces(const Level& level, int begin, int share, int lane, int from, int to) {
-    for (int q = row_at(level, from); q < level.count && start_of(level, q) < to; ++q) {
-      const Span span = span_of(level, q);
-      const int start = start_of(level, q);
-      const bool ends_here = end_of(level, q) <= to;
-      const int last = ends_here ? span.last : smaller(to - 1 - q, span.last);
-      SmallCut cut = best_cut(row_of(level, q), {larger(from, start) - q, last}, span.last);
-      if (start < from) {  // a head is tagged with how many lanes ago its row starts
-        cut.tag = static_cast<std::uint16_t>(lane - (start - begin) / share);
-        rows_.heads[lane] = cut;
-      } else if (!ends_here) {  // a tail with its row, counted from one
-        cut.tag = static_cast<std::uint16_t>(q + 1);
-        rows_.tails[lane] = cut;
-      } else {
-        keep(level, q, cut);
+    int gap = gap_at(level, from);
+    int width = width_of(level, gap);
+    int inner = 0;
+    int start = start_of(level, gap);
+    while (start + width <= from) {
+      start += width;
+      ++inner;
+    }
+    while (start < to) {
+      const int row = row_of(level, gap, inner);
+      const bool ends_here = start + width <= to;
+      if (row < level.end) {
+        const int first = first_of(level, gap);
+        const int last_of_row = last_of(level, gap, row);
+        const int last = ends_here ? last_of_row : smaller(first + (to - 1 - start), last_of_row);
+        const int least = larger(first + (larger(from, start) - start), rows_.first_before[row]);
+        SmallCut cut = best_cut(row, {least, last}, last_of_row);
+        if (start < from) {  // a head is tagged with how many lanes ago its row starts
+          cut.tag = static_cast<std::uint16_t>(lane - (start - begin) / share);
+          rows_.heads[lane] = cut;
+        } else if (!ends_here) {  // a tail with its row
+          cut.tag = static_cast<std::uint16_t>(row);
+          rows_.tails[lane] = cut;
+        } else {
+          keep(level.layer, row, cut);
+        }
+      }
+      start += width;
+      if (++inner == level.n_inner) {
+        inner = 0;
+        if (++gap < level.n_gaps) width = width_of(level, gap);
       }
     }
   }
@@ -151,40 +176,44 @@ private:
         if (head.tag > 0 && head.tag % (kAtOnce * reach) == 0) join(head, head.tag);
         if (tail.tag == 0) return;
         join(tail, 0);
-        if (is_last) keep(level, tail.tag - 1, tail);
+        if (is_last) keep(level.layer, tail.tag, tail);
       });
     }
   }
 
-  static WKM_HD int row_of(const Level& level, int q) {
-    return level.layer + level.first + q * 2 * level.stride;
+  static WKM_HD int row_before(const Level& level, int gap) {
+    return level.layer - 1 + gap * (level.n_inner + 1) * level.stride;
+  }
+  static WKM_HD int row_of(const Level& level, int gap, int inner) {
+    return row_before(level, gap) + (inner + 1) * level.stride;
   }
 
-  WKM_HD int first_of(const Level& level, int q) const {
-    const int row = row_of(level, q);
-    const int first = larger(level.layer - 1, rows_.first_before[row]);
-    const bool has_left = row < n_ && row - level.stride >= level.layer;
-    return has_left ? larger(first, rows_.first[row - level.stride]) : first;
+  // The columns that rows of a gap may be cut at.
+  WKM_HD int first_of(const Level& level, int gap) const {
+    const int first = larger(level.layer - 1, rows_.first_before[row_of(level, gap, 0)]);
+    return gap > 0 ? larger(first, rows_.first[row_before(level, gap)]) : first;
+  }
+  WKM_HD int last_of(const Level& level, int gap, int row) const {
+    if (row == n_) return n_ - 1;
+    return smaller(row - 1, rows_.last[smaller(n_, row_before(level, gap + 1))]);
   }
 
-  WKM_HD Span span_of(const Level& level, int q) const {
-    const int row = row_of(level, q);
-    const int last =
-        row < n_ ? smaller(row - 1, rows_.last[smaller(n_, row + level.stride)]) : row - 1;
-    return {first_of(level, q), last};
+  WKM_HD int width_of(const Level& level, int gap) const {
+    const int first = first_of(level, gap);
+    if (gap + 1 < level.n_gaps) return first_of(level, gap + 1) - first + 1;
+    const int row = smaller(n_, row_of(level, gap, level.n_inner - 1));
+    return larger(0, last_of(level, gap, row) - first) + 1;
   }
 
-  WKM_HD int start_of(const Level& level, int q) const { return first_of(level, q) + q; }
-  WKM_HD int end_of(const Level& level, int q) const {
-    if (q + 1 < level.count) return start_of(level, q + 1);
-    const Span span = span_of(level, q);
-    return larger(span.first, span.last) + q + 1;
+  // The place of a gap's first column.
+  WKM_HD int start_of(const Level& level, int gap) const {
+    return level.n_inner * (first_of(level, gap) + gap);
   }
 
-  // The last row that starts at or before a place.
-  WKM_HD int row_at(const Level& level, int place) const {
+  // The last gap that starts at or before a place.
+  WKM_HD int gap_at(const Level& level, int place) const {
     int low = 0;
-    for (int count = level.count; count > 1;) {
+    for (int count = level.n_gaps; count > 1;) {
       const int half = count / 2;
       const bool is_right = start_of(level, low + half) <= place;
       low = is_right ? low + half : low;
@@ -224,18 +253,22 @@ private:
     return cut;
   }
 
-  // First ties ascend from row to row, so that places do.
-  WKM_HD void keep(const Level& level, int q, const SmallCut& cut) {
-    const int row = row_of(level, q);
-    std::uint16_t first = cut.first;
-    if (row < n_) {
-      const std::uint16_t after = rows_.first[smaller(n_, row + level.stride)];
-      first = first < after ? first : after;
-    }
+  WKM_HD void keep(int layer, int row, const SmallCut& cut) {
     rows_.best[row] = cut.cost;
-    rows_.first[row] = first;
+    rows_.first[row] = cut.first;
     rows_.last[row] = cut.last;
-    columns(level.layer)[row] = cut.column;
+    columns(layer)[row] = cut.column;
+  }
+
+  // First ties are to ascend from row to row, so that places do.
+  WKM_HD void order_ties(const Level& level, int gap) {
+    std::uint16_t after = rows_.first[smaller(n_, row_before(level, gap + 1))];
+    for (int inner = level.n_inner - 1; inner >= 0; --inner) {
+      const int row = row_of(level, gap, inner);
+      if (row >= n_) continue;
+      after = rows_.first[row] < after ? rows_.first[row] : after;
+      rows_.first[row] = after;
+    }
   }
 
   WKM_HD void trace_back(int k, std::uint16_t* ends) const {
