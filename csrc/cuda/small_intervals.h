@@ -37,6 +37,8 @@ struct MomentColumns;
 template <>
 struct MomentColumns<QuadraticMoments, Anywhere> {
   static constexpr int kCount = 3;
+  // A lane waits for its division most of the time: it looks at two intervals at once.
+  static constexpr bool kInPairs = true;
 
   static WKM_HD QuadraticMoments load(const double* at, int stride, double middle) {
     return {{at[0], middle, at[stride], at[2 * stride]}};
@@ -52,6 +54,7 @@ struct MomentColumns<QuadraticMoments, Anywhere> {
 template <>
 struct MomentColumns<QuadraticMoments, OnGrid> {
   static constexpr int kCount = 4;
+  static constexpr bool kInPairs = true;
 
   static WKM_HD QuadraticMoments load(const double* at, int stride, double /*middle*/) {
     return {{at[0], at[stride], at[2 * stride], at[3 * stride]}};
@@ -68,6 +71,7 @@ template <class Placement>
 struct MomentColumns<QuarticMoments, Placement> {
   using Quadratic = MomentColumns<QuadraticMoments, OnGrid>;
   static constexpr int kCount = Quadratic::kCount + 6;
+  static constexpr bool kInPairs = false;  // its root keeps it busy
 
   static WKM_HD QuarticMoments load(const double* at, int stride, double middle) {
     const double* h = at + Quadratic::kCount * stride;
@@ -130,13 +134,14 @@ public:
       const auto cost_from = [&](int start) {
         return placement_.cost(merge(Columns::load(left + start, points_.size, at_middle), right));
       };
-      // Two at a time, as either waits most of the time, for its division.
-      for (; p > first; p -= 2) {
+      for (; Columns::kInPairs && p > first; p -= 2) {
         const double cost = cost_from(p);
         const double next_cost = cost_from(p - 1);
         if (!visit(p, cost) || !visit(p - 1, next_cost)) return;
       }
-      if (p == first && !visit(p--, cost_from(first))) return;
+      for (; p >= first; --p) {
+        if (!visit(p, cost_from(p))) return;
+      }
     }
   }
 

@@ -168,7 +168,7 @@ private:
           for (int i = reach; i < kAtOnce * reach && lane + i < team_.size(); i += reach) {
             const SmallCut& piece = rows_.heads[lane + i];
             if (piece.tag != n_before + i) return;
-            cut = better(cut, piece);
+            take_in(piece, cut);
           }
         };
         SmallCut& head = rows_.heads[lane];
@@ -241,16 +241,18 @@ private:
     return cut;
   }
 
-  WKM_HD SmallCut better(const SmallCut& a, const SmallCut& b) const {
-    const bool a_wins = a.cost < b.cost || (a.cost == b.cost && a.column < b.column);
-    SmallCut cut = a_wins ? a : b;
-    const SmallCut& other = a_wins ? b : a;
-    if (other.cost <= cut.cost * tie_) {
-      cut.first = cut.first < other.first ? cut.first : other.first;
-      cut.last = cut.last > other.last ? cut.last : other.last;
-    }
-    cut.tag = a.tag;
-    return cut;
+  // Leaves the tag alone, which other lanes may be reading.
+  WKM_HD void take_in(const SmallCut& other, SmallCut& cut) const {
+    const bool is_better =
+        other.cost < cut.cost || (other.cost == cut.cost && other.column < cut.column);
+    const double least = is_better ? other.cost : cut.cost;
+    const bool ties = (is_better ? cut.cost : other.cost) <= least * tie_;
+    const bool is_first = ties ? other.first < cut.first : is_better;
+    const bool is_last = ties ? other.last > cut.last : is_better;
+    cut.cost = least;
+    cut.column = is_better ? other.column : cut.column;
+    cut.first = is_first ? other.first : cut.first;
+    cut.last = is_last ? other.last : cut.last;
   }
 
   WKM_HD void keep(int layer, int row, const SmallCut& cut) {
