@@ -37,6 +37,8 @@ struct MomentColumns;
 template <>
 struct MomentColumns<QuadraticMoments, Anywhere> {
   static constexpr int kCount = 3;
+  // A lane waits for its division most of the time: it looks at two intervals at once.
+  static constexpr bool kInPairs = true;
 
   static WKM_HD QuadraticMoments load(const double* at, int stride, double middle) {
     return {{at[0], middle, at[stride], at[2 * stride]}};
@@ -52,6 +54,7 @@ struct MomentColumns<QuadraticMoments, Anywhere> {
 template <>
 struct MomentColumns<QuadraticMoments, OnGrid> {
   static constexpr int kCount = 4;
+  static constexpr bool kInPairs = true;
 
   static WKM_HD QuadraticMoments load(const double* at, int stride, double /*middle*/) {
     return {{at[0], at[stride], at[2 * stride], at[3 * stride]}};
@@ -68,6 +71,7 @@ template <class Placement>
 struct MomentColumns<QuarticMoments, Placement> {
   using Quadratic = MomentColumns<QuadraticMoments, OnGrid>;
   static constexpr int kCount = Quadratic::kCount + 6;
+  static constexpr bool kInPairs = false;  // its root keeps it busy
 
   static WKM_HD QuarticMoments load(const double* at, int stride, double middle) {
     const double* h = at + Quadratic::kCount * stride;
@@ -112,12 +116,12 @@ public:
     return moments;
   }
 
-  // Calls visit(p, cost of [p, end)) for p = from, from - stride, ... down to `last`, until that
-  // returns false.
+  // Calls visit(p, cost of [p, end)) for p = from, from - 1, ... down to `last`, until that returns
+  // false.
   template <class Visit>
-  WKM_HD void visit_starts(int end, int from, int last, int stride, Visit&& visit) const {
+  WKM_HD void visit_starts(int end, int from, int last, Visit&& visit) const {
     int p = from;
-    for (; p >= last && p >> kLogBlock == (end - 1) >> kLogBlock; p -= stride) {
+    for (; p >= last && p >> kLogBlock == (end - 1) >> kLogBlock; --p) {
       if (!visit(p, placement_.cost(summed(p, end)))) return;
     }
     while (p >= last) {
@@ -127,9 +131,16 @@ public:
       const double at_middle = points_.weight[middle];
       const double* left = column(level);
       const Moments right = Columns::load(left + (end - 1), points_.size, at_middle);
-      for (; p >= first; p -= stride) {
-        const Moments moments = merge(Columns::load(left + p, points_.size, at_middle), right);
-        if (!visit(p, placement_.cost(moments))) return;
+      const auto cost_from = [&](int start) {
+        return placement_.cost(merge(Columns::load(left + start, points_.size, at_middle), right));
+      };
+      for (; Columns::kInPairs && p > first; p -= 2) {
+        const double cost = cost_from(p);
+        const double next_cost = cost_from(p - 1);
+        if (!visit(p, cost) || !visit(p - 1, next_cost)) return;
+      }
+      for (; p >= first; --p) {
+        if (!visit(p, cost_from(p))) return;
       }
     }
   }

@@ -14,8 +14,9 @@ namespace wkmeans::cuda {
 // cut.
 struct SmallCut {
   double cost;
-  int column;
-  int first, last;  // at least from the first to the last that tie
+  std::uint16_t column;
+  std::uint16_t first, last;  // at least from the first to the last that tie
+  std::uint16_t tag;          // of a piece of a row: see SmallLayers::solve_pieces
 };
 
 // Rows of the layer that is solved, indexed by how many points they cover.
@@ -23,16 +24,17 @@ struct SmallLayerRows {
   double* previous;  // costs with one cluster less
   double* best;
   std::uint16_t* first_before;  // ties of the layer before
-  std::uint16_t* first;
+  std::uint16_t* first;         // ascending, as far as known
   std::uint16_t* last;
-  SmallCut* cuts;          // one a lane
+  SmallCut* heads;  // one a lane
+  SmallCut* tails;
   std::uint16_t* columns;  // the cuts of every layer from the second, a row after another
 };
 
 // The optimum by layers: best[i] = min over p of previous[p] + cost of points [p, i). The interval
 // costs are Monge, so a row's best cut lies between those of rows before and after it, and not
-// before that of the same row a layer earlier. Rows are solved in order of their distance from
-// those known: each halving is one step of the team.
+// before that of the same row a layer earlier. Row n is solved first; then the gaps between known
+// rows are closed by a few rows each, gap after gap at once, until there are none.
 template <class Team, class Intervals>
 class SmallLayers {
 public:
@@ -58,6 +60,16 @@ public:
   }
 
 private:
+  // Gaps, one after another from row layer - 1 on; each has `n_inner` rows to solve, `stride`
+  // apart, but for those from row `end` on. The rows around a gap are known, if they are any.
+  struct Level {
+    int layer, n_gaps, n_inner, stride, end;
+  };
+
+  struct Span {
+    int first, last;
+  };
+
   template <class Value>
   static WKM_HD void exchange(Value*& a, Value*& b) {
     Value* const value = a;
@@ -69,98 +81,196 @@ private:
     for_each(team_, n_ - first_row + 1, [&](int i) {
       const int row = first_row + i;
       rows_.first[row] = 0;
-      intervals_.visit_starts(row, 0, 0, 1, [&](int, double cost) {
+      intervals_.visit_starts(row, 0, 0, [&](int, double cost) {
         rows_.best[row] = cost;
         return true;
       });
     });
   }
 
-  // Row n first, then every row at an odd multiple of a stride that halves.
   WKM_HD void next_layer(int layer, bool is_last) {
+    constexpr int kLogRows = 2;  // a gap becomes so many: fewer steps of the team, more columns
     const int n_rows = n_ - layer + 1;
-    solve_rows(layer, {n_rows - 1, 1, 1});
+    solve_level({layer, 1, 1, n_rows, n_ + 1});
     if (is_last) return;
-    for (int stride = 1 << (bit_length(static_cast<unsigned>(n_rows)) - 1); stride > 0;
-         stride >>= 1) {
-      const int n_inner = (n_rows - 1 + stride) / (2 * stride);
-      if (n_inner > 0) solve_rows(layer, {stride - 1, n_inner, stride});
+    const int n_levels = (bit_length(static_cast<unsigned>(n_rows)) + kLogRows - 1) / kLogRows;
+    for (int log_stride = (n_levels - 1) * kLogRows; log_stride >= 0; log_stride -= kLogRows) {
+      const int stride = 1 << log_stride;
+      const int gap = stride << kLogRows;
+      const int n_gaps = (n_rows - stride + gap - 1) / gap;  // that have a row before the last
+      if (n_gaps > 0) solve_level({layer, n_gaps, (1 << kLogRows) - 1, stride, n_});
     }
   }
 
-  // Rows first, first + 2 stride, ... counted from the layer's first.
-  struct Rows {
-    int first, count, stride;
-  };
+  WKM_HD void solve_level(const Level& level) {
+    const int begin = start_of(level, 0);
+    const int last_gap = level.n_gaps - 1;
+    const int end = start_of(level, last_gap) + level.n_inner * width_of(level, last_gap);
+    const int share = (end - begin + team_.size() - 1) / team_.size();
+    team_.phase([&](int lane) {
+      rows_.heads[lane].tag = rows_.tails[lane].tag = 0;
+      const int from = begin + lane * share;
+      const int to = smaller(from + share, end);
+      if (from < to) solve_pieces(level, begin, share, lane, from, to);
+    });
+    join_pieces(level);
+    if (level.end <= n_) {
+      for_each(team_, level.n_gaps, [&](int gap) { order_ties(level, gap); });
+    }
+  }
 
-  struct Span {
-    int first, last;
-  };
-
-  WKM_HD void solve_rows(int layer, const Rows& rows) {
-    const int group = at_least_one(team_.size() / rows.count);
-    for_each(team_, rows.count * group, [&](int task) {
-      const int row = layer + rows.first + task / group * 2 * rows.stride;
-      const SmallCut cut = best_cut(row, columns_of(layer, row, rows.stride), task % group, group);
-      if (group == 1) {
-        keep(layer, row, cut);
-      } else {
-        rows_.cuts[task] = cut;
+  // The columns of all rows of a level, one row after another, are what lanes share equally. Rows
+  // of a gap take `width_of` places each; the columns of the next gap overlap theirs by one, or
+  // more where there are ties. Lanes that begin and end inside rows leave pieces.
+  WKM_HD void solve_pieces(const Level& level, int begin, int share, int lane, int from, int to) {
+    int gap = gap_at(level, from);
+    int width = width_of(level, gap);
+    int inner = 0;
+    int start = start_of(level, gap);
+    while (start + width <= from) {
+      start += width;
+      ++inner;
+    }
+    while (start < to) {
+      const int row = row_of(level, gap, inner);
+      const bool ends_here = start + width <= to;
+      if (row < level.end) {
+        const int first = first_of(level, gap);
+        const int last_of_row = last_of(level, gap, row);
+        const int last = ends_here ? last_of_row : smaller(first + (to - 1 - start), last_of_row);
+        const int least = larger(first + (larger(from, start) - start), rows_.first_before[row]);
+        SmallCut cut = best_cut(row, {least, last}, last_of_row);
+        if (start < from) {  // a head is tagged with how many lanes ago its row starts
+          cut.tag = static_cast<std::uint16_t>(lane - (start - begin) / share);
+          rows_.heads[lane] = cut;
+        } else if (!ends_here) {  // a tail with its row
+          cut.tag = static_cast<std::uint16_t>(row);
+          rows_.tails[lane] = cut;
+        } else {
+          keep(level.layer, row, cut);
+        }
       }
-    });
-    if (group == 1) return;
-    reduce_groups(team_, rows_.cuts, group, rows.count,
-                  [&](SmallCut& cut, const SmallCut& other) { cut = better(cut, other); });
-    for_each(team_, rows.count, [&](int i) {
-      keep(layer, layer + rows.first + i * 2 * rows.stride, rows_.cuts[i * group]);
-    });
-  }
-
-  // Where a row's best cut can lie, rows `stride` before and after it being known.
-  WKM_HD Span columns_of(int layer, int row, int stride) const {
-    Span span{larger(layer - 1, rows_.first_before[row]), row - 1};
-    if (row < n_) {
-      if (row - stride >= layer) span.first = larger(span.first, rows_.first[row - stride]);
-      span.last = smaller(span.last, rows_.last[smaller(n_, row + stride)]);
+      start += width;
+      if (++inner == level.n_inner) {
+        inner = 0;
+        if (++gap < level.n_gaps) width = width_of(level, gap);
+      }
     }
-    // Costs beyond what a double holds order nothing.
-    span.first = smaller(span.first, span.last);
-    return span;
   }
 
-  WKM_HD SmallCut best_cut(int row, const Span& span, int lane, int n_lanes) const {
-    SmallCut cut{HUGE_VAL, span.last, span.last, span.last};
-    intervals_.visit_starts(row, span.last - lane, span.first, n_lanes,
-                            [&](int column, double interval_cost) {
-                              if (interval_cost > cut.cost * tie_) return false;  // so are wider
-                              const double cost = rows_.previous[column] + interval_cost;
-                              if (cost * tie_ < cut.cost) cut.last = column;
-                              if (cost <= cut.cost * tie_) cut.first = column;
-                              if (cost <= cut.cost) {
-                                cut.cost = cost;
-                                cut.column = column;
-                              }
-                              return true;
-                            });
+  // Rows in pieces are put together at their tails, always in the same order.
+  WKM_HD void join_pieces(const Level& level) {
+    constexpr int kAtOnce = 8;
+    for (int reach = 1; reach < team_.size(); reach *= kAtOnce) {
+      const bool is_last = reach * kAtOnce >= team_.size();
+      team_.phase([&](int lane) {
+        const auto join = [&](SmallCut& cut, int n_before) {
+          for (int i = reach; i < kAtOnce * reach && lane + i < team_.size(); i += reach) {
+            const SmallCut& piece = rows_.heads[lane + i];
+            if (piece.tag != n_before + i) return;
+            take_in(piece, cut);
+          }
+        };
+        SmallCut& head = rows_.heads[lane];
+        SmallCut& tail = rows_.tails[lane];
+        if (head.tag > 0 && head.tag % (kAtOnce * reach) == 0) join(head, head.tag);
+        if (tail.tag == 0) return;
+        join(tail, 0);
+        if (is_last) keep(level.layer, tail.tag, tail);
+      });
+    }
+  }
+
+  static WKM_HD int row_before(const Level& level, int gap) {
+    return level.layer - 1 + gap * (level.n_inner + 1) * level.stride;
+  }
+  static WKM_HD int row_of(const Level& level, int gap, int inner) {
+    return row_before(level, gap) + (inner + 1) * level.stride;
+  }
+
+  // The columns that rows of a gap may be cut at.
+  WKM_HD int first_of(const Level& level, int gap) const {
+    const int first = larger(level.layer - 1, rows_.first_before[row_of(level, gap, 0)]);
+    return gap > 0 ? larger(first, rows_.first[row_before(level, gap)]) : first;
+  }
+  WKM_HD int last_of(const Level& level, int gap, int row) const {
+    if (row == n_) return n_ - 1;
+    return smaller(row - 1, rows_.last[smaller(n_, row_before(level, gap + 1))]);
+  }
+
+  WKM_HD int width_of(const Level& level, int gap) const {
+    const int first = first_of(level, gap);
+    if (gap + 1 < level.n_gaps) return first_of(level, gap + 1) - first + 1;
+    const int row = smaller(n_, row_of(level, gap, level.n_inner - 1));
+    return larger(0, last_of(level, gap, row) - first) + 1;
+  }
+
+  // The place of a gap's first column.
+  WKM_HD int start_of(const Level& level, int gap) const {
+    return level.n_inner * (first_of(level, gap) + gap);
+  }
+
+  // The last gap that starts at or before a place.
+  WKM_HD int gap_at(const Level& level, int place) const {
+    int low = 0;
+    for (int count = level.n_gaps; count > 1;) {
+      const int half = count / 2;
+      const bool is_right = start_of(level, low + half) <= place;
+      low = is_right ? low + half : low;
+      count = is_right ? count - half : half;
+    }
+    return low;
+  }
+
+  // Where no column is left, or costs lie beyond what a double holds, the cut is at `otherwise`.
+  WKM_HD SmallCut best_cut(int row, const Span& span, int otherwise) const {
+    const auto nowhere = static_cast<std::uint16_t>(otherwise);
+    SmallCut cut{HUGE_VAL, nowhere, nowhere, nowhere, 0};
+    intervals_.visit_starts(row, span.last, span.first, [&](int column, double interval_cost) {
+      if (interval_cost > cut.cost * tie_) return false;  // wider ones cost more still
+      const double cost = rows_.previous[column] + interval_cost;
+      const auto at = static_cast<std::uint16_t>(column);
+      if (cost * tie_ < cut.cost) cut.last = at;
+      if (cost <= cut.cost * tie_) cut.first = at;
+      if (cost <= cut.cost) {
+        cut.cost = cost;
+        cut.column = at;
+      }
+      return true;
+    });
     return cut;
   }
 
-  WKM_HD SmallCut better(const SmallCut& a, const SmallCut& b) const {
-    const bool a_wins = a.cost < b.cost || (a.cost == b.cost && a.column < b.column);
-    SmallCut cut = a_wins ? a : b;
-    const SmallCut other = a_wins ? b : a;
-    if (other.cost <= cut.cost * tie_) {
-      cut.first = smaller(cut.first, other.first);
-      cut.last = larger(cut.last, other.last);
-    }
-    return cut;
+  // Leaves the tag alone, which other lanes may be reading.
+  WKM_HD void take_in(const SmallCut& other, SmallCut& cut) const {
+    const bool is_better =
+        other.cost < cut.cost || (other.cost == cut.cost && other.column < cut.column);
+    const double least = is_better ? other.cost : cut.cost;
+    const bool ties = (is_better ? cut.cost : other.cost) <= least * tie_;
+    const bool is_first = ties ? other.first < cut.first : is_better;
+    const bool is_last = ties ? other.last > cut.last : is_better;
+    cut.cost = least;
+    cut.column = is_better ? other.column : cut.column;
+    cut.first = is_first ? other.first : cut.first;
+    cut.last = is_last ? other.last : cut.last;
   }
 
   WKM_HD void keep(int layer, int row, const SmallCut& cut) {
     rows_.best[row] = cut.cost;
-    rows_.first[row] = static_cast<std::uint16_t>(cut.first);
-    rows_.last[row] = static_cast<std::uint16_t>(cut.last);
-    columns(layer)[row] = static_cast<std::uint16_t>(cut.column);
+    rows_.first[row] = cut.first;
+    rows_.last[row] = cut.last;
+    columns(layer)[row] = cut.column;
+  }
+
+  // First ties are to ascend from row to row, so that places do.
+  WKM_HD void order_ties(const Level& level, int gap) {
+    std::uint16_t after = rows_.first[smaller(n_, row_before(level, gap + 1))];
+    for (int inner = level.n_inner - 1; inner >= 0; --inner) {
+      const int row = row_of(level, gap, inner);
+      if (row >= n_) continue;
+      after = rows_.first[row] < after ? rows_.first[row] : after;
+      rows_.first[row] = after;
+    }
   }
 
   WKM_HD void trace_back(int k, std::uint16_t* ends) const {

@@ -77,7 +77,8 @@ public:
     hidden = reinterpret_cast<SmallHidden*>(of_lanes);
     moments = reinterpret_cast<Moments*>(of_lanes);
     place_rows(n, carver.take_bytes(larger_of(row_bytes(n), building_bytes(n))));
-    rows.cuts = reinterpret_cast<SmallCut*>(of_lanes);
+    rows.heads = reinterpret_cast<SmallCut*>(of_lanes);
+    rows.tails = rows.heads + shape.n_lanes;
     points.weight = carver.take<double>(n);
     points.importance = carver.take<double>(n);
     points.quartic_importance = shape.quartic ? carver.take<double>(n) : nullptr;
@@ -112,7 +113,7 @@ private:
   static WKM_HD std::size_t lane_bytes(const SmallShape& shape) {
     const std::size_t moments =
         SmallCarver::rounded(sizeof(Moments), larger(shape.n_lanes, shape.k));
-    const std::size_t cuts = SmallCarver::rounded(sizeof(SmallCut), shape.n_lanes);
+    const std::size_t cuts = SmallCarver::rounded(sizeof(SmallCut), 2 * shape.n_lanes);
     return larger_of(moments, cuts);
   }
   static WKM_HD std::size_t row_bytes(int n) {

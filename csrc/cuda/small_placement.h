@@ -9,6 +9,8 @@ namespace wkmeans::cuda {
 // Where the centroids of the optimum may lie.
 
 struct Anywhere {
+  static WKM_HD Anywhere on(const CentroidGrid& /*grid*/) { return {}; }
+
   template <class Moments>
   WKM_HD double cost(const Moments& moments) const {
     return centre(moments).cost;
@@ -19,15 +21,14 @@ struct Anywhere {
 struct OnGrid {
   CentroidGrid grid;
 
+  static WKM_HD OnGrid on(const CentroidGrid& grid) { return {grid}; }
+
   template <class Moments>
   WKM_HD double cost(const Moments& moments) const {
     return best_on(grid, moments).cost;
   }
   WKM_HD double nearest(double value) const { return grid.nearest(value); }
 };
-
-WKM_HD Anywhere placed(const Anywhere& /*kind*/, const CentroidGrid& /*grid*/) { return {}; }
-WKM_HD OnGrid placed(const OnGrid& /*kind*/, const CentroidGrid& grid) { return {grid}; }
 
 // The step between neighbouring centroids of a problem whose weights lie up to `widest` off zero: a
 // float32, so that the widest is 127 steps off.

@@ -34,7 +34,7 @@ public:
     const SmallPoints points = collect(row, unit_importance);
     const double scale = scale_of(options_.scale, widest(points));
     const CentroidGrid grid = scaled(options_.grid, scale);
-    const double bound = find_codebook(points, placed(Placement{}, grid), grid);
+    const double bound = find_codebook(points, Placement::on(grid), grid);
     find_thresholds(team_, s_.centroids, k_, s_.thresholds);
     assign(team_, row, unit_importance, s_.centroids, s_.thresholds, k_,
            SmallLabels(outputs_, problem * batch_.n_items), s_.compensated);
