@@ -92,6 +92,7 @@ std::vector<std::size_t> quantile_ranks(std::size_t n_points, std::size_t k) {
 
 std::vector<double> quantile_centroids(const Points& points, std::size_t k) {
   std::vector<double> centroids;
+  centroids.reserve(k);
   for (const std::size_t rank : quantile_ranks(points.size(), k))
     centroids.push_back(points.weight[rank]);
   return centroids;

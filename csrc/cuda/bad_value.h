@@ -21,8 +21,7 @@ private:
 inline void throw_if_bad(const SmallErrors& errors, std::size_t batch = 0) {
   if (errors.weight != SmallErrors::kNone) throw BadValue("weights", batch);
   if (errors.importance != SmallErrors::kNone) throw BadValue("importance", batch);
-  if (errors.quartic_importance != SmallErrors::kNone)
-    throw BadValue("quartic_importance", batch);
+  if (errors.quartic_importance != SmallErrors::kNone) throw BadValue("quartic_importance", batch);
 }
 
 }  // namespace wkmeans::cuda

@@ -48,10 +48,9 @@ auto with_sorted_as(Backend& backend, const ItemColumns& items, std::uint64_t fi
 template <class Backend, class Ask>
 auto with_sorted(Backend& backend, const ItemColumns& items, std::uint64_t first_index, Ask&& ask) {
   if (items.weight.type == ItemType::float64) {
-    return items.quartic() ? with_sorted_as<std::uint64_t, QuarticMoments>(backend, items,
-                                                                           first_index, ask)
-                           : with_sorted_as<std::uint64_t, QuadraticMoments>(backend, items,
-                                                                             first_index, ask);
+    return items.quartic()
+               ? with_sorted_as<std::uint64_t, QuarticMoments>(backend, items, first_index, ask)
+               : with_sorted_as<std::uint64_t, QuadraticMoments>(backend, items, first_index, ask);
   }
   return items.quartic()
              ? with_sorted_as<std::uint32_t, QuarticMoments>(backend, items, first_index, ask)
@@ -72,12 +71,11 @@ Labelling solve_problem(Backend& backend, const ItemColumns& items, std::uint64_
     if (options.zero == Zero::pinned) pin_zero(points);
     return {solve_points(points, options.solver, problem, parallel), items};
   }
-  return with_sorted(backend, items, first_index,
-                     [&](SortedWeights& weights, const ItemColumns& counted) -> Labelling {
-                       return {solve_sorted(weights, options.solver, options.zero, problem,
-                                            parallel),
-                               counted};
-                     });
+  return with_sorted(
+      backend, items, first_index,
+      [&](SortedWeights& weights, const ItemColumns& counted) -> Labelling {
+        return {solve_sorted(weights, options.solver, options.zero, problem, parallel), counted};
+      });
 }
 
 // The cost about `centroids`, summed directly, in an order that the number of items alone decides.
@@ -85,8 +83,8 @@ template <class Backend>
 double label_items(Backend& backend, const ItemColumns& items, const std::vector<double>& centroids,
                    LabelType label_type, void* labels) {
   const CodebookTable table = codebook_table(centroids);
-  const std::vector<double> sums = backend.tile_sums(
-      items.size, LabelItem{items, table.half, labels, label_type}, table.values);
+  const std::vector<double> sums =
+      backend.tile_sums(items.size, LabelItem{items, table.half, labels, label_type}, table.values);
   CompensatedSum cost;
   for (const double sum : sums) cost.add(sum);
   return cost.sum;
@@ -142,10 +140,10 @@ void cost_curve(Backend& backend, const SmallBatch& batch, std::size_t k_max, Ze
       if (zero == Zero::pinned) pin_zero(points);
       curve = curve_of_points(points, k_max, format, parallel);
     } else {
-      curve = with_sorted(backend, items, first_index,
-                          [&](SortedWeights& weights, const ItemColumns&) {
-                            return curve_of_sorted(weights, k_max, zero, format, parallel);
-                          });
+      curve =
+          with_sorted(backend, items, first_index, [&](SortedWeights& weights, const ItemColumns&) {
+            return curve_of_sorted(weights, k_max, zero, format, parallel);
+          });
     }
     backend.upload(curve, costs + problem * static_cast<std::int64_t>(k_max));
   }

@@ -36,11 +36,11 @@ Points count_halves(Backend& backend, const ItemColumns& items, std::uint64_t fi
   constexpr std::uint32_t kValues = 1 << 16;
   auto errors = backend.template array<SmallErrors>(1);
   backend.upload(std::vector<SmallErrors>(1), errors.data());
-  const std::vector<std::uint64_t> counts = backend.histogram(
-      items.size, kValues, BitsOfHalf{items.weight, first_index, errors.data()});
+  const std::vector<std::uint64_t> counts =
+      backend.histogram(items.size, kValues, BitsOfHalf{items.weight, first_index, errors.data()});
   throw_if_bad(backend.download(errors.data(), 1).front());
-  return counted_points(
-      items.weight.type == ItemType::float16 ? DType::float16 : DType::bfloat16, counts);
+  return counted_points(items.weight.type == ItemType::float16 ? DType::float16 : DType::bfloat16,
+                        counts);
 }
 
 }  // namespace wkmeans::cuda

@@ -46,7 +46,8 @@ public:
   template <class T>
   std::vector<T> download(const T* from, std::uint64_t n) {
     std::vector<T> values(n);
-    check(cudaMemcpyAsync(values.data(), from, n * sizeof(T), cudaMemcpyDeviceToHost, queue_.stream));
+    check(
+        cudaMemcpyAsync(values.data(), from, n * sizeof(T), cudaMemcpyDeviceToHost, queue_.stream));
     check(cudaStreamSynchronize(queue_.stream));
     return values;
   }
@@ -93,8 +94,8 @@ public:
     check(cudaMemsetAsync(counts.data(), 0, n_bins * sizeof(unsigned long long), queue_.stream));
     const std::uint32_t words = (std::min(n_bins, kBinsPerSlice) + 1) / 2;
     const auto shared = static_cast<int>(words * sizeof(std::uint32_t));
-    check(cudaFuncSetAttribute(histogram_kernel<BinOf>,
-                               cudaFuncAttributeMaxDynamicSharedMemorySize, shared));
+    check(cudaFuncSetAttribute(histogram_kernel<BinOf>, cudaFuncAttributeMaxDynamicSharedMemorySize,
+                               shared));
     const dim3 grid(block_count(tile_count(n)), slice_count(n_bins));
     histogram_kernel<<<grid, kTileThreads, static_cast<std::size_t>(shared), queue_.stream>>>(
         bin_of, n, n_bins, counts.data());

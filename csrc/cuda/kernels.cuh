@@ -27,9 +27,8 @@ __global__ void __launch_bounds__(kTileThreads)
   }
   const double* nearest_table = is_shared ? shared_table : table;
   for (std::uint64_t tile = blockIdx.x; tile < tile_count(n); tile += gridDim.x) {
-    sums[thread] = thread_sum(tile, thread, n, [&](std::uint64_t item) {
-      return term(item, nearest_table);
-    });
+    sums[thread] =
+        thread_sum(tile, thread, n, [&](std::uint64_t item) { return term(item, nearest_table); });
     for (int width = kTileThreads / 2; width > 0; width /= 2) {
       __syncthreads();
       add_from_other_half(sums, thread, width);

@@ -59,9 +59,8 @@ Positions with_cuts_around_zero(SortedWeights& weights, Positions cuts) {
 
 // So that every point is a group: pinning zero adds none.
 void add_zero(Groups& groups) {
-  const auto place =
-      std::find_if(groups.begin(), groups.end(),
-                   [](const Group& group) { return group.weights.high >= 0.0; });
+  const auto place = std::find_if(groups.begin(), groups.end(),
+                                  [](const Group& group) { return group.weights.high >= 0.0; });
   if (place != groups.end() && place->weights.low == 0.0) return;
   const std::uint64_t at = place == groups.end() ? groups.back().weights.end : place->weights.begin;
   groups.insert(place, {{at, at, QuarticMoments{}, 0.0, 0.0}, false});
@@ -146,8 +145,8 @@ private:
 std::optional<Points> all_points(SortedWeights& weights, std::size_t k, Zero zero) {
   const std::uint64_t few = first_group_count(k);
   // Where many cuts fall between equal weights, there may be few different ones.
-  if (weights.size() > few && (weights.cut({{0, weights.size()}}, few).size() > few / 2 ||
-                               weights.count_runs({}) > few))
+  if (weights.size() > few &&
+      (weights.cut({{0, weights.size()}}, few).size() > few / 2 || weights.count_runs({}) > few))
     return std::nullopt;
   const bool quartic = weights.quartic();
   Points points;

@@ -41,10 +41,12 @@ public:
   void run() {
     const Last last = find_last();
     for (std::size_t t = 0; t < targets_.size(); ++t) {
-      const std::uint64_t ties_end =
-          t < last.target ? std::numeric_limits<std::uint64_t>::max() : t == last.target ? last.end : 0;
+      const std::uint64_t ties_end = t < last.target    ? std::numeric_limits<std::uint64_t>::max()
+                                     : t == last.target ? last.end
+                                                        : 0;
       const PruneTarget& target = targets_[t];
-      backend_.for_each(target.items.size, WriteMask{target.items, last.key, ties_end, target.mask});
+      backend_.for_each(target.items.size,
+                        WriteMask{target.items, last.key, ties_end, target.mask});
     }
   }
 
@@ -190,8 +192,8 @@ inline std::vector<PruneTarget> targets_of(const SmallBatch& batch, bool* mask,
   std::vector<PruneTarget> targets;
   for (std::int64_t problem = 0; problem < batch.n_problems; ++problem) {
     const std::int64_t first = problem * batch.n_items;
-    targets.push_back({columns_of(batch, problem), mask + first, number,
-                       static_cast<std::uint64_t>(first)});
+    targets.push_back(
+        {columns_of(batch, problem), mask + first, number, static_cast<std::uint64_t>(first)});
   }
   return targets;
 }

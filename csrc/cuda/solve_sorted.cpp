@@ -20,7 +20,9 @@ namespace {
 constexpr std::uint64_t kMostDrawn = 16384;
 constexpr double kSummed = 1.0 - 1e-12;  // what rounding may have added to a sum over k groups
 
-WeightGroup whole(SortedWeights& weights) { return weights.describe({{0, weights.size()}}).front(); }
+WeightGroup whole(SortedWeights& weights) {
+  return weights.describe({{0, weights.size()}}).front();
+}
 
 template <class Moments>
 Solution one_cluster(SortedWeights& weights, const Placement& placement, const Placement& format,
@@ -97,12 +99,13 @@ public:
 
   void recentre(const std::vector<MovedCluster>& moved, std::vector<double>& centroids) {
     std::vector<GroupSpan> spans;
+    spans.reserve(moved.size());
     for (const MovedCluster& m : moved) spans.push_back({m.begin, m.end});
     const std::vector<WeightGroup> groups = weights_.describe(spans);
     for (std::size_t i = 0; i < moved.size(); ++i) {
       const WeightGroup& group = groups[i];
-      centroids[moved[i].cluster] = clamp_between(
-          centre(Moments::part_of(group.moments)).value(), group.low, group.high);
+      centroids[moved[i].cluster] =
+          clamp_between(centre(Moments::part_of(group.moments)).value(), group.low, group.high);
     }
     if (zero_ == Zero::pinned) centroids[cluster_of_zero_] = 0.0;
   }
@@ -127,12 +130,14 @@ public:
 
   std::vector<double> at(const std::vector<std::size_t>& ranks) {
     std::vector<std::uint64_t> own;
+    own.reserve(2 * ranks.size());
     for (const std::size_t rank : ranks) {
       own.push_back(std::min<std::uint64_t>(rank, n_own_ - 1));
       own.push_back(rank > 0 ? rank - 1 : 0);
     }
     const std::vector<double> found = weights_.different_weights(own);
     std::vector<double> values;
+    values.reserve(ranks.size());
     for (std::size_t i = 0; i < ranks.size(); ++i) {
       values.push_back(adds_zero_ ? beside_zero(ranks[i], found[2 * i], found[2 * i + 1])
                                   : found[2 * i]);
@@ -231,8 +236,8 @@ std::vector<double> curve_as(SortedWeights& weights, std::size_t k_max, Zero zer
   const WeightGroup all = whole(weights);
   const Placement placement = placement_of(format, scale_of(format, all.low, all.high));
   Pyramid<Moments> pyramid;
-  std::vector<double> curve{
-      one_cluster<Moments>(weights, placement, placement, zero).lower_bound / kSummed};
+  std::vector<double> curve{one_cluster<Moments>(weights, placement, placement, zero).lower_bound /
+                            kSummed};
   for (std::size_t k = 2; k <= k_max; ++k) {
     if (placement.grid()) {
       if (const auto found = few_values<Moments>(weights, *placement.grid(), k, zero)) {

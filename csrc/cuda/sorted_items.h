@@ -30,8 +30,8 @@ public:
       : backend_(backend),
         payload_(payload_of(items)),
         keys_(backend.template array<Key>(items.size)),
-        payloads_(backend.template array<std::uint32_t>(payload_ == Payload::none ? 0
-                                                                                  : items.size)) {
+        payloads_(
+            backend.template array<std::uint32_t>(payload_ == Payload::none ? 0 : items.size)) {
     load(items, first_index);
     if (size_ == 0) return;
     backend_.sort(keys_, payloads_, first_key_bit(items.weight.type));

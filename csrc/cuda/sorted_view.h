@@ -121,8 +121,8 @@ struct PyramidView {
     Moments sum{};
     WKM_UNROLL(1)
     for (std::size_t i = begin; i < begin + count; ++i) {
-      sum = merge(sum, Moments::of(sorted.weight(i), sorted.importance(i),
-                                   sorted.quartic_importance(i)));
+      sum = merge(
+          sum, Moments::of(sorted.weight(i), sorted.importance(i), sorted.quartic_importance(i)));
     }
     return sum;
   }
@@ -145,7 +145,8 @@ struct FillFamily {
   Pyramid pyramid;
   std::size_t level;
   WKM_HD void operator()(std::uint64_t parent) const {
-    pyramid.levels[level][parent] = merged_family(pyramid.levels[level - 1] + parent * kPyramidFanOut);
+    pyramid.levels[level][parent] =
+        merged_family(pyramid.levels[level - 1] + parent * kPyramidFanOut);
   }
 };
 
@@ -161,9 +162,10 @@ struct DescribeGroup {
 
   WKM_HD void operator()(std::uint64_t g) const {
     const GroupSpan span = spans[g];
-    out[g] = {span.begin, span.end,
-              as_quartic(moments_of_range<typename Pyramid::Moments>(pyramid, span.begin, span.end)),
-              pyramid.sorted.weight(span.begin), pyramid.sorted.weight(span.end - 1)};
+    out[g] = {
+        span.begin, span.end,
+        as_quartic(moments_of_range<typename Pyramid::Moments>(pyramid, span.begin, span.end)),
+        pyramid.sorted.weight(span.begin), pyramid.sorted.weight(span.end - 1)};
   }
 };
 
@@ -183,7 +185,8 @@ struct CutSpan {
     const std::uint64_t at = span.begin + (span.end - span.begin) * cut / (n_cuts + 1);
     const Key key = keys[at];
     const std::uint64_t first = lower_bound(keys, span.begin, at, key);
-    out[i] = first > span.begin ? first : lower_bound(keys, at, span.end, static_cast<Key>(key + 1));
+    out[i] =
+        first > span.begin ? first : lower_bound(keys, at, span.end, static_cast<Key>(key + 1));
   }
 };
 

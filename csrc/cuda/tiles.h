@@ -52,9 +52,7 @@ struct PackedCounter {
   std::uint32_t word;
   int shift;
 };
-WKM_HD PackedCounter packed_counter(std::uint32_t bin) {
-  return {bin / 2, bin % 2 == 0 ? 0 : 16};
-}
+WKM_HD PackedCounter packed_counter(std::uint32_t bin) { return {bin / 2, bin % 2 == 0 ? 0 : 16}; }
 WKM_HD std::uint32_t count_in(std::uint32_t word, int shift) { return (word >> shift) & 0xffffu; }
 
 // Whether the count that found `old` in its counter is the one that takes the carry.

@@ -26,8 +26,7 @@ WKM_HD Moments moments_of_range(const Pyramid& pyramid, std::size_t begin, std::
   Moments left = pyramid.merged_points(begin, low * Pyramid::kLeaf - begin);
   Moments right = pyramid.merged_points(high * Pyramid::kLeaf, end - high * Pyramid::kLeaf);
   const std::size_t n_levels = pyramid.n_levels();
-  for (std::size_t level = 0; low < high;
-       ++level, low /= kPyramidFanOut, high /= kPyramidFanOut) {
+  for (std::size_t level = 0; low < high; ++level, low /= kPyramidFanOut, high /= kPyramidFanOut) {
     const bool top = level + 1 == n_levels;
     while (low < high && (top || low % kPyramidFanOut != 0))
       left = merge(left, pyramid.node(level, low++));

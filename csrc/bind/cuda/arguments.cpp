@@ -54,8 +54,8 @@ BatchOutputs Results::outputs() const {
 
 void bind_arguments(py::module_& module) {
   py::class_<SmallOperand>(module, "Operand")
-      .def(py::init(&make_operand), py::arg("address"), py::arg("dtype"),
-           py::arg("problem_stride"), py::arg("item_stride"));
+      .def(py::init(&make_operand), py::arg("address"), py::arg("dtype"), py::arg("problem_stride"),
+           py::arg("item_stride"));
   py::class_<SmallBatch>(module, "Batch")
       .def(py::init(&make_batch), py::arg("n_problems"), py::arg("n_items"), py::arg("weights"),
            py::arg("importance"), py::arg("quartic_importance"))

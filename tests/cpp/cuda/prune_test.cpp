@@ -120,8 +120,8 @@ TEST_CASE("bad values are named, scores beyond float64 refused") {
   items.importance[300] = std::numeric_limits<double>::quiet_NaN();
   CHECK_THROWS_WITH_AS(keep_largest_per_problem(backend, batch_of(items, true), 5, mask.get()),
                        "importance", BadValue);
-  CHECK_THROWS_WITH_AS(keep_pattern(backend, batch_of(items, true), 1, 2, mask.get()),
-                       "importance", BadValue);
+  CHECK_THROWS_WITH_AS(keep_pattern(backend, batch_of(items, true), 1, 2, mask.get()), "importance",
+                       BadValue);
   items.importance[300] = 1.0;
   items.weight[20] = 1e300;
   CHECK_THROWS_AS(keep_largest_per_problem(backend, batch_of(items, true, 5), 5, mask.get()),

@@ -44,9 +44,9 @@ TEST_CASE("counters carry, slices divide the bins") {
   std::uint64_t total = 0;
   for (const std::uint64_t count : counts) total += count;
   CHECK(counts.size() == n_bins);
-  CHECK(counts[0] == n / 4 + 1);                // i % 4 == 2
-  CHECK(counts[1] == n / 4);                    // i % 4 == 3
-  CHECK(counts[n_bins - 1] == n / 4 + 1);       // i % 4 == 1
+  CHECK(counts[0] == n / 4 + 1);           // i % 4 == 2
+  CHECK(counts[1] == n / 4);               // i % 4 == 3
+  CHECK(counts[n_bins - 1] == n / 4 + 1);  // i % 4 == 1
   CHECK(total == counts[0] + counts[1] + counts[n_bins - 1]);
   CHECK(counts[1] > 2 * kCarry);
 }
