@@ -45,7 +45,8 @@ WKM_HD void cluster_centroids(Team& team, const SmallIntervals<Moments, Placemen
   for_each(team, k, [&](int cluster) {
     const int begin = begin_of(cluster);
     const int end = ends[cluster];
-    const Moments& m = moments[cluster * group];
+    const int first = cluster * group;
+    const Moments& m = moments[first];
     if (begin <= pin && pin < end) {
       centroids[cluster] = 0.0;
     } else if (kind == SmallPlacement::anywhere) {

@@ -27,66 +27,65 @@ WKM_HD int levels_of(int n_points) {
   return n_points > 0 ? bit_length(static_cast<unsigned>(blocks_of(n_points) - 1)) : 0;
 }
 
-// Moments in columns, a column a field.
+// Moments as a row of doubles.
 template <class Moments, class Placement>
-struct MomentColumns;
+struct StoredMoments;
 
 // The mean is held by its distance from a point that lies between it and the part it is merged
 // with: nothing cancels in the distance between the two means, which is all that a free centroid's
 // quadratic cost asks for.
 template <>
-struct MomentColumns<QuadraticMoments, Anywhere> {
+struct StoredMoments<QuadraticMoments, Anywhere> {
   static constexpr int kCount = 3;
   // A lane waits for its division most of the time: it looks at two intervals at once.
   static constexpr bool kInPairs = true;
 
-  static WKM_HD QuadraticMoments load(const double* at, int stride, double middle) {
-    return {{at[0], middle, at[stride], at[2 * stride]}};
+  static WKM_HD QuadraticMoments load(const double* at, double middle) {
+    return {{at[0], middle, at[1], at[2]}};
   }
-  static WKM_HD void store(const QuadraticMoments& m, double middle, double* at, int stride) {
+  static WKM_HD void store(const QuadraticMoments& m, double middle, double* at) {
     at[0] = m.quadratic.mass;
-    at[stride] = (m.quadratic.origin - middle) + m.quadratic.offset;
-    at[2 * stride] = m.quadratic.second;
+    at[1] = (m.quadratic.origin - middle) + m.quadratic.offset;
+    at[2] = m.quadratic.second;
   }
 };
 
 // Distances from the mean to a grid, or between the means of I and H, need every digit of it.
 template <>
-struct MomentColumns<QuadraticMoments, OnGrid> {
+struct StoredMoments<QuadraticMoments, OnGrid> {
   static constexpr int kCount = 4;
   static constexpr bool kInPairs = true;
 
-  static WKM_HD QuadraticMoments load(const double* at, int stride, double /*middle*/) {
-    return {{at[0], at[stride], at[2 * stride], at[3 * stride]}};
+  static WKM_HD QuadraticMoments load(const double* at, double /*middle*/) {
+    return {{at[0], at[1], at[2], at[3]}};
   }
-  static WKM_HD void store(const QuadraticMoments& m, double /*middle*/, double* at, int stride) {
+  static WKM_HD void store(const QuadraticMoments& m, double /*middle*/, double* at) {
     at[0] = m.quadratic.mass;
-    at[stride] = m.quadratic.origin;
-    at[2 * stride] = m.quadratic.offset;
-    at[3 * stride] = m.quadratic.second;
+    at[1] = m.quadratic.origin;
+    at[2] = m.quadratic.offset;
+    at[3] = m.quadratic.second;
   }
 };
 
 template <class Placement>
-struct MomentColumns<QuarticMoments, Placement> {
-  using Quadratic = MomentColumns<QuadraticMoments, OnGrid>;
+struct StoredMoments<QuarticMoments, Placement> {
+  using Quadratic = StoredMoments<QuadraticMoments, OnGrid>;
   static constexpr int kCount = Quadratic::kCount + 6;
   static constexpr bool kInPairs = false;  // its root keeps it busy
 
-  static WKM_HD QuarticMoments load(const double* at, int stride, double middle) {
-    const double* h = at + Quadratic::kCount * stride;
-    return {Quadratic::load(at, stride, middle).quadratic,
-            {h[0], h[stride], h[2 * stride], h[3 * stride], h[4 * stride], h[5 * stride]}};
+  static WKM_HD QuarticMoments load(const double* at, double middle) {
+    const double* h = at + Quadratic::kCount;
+    return {Quadratic::load(at, middle).quadratic, {h[0], h[1], h[2], h[3], h[4], h[5]}};
   }
-  static WKM_HD void store(const QuarticMoments& m, double middle, double* at, int stride) {
-    Quadratic::store({m.quadratic}, middle, at, stride);
-    double* h = at + Quadratic::kCount * stride;
+  static WKM_HD void store(const QuarticMoments& m, double middle, double* at) {
+    Quadratic::store({m.quadratic}, middle, at);
+    double* h = at + Quadratic::kCount;
     h[0] = m.quartic.mass;
-    h[stride] = m.quartic.origin;
-    h[2 * stride] = m.quartic.offset;
-    h[3 * stride] = m.quartic.second;
-    h[4 * stride] = m.quartic.third;
-    h[5 * stride] = m.quartic.fourth;
+    h[1] = m.quartic.origin;
+    h[2] = m.quartic.offset;
+    h[3] = m.quartic.second;
+    h[4] = m.quartic.third;
+    h[5] = m.quartic.fourth;
   }
 };
 
@@ -97,7 +96,7 @@ struct MomentColumns<QuarticMoments, Placement> {
 template <class Moments, class Placement>
 class SmallIntervals {
 public:
-  using Columns = MomentColumns<Moments, Placement>;
+  using Stored = StoredMoments<Moments, Placement>;
 
   WKM_HD SmallIntervals(const SmallPoints& points, const Placement& placement, double* halves)
       : points_(points), placement_(placement), halves_(halves) {}
@@ -129,12 +128,12 @@ public:
       const int middle = middle_of(end - 1, level);
       const int first = larger(last, middle - (kBlock << level));
       const double at_middle = points_.weight[middle];
-      const double* left = column(level);
-      const Moments right = Columns::load(left + (end - 1), points_.size, at_middle);
+      const double* halves = half(level, 0);
+      const Moments right = Stored::load(half(level, end - 1), at_middle);
       const auto cost_from = [&](int start) {
-        return placement_.cost(merge(Columns::load(left + start, points_.size, at_middle), right));
+        return placement_.cost(merge(Stored::load(halves + start * kStride, at_middle), right));
       };
-      for (; Columns::kInPairs && p > first; p -= 2) {
+      for (; Stored::kInPairs && p > first; p -= 2) {
         const double cost = cost_from(p);
         const double next_cost = cost_from(p - 1);
         if (!visit(p, cost) || !visit(p - 1, next_cost)) return;
@@ -183,6 +182,8 @@ public:
   }
 
 private:
+  static constexpr std::ptrdiff_t kStride = Stored::kCount;
+
   static WKM_HD int level_of(int p, int q) {
     return bit_length(static_cast<unsigned>((p >> kLogBlock) ^ (q >> kLogBlock))) - 1;
   }
@@ -194,21 +195,21 @@ private:
   WKM_HD static int first_of(int block) { return block << kLogBlock; }
   WKM_HD int end_of(int block) const { return smaller(points_.size, (block + 1) << kLogBlock); }
 
-  WKM_HD double* column(int level) const {
-    return halves_ + static_cast<std::ptrdiff_t>(level) * Columns::kCount * points_.size;
+  WKM_HD double* half(int level, int p) const {
+    return halves_ + (static_cast<std::ptrdiff_t>(level) * points_.size + p) * kStride;
   }
 
   WKM_HD void fill_left(int block, int level, double middle, Moments moments) {
     for (int p = end_of(block) - 1; p >= first_of(block); --p) {
       moments = merge(point(p), moments);
-      Columns::store(moments, middle, column(level) + p, points_.size);
+      Stored::store(moments, middle, half(level, p));
     }
   }
 
   WKM_HD void fill_right(int block, int level, double middle, Moments moments) {
     for (int p = first_of(block); p < end_of(block); ++p) {
       moments = merge(moments, point(p));
-      Columns::store(moments, middle, column(level) + p, points_.size);
+      Stored::store(moments, middle, half(level, p));
     }
   }
 

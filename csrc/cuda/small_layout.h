@@ -45,9 +45,9 @@ public:
     const bool fits = shared_used_ + n_bytes <= shared_bytes_;
     std::byte* const from = fits ? shared_ : global_;
     std::size_t& used = fits ? shared_used_ : global_used_;
-    std::byte* const taken = from ? from + used : nullptr;
+    const std::size_t offset = used;
     used += n_bytes;
-    return taken;
+    return from ? from + offset : nullptr;
   }
 
 private:
@@ -124,7 +124,7 @@ private:
     return 3 * SmallCarver::rounded(sizeof(Moments), blocks_of(n));
   }
   static WKM_HD std::size_t half_bytes(int n) {
-    return SmallCarver::rounded(sizeof(double), levels_of(n) * Intervals::Columns::kCount * n);
+    return SmallCarver::rounded(sizeof(double), levels_of(n) * Intervals::Stored::kCount * n);
   }
   static WKM_HD std::size_t sorting_bytes(int n) {
     return SmallCarver::rounded(sizeof(double), n) + SmallCarver::rounded(sizeof(std::uint16_t), n);

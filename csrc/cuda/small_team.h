@@ -36,7 +36,8 @@ WKM_HD void reduce_groups(Team& team, Value* values, int group_size, int n_group
   for (int width = group_size; width > 1;) {
     const int next = (width + kAtOnce - 1) / kAtOnce;
     for_each(team, n_groups * next, [&](int task) {
-      Value* group = values + task / next * group_size;
+      const int first = task / next * group_size;
+      Value* const group = values + first;
       const int slot = task % next;
       Value value = group[slot];
       for (int i = slot + next; i < width; i += next) combine(value, group[i]);

@@ -149,16 +149,17 @@ TEST_CASE("a team combines groups whole and in one order") {
       constexpr int kGroups = 3;
       std::vector<std::string> orders;
       for (std::uint64_t seed = 1; seed <= 3; ++seed) {
-        std::vector<std::string> values;
-        for (int i = 0; i < kGroups * group; ++i) values.push_back(std::to_string(i) + ";");
+        std::vector<std::string> values(kGroups * static_cast<std::size_t>(group));
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = std::to_string(i) + ";";
         HostTeam team(size, seed);
         cuda::reduce_groups(team, values.data(), group, kGroups,
                             [](std::string& sum, const std::string& other) { sum += other; });
         std::string order;
-        for (int g = 0; g < kGroups; ++g) {
-          const std::string& sum = values[static_cast<std::size_t>(g * group)];
+        for (std::size_t first = 0; first < values.size();
+             first += static_cast<std::size_t>(group)) {
+          const std::string& sum = values[first];
           CHECK(std::count(sum.begin(), sum.end(), ';') == group);
-          CHECK(sum.find(std::to_string(g * group) + ";") == 0);
+          CHECK(sum.find(std::to_string(first) + ";") == 0);
           order += sum + "|";
         }
         orders.push_back(order);
@@ -176,7 +177,7 @@ TEST_CASE("a team compacts in order") {
       CAPTURE(size);
       CAPTURE(count);
       std::vector<char> kept(static_cast<std::size_t>(count));
-      for (char& keep : kept) keep = random.below(3) == 0;
+      for (char& keep : kept) keep = random.below(3) == 0 ? 1 : 0;
       std::vector<int> expected;
       for (int i = 0; i < count; ++i) {
         if (kept[static_cast<std::size_t>(i)]) expected.push_back(i);
@@ -247,8 +248,8 @@ void check_intervals(const Points& points, const Placement& placement,
   const cuda::SmallPoints small{copy.weight.data(), copy.importance.data(),
                                 points.quartic() ? copy.quartic_importance.data() : nullptr, n};
   using Intervals = cuda::SmallIntervals<Moments, Placement>;
-  std::vector<double> halves(
-      static_cast<std::size_t>(cuda::levels_of(n) * Intervals::Columns::kCount * n), NAN);
+  const auto n_levels = static_cast<std::size_t>(cuda::levels_of(n));
+  std::vector<double> halves(n_levels * Intervals::Stored::kCount * points.size(), NAN);
   const auto n_blocks = static_cast<std::size_t>(cuda::blocks_of(n));
   std::vector<Moments> node(n_blocks), before(n_blocks), after(n_blocks);
   Intervals intervals(small, placement, halves.data());
