@@ -4,7 +4,7 @@
     python bench/cuda.py --exercise   every kernel once on small inputs: what the sanitizer watches
 
 Times are by events, medians over fresh random inputs; the unit is a device-to-device copy of the
-same bytes. Needs a device, torch for CUDA, and wkmeans built with WKMEANS_CUDA=ON.
+same bytes. Needs a device, torch for CUDA, CMake, and wkmeans built with WKMEANS_CUDA=ON.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -142,6 +143,16 @@ def _rows(options: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     return {name: tensor.reshape(-1, 500) for name, tensor in options.items()}
 
 
+def test() -> None:
+    """The Python tests of a device, and those of C++."""
+    run(sys.executable, "-m", "pytest", "tests/test_cuda.py")
+    with tempfile.TemporaryDirectory() as build:
+        options = ("-DWKMEANS_CUDA=ON", "-DWKMEANS_BUILD_TESTS=ON")
+        run("cmake", "-S", ".", "-B", build, *options, "-DCMAKE_CUDA_ARCHITECTURES=native")
+        run("cmake", "--build", build, "--parallel", "--target", "wkmeans_tests")
+        run(f"{build}/tests/cpp/wkmeans_tests", "--test-case=a device*")
+
+
 def run(*command: str) -> None:
     print("+", *command, flush=True)
     subprocess.run(command, cwd=ROOT, check=True)
@@ -153,7 +164,7 @@ def main() -> None:
     if parser.parse_args().exercise:
         exercise()
         return
-    run(sys.executable, "-m", "pytest", "tests/test_cuda.py")
+    test()
     write_table()
     sanitizer = shutil.which("compute-sanitizer")
     if sanitizer is None:

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wkmeans import _arrays
@@ -102,9 +103,9 @@ class CudaProblem:
         )
 
 
-def _cuda() -> Any:
+def _cuda() -> ModuleType:
     try:
-        from wkmeans import _cuda as module  # type: ignore[attr-defined, unused-ignore]
+        from wkmeans import _cuda as module
     except ImportError as error:
         raise ImportError(
             "weights: tensors on CUDA need the extension wkmeans._cuda, which this build lacks "
