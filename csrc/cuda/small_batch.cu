@@ -52,8 +52,7 @@ __global__ void __launch_bounds__(kMostLanes)
   BlockTeam team;
   SmallSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
                                                     scratch);
-  for (std::int64_t problem = blockIdx.x; problem < task.batch.n_problems; problem += gridDim.x)
-    solver.solve(problem);
+  solver.solve_share(blockIdx.x, gridDim.x);
 }
 
 struct Launch {

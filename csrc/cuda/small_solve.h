@@ -26,6 +26,13 @@ public:
         s_(scratch),
         k_(static_cast<int>(options.k)) {}
 
+  // The problems of one of several teams that share a batch.
+  WKM_HD void solve_share(std::int64_t team, std::int64_t n_teams) {
+    for (std::int64_t problem = team; problem < batch_.n_problems; problem += n_teams)
+      solve(problem);
+  }
+
+private:
   WKM_HD void solve(std::int64_t problem) {
     const SmallRow row(batch_, problem);
     reset();
@@ -41,7 +48,6 @@ public:
     report(problem, points, scale, bound);
   }
 
-private:
   // The barrier before it: lanes may still be looking at the problem before.
   WKM_HD void reset() {
     team_.phase([](int) {});
@@ -117,11 +123,6 @@ private:
   const SmallScratch<Moments, Placement>& s_;
   const int k_;
 };
-
-// Problem `turn` of the team `team_index` of `n_teams` is this one, while it is one.
-WKM_HD std::int64_t problem_of(std::int64_t team_index, std::int64_t n_teams, std::int64_t turn) {
-  return team_index + turn * n_teams;
-}
 
 // As many lanes as keep busy, whatever the device: sums are grouped by lanes.
 inline int lanes_for(std::int64_t n_items) {

@@ -64,8 +64,7 @@ std::int64_t run_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions
     const cuda::SmallScratch<Moments, Placement> scratch(shape, carver);
     HostTeam team(shape.n_lanes, run.seed + static_cast<std::uint64_t>(t));
     cuda::SmallSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
-    for (std::int64_t problem = t; problem < batch.n_problems; problem += run.n_teams)
-      solver.solve(problem);
+    solver.solve_share(t, run.n_teams);
     n_phases += team.n_phases();
   }
   return n_phases;

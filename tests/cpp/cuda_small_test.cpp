@@ -16,6 +16,27 @@ using namespace wkmeans::testing;
 
 namespace {
 
+// Counts the intervals looked at.
+struct Counting : cuda::Anywhere {
+  static inline std::int64_t n_intervals = 0;
+
+  static Counting on(const CentroidGrid& /*grid*/) { return {}; }
+
+  template <class Moments>
+  double cost(const Moments& moments) const {
+    ++n_intervals;
+    return Anywhere::cost(moments);
+  }
+};
+
+}  // namespace
+
+template <>
+struct cuda::StoredMoments<QuadraticMoments, Counting>
+    : cuda::StoredMoments<QuadraticMoments, cuda::Anywhere> {};
+
+namespace {
+
 using Solve = void (*)(const cuda::SmallBatch&, const cuda::SmallOptions&,
                        const cuda::SmallOutputs&);
 
@@ -331,6 +352,21 @@ TEST_CASE("a team solves the largest of small problems") {
   check_same_labels(ordinary_items(4096, 717), false, 16, solve_as_one_team);
   check_same_labels(ordinary_items(1000, 718), true, 256, solve_as_one_team);
   check_same_labels(ordinary_items(16384, 719), false, 5, solve_as_one_team);
+}
+
+TEST_CASE("a team looks at few intervals, however weights and importances are spread") {
+  for_each_family(512, 725, [](const Items& items, const std::string& name) {
+    CAPTURE(name);
+    constexpr std::int64_t kClusters = 8;
+    Counting::n_intervals = 0;
+    answers(batch_of(items, false),
+            small_options(kClusters, CentroidFormat::float64, false, Zero::free),
+            [](const auto& batch, const auto& options, const auto& outputs) {
+              run_on_host<QuadraticMoments, Counting>(batch, options, outputs, {});
+            });
+    // k n log2 n when halving, half as many again where three rows close a gap.
+    CHECK(Counting::n_intervals <= kClusters * 512 * 9 * 3 / 2);
+  });
 }
 
 TEST_CASE("the order of lanes and the place of memory show in no bit") {
