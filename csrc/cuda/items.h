@@ -4,7 +4,7 @@
 #include <cstdint>
 
 #include "cuda/small_problem.h"
-#include "math/half.h"
+#include "cuda/stored_value.h"
 #include "math/platform.h"
 
 namespace wkmeans::cuda {
@@ -19,20 +19,7 @@ struct ItemColumn {
 
   WKM_HD double at(std::uint64_t i) const {
     if (values == nullptr) return constant;
-    const std::int64_t index = static_cast<std::int64_t>(i) * stride;
-    switch (type) {
-      case ItemType::float16:
-        return static_cast<double>(
-            float16_to_float(static_cast<const std::uint16_t*>(values)[index]));
-      case ItemType::bfloat16:
-        return static_cast<double>(
-            bfloat16_to_float(static_cast<const std::uint16_t*>(values)[index]));
-      case ItemType::float32:
-        return static_cast<double>(static_cast<const float*>(values)[index]);
-      case ItemType::float64:
-        break;
-    }
-    return static_cast<const double*>(values)[index];
+    return stored_value(values, type, static_cast<std::int64_t>(i) * stride);
   }
 
   // The bits of a half.

@@ -29,20 +29,6 @@ inline CodebookTable codebook_table(const std::vector<double>& centroids) {
   return table;
 }
 
-WKM_HD void store_label(void* labels, LabelType type, std::uint64_t i, std::uint32_t label) {
-  switch (type) {
-    case LabelType::uint8:
-      static_cast<std::uint8_t*>(labels)[i] = static_cast<std::uint8_t>(label);
-      return;
-    case LabelType::uint16:
-      static_cast<std::uint16_t*>(labels)[i] = static_cast<std::uint16_t>(label);
-      return;
-    case LabelType::uint32:
-      break;
-  }
-  static_cast<std::uint32_t*>(labels)[i] = label;
-}
-
 // Labels an item with its nearest centroid (ties: the lower; of equal centroids the first) and
 // returns its cost there. The search has no branches: threads of a warp do not part.
 struct LabelItem {
@@ -58,7 +44,7 @@ struct LabelItem {
     for (std::uint32_t step = half; step > 0; step /= 2) {
       label += table[label + step - 1] < item.weight ? step : 0;
     }
-    store_label(labels, label_type, i, label);
+    store_label(labels, label_type, static_cast<std::int64_t>(i), label);
     const double* centroids = table + (half > 0 ? 2 * half - 1 : 0);
     const double distance = item.weight - centroids[label];
     const double square = distance * distance;

@@ -5,6 +5,7 @@
 #include "cuda/small_codebook.h"
 #include "cuda/small_points.h"
 #include "cuda/small_team.h"
+#include "cuda/stored_value.h"
 #include "math/compensated_sum.h"
 #include "math/rounding.h"
 
@@ -20,18 +21,7 @@ public:
       : labels_(outputs.labels), type_(outputs.label_type), first_(first) {}
 
   WKM_HD void put(int item, int label) const {
-    const std::int64_t at = first_ + item;
-    switch (type_) {
-      case LabelType::uint8:
-        static_cast<std::uint8_t*>(labels_)[at] = static_cast<std::uint8_t>(label);
-        return;
-      case LabelType::uint16:
-        static_cast<std::uint16_t*>(labels_)[at] = static_cast<std::uint16_t>(label);
-        return;
-      case LabelType::uint32:
-        static_cast<std::uint32_t*>(labels_)[at] = static_cast<std::uint32_t>(label);
-        return;
-    }
+    store_label(labels_, type_, first_ + item, static_cast<std::uint32_t>(label));
   }
 
 private:

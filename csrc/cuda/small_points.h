@@ -5,7 +5,7 @@
 
 #include "cuda/small_problem.h"
 #include "cuda/small_team.h"
-#include "math/half.h"
+#include "cuda/stored_value.h"
 
 namespace wkmeans::cuda {
 
@@ -32,19 +32,7 @@ public:
 private:
   WKM_HD double load(const SmallOperand& operand, int item) const {
     const std::int64_t at = problem_ * operand.problem_stride + item * operand.item_stride;
-    switch (operand.type) {
-      case ItemType::float16:
-        return static_cast<double>(
-            float16_to_float(static_cast<const std::uint16_t*>(operand.values)[at]));
-      case ItemType::bfloat16:
-        return static_cast<double>(
-            bfloat16_to_float(static_cast<const std::uint16_t*>(operand.values)[at]));
-      case ItemType::float32:
-        return static_cast<double>(static_cast<const float*>(operand.values)[at]);
-      case ItemType::float64:
-        break;
-    }
-    return static_cast<const double*>(operand.values)[at];
+    return stored_value(operand.values, operand.type, at);
   }
 
   const SmallBatch* batch_;
