@@ -42,15 +42,17 @@ public:
   }
 
   WKM_HD std::byte* take_bytes(std::size_t n_bytes) {
-    const bool fits = shared_used_ + n_bytes <= shared_bytes_;
-    std::byte* const from = fits ? shared_ : global_;
-    std::size_t& used = fits ? shared_used_ : global_used_;
-    const std::size_t offset = used;
-    used += n_bytes;
-    return from ? from + offset : nullptr;
+    if (shared_used_ + n_bytes <= shared_bytes_) return next(shared_, n_bytes, shared_used_);
+    return next(global_, n_bytes, global_used_);
   }
 
 private:
+  static WKM_HD std::byte* next(std::byte* memory, std::size_t n_bytes, std::size_t& used) {
+    const std::size_t offset = used;
+    used += n_bytes;
+    return memory ? memory + offset : nullptr;
+  }
+
   std::byte* shared_;
   std::size_t shared_bytes_;
   std::byte* global_;

@@ -238,7 +238,7 @@ TEST_CASE("a team sorts any number of items") {
 
 TEST_CASE("blocks take every problem once") {
   for (const std::int64_t n_teams : {1, 2, 5, 13}) {
-    const Items items = ordinary_items(11 * 6, 702);
+    const Items items = ordinary_items(66, 702);
     const cuda::SmallBatch batch = batch_of(items, false, 11);
     const cuda::SmallOptions options = small_options(2, CentroidFormat::float64, false, Zero::free);
     HostRun run;
