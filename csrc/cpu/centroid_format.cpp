@@ -16,9 +16,12 @@ Placement floating(double relative_step, double smallest_step, double largest) {
 }  // namespace
 
 double scale_of(CentroidFormat format, const Points& points) {
-  if (format != CentroidFormat::int8) return 1.0;
-  const double widest = std::max(std::fabs(points.weight.front()), std::fabs(points.weight.back()));
-  if (widest == 0.0) return 1.0;
+  return scale_of(format, points.low(0), points.high(points.size() - 1));
+}
+
+double scale_of(CentroidFormat format, double least, double largest) {
+  const double widest = std::max(std::fabs(least), std::fabs(largest));
+  if (format != CentroidFormat::int8 || widest == 0.0) return 1.0;
   const double scale = std::clamp(widest / kMostInt8Steps,
                                   static_cast<double>(std::numeric_limits<float>::denorm_min()),
                                   static_cast<double>(std::numeric_limits<float>::max()));

@@ -5,21 +5,9 @@
 
 #include "cpu/operand.h"
 #include "cpu/points.h"
+#include "math/rounding.h"
 
 namespace wkmeans {
-
-// Reported figures hold as real numbers: lower_bound <= optimum <= cost. Each sum is moved past
-// what its own rounding can have taken from it or added to it.
-struct Rounding {
-  double relative = 0.0;
-  double absolute = 0.0;  // products too small for a double
-
-  double above(double sum) const;  // of non-negative terms
-  double below(double bound) const;
-};
-
-// What so many roundings one after another can move a sum by, relatively.
-double relative_rounding(double count);
 
 // What underflow may hide in costs about these centroids; nothing where every point has its own.
 double hidden_by_underflow(const Points& points, const std::vector<double>& centroids);
@@ -30,8 +18,5 @@ double hidden_by_underflow(const Points& points, const std::vector<double>& cent
 template <class Label>
 bool is_exact(double cost, const Problems& problems, std::int64_t problem,
               const std::vector<double>& centroids, const Label* labels, bool unit_importance);
-
-// Figures above this hide nothing of note.
-constexpr double kUnderflowing = 1e-200;
 
 }  // namespace wkmeans

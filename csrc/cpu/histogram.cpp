@@ -40,6 +40,22 @@ std::uint16_t bits_at_rank(std::size_t rank) {
 }
 
 constexpr std::uint16_t kMagnitude = 0x7fff;
+
+// Appends the value of these bits, which follow those of the last point in order.
+void append_value(DType dtype, std::uint16_t bits, double importance, double quartic_importance,
+                  bool quartic, Points& points) {
+  if (!(importance > 0.0) && !(quartic_importance > 0.0)) return;
+  const double weight = value_of(dtype, bits) + 0.0;
+  if (points.size() > 0 && points.weight.back() == weight) {  // both zeros are one weight
+    points.importance.as<double>().back() += importance;
+    if (quartic) points.quartic_importance.as<double>().back() += quartic_importance;
+    return;
+  }
+  points.weight.push_back(weight);
+  points.importance.push_back(importance);
+  if (quartic) points.quartic_importance.push_back(quartic_importance);
+}
+
 std::uint16_t infinity_of(DType dtype) { return dtype == DType::float16 ? 0x7c00 : 0x7f80; }
 
 struct AllFinite {
@@ -177,28 +193,25 @@ void Histogram::merge_parts(const Parallel& parallel) {
 void Histogram::make_points(DType dtype, Points& points) const {
   const Part& all = parts_.front();
   const bool quartic = !all.quartic_importance.empty();
-  auto& weights = points.weight.as<double>();
-  auto& importances = points.importance.as<double>();
-  auto& quartic_importances = points.quartic_importance.as<double>();
-  weights.clear();
-  importances.clear();
-  quartic_importances.clear();
+  points.weight.clear();
+  points.importance.clear();
+  points.quartic_importance.clear();
   for (std::size_t rank = 0; rank < kValues; ++rank) {
     const std::uint16_t bits = bits_at_rank(rank);
     const double importance =
         all.counts.empty() ? all.importance[bits].sum : static_cast<double>(all.counts[bits]);
     const double quartic_importance = quartic ? all.quartic_importance[bits].sum : 0.0;
-    if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
-    const double weight = value_of(dtype, bits) + 0.0;
-    if (!weights.empty() && weights.back() == weight) {  // both zeros are one weight
-      importances.back() += importance;
-      if (quartic) quartic_importances.back() += quartic_importance;
-      continue;
-    }
-    weights.push_back(weight);
-    importances.push_back(importance);
-    if (quartic) quartic_importances.push_back(quartic_importance);
+    append_value(dtype, bits, importance, quartic_importance, quartic, points);
   }
+}
+
+Points counted_points(DType dtype, const std::vector<std::uint64_t>& counts) {
+  Points points;
+  for (std::size_t rank = 0; rank < kValues; ++rank) {
+    const std::uint16_t bits = bits_at_rank(rank);
+    append_value(dtype, bits, static_cast<double>(counts[bits]), 0.0, false, points);
+  }
+  return points;
 }
 
 template <class Label>

@@ -47,6 +47,9 @@ private:
   bool unit_importance_ = false;
 };
 
+// The points of so many weights of each value, by its bits.
+Points counted_points(DType dtype, const std::vector<std::uint64_t>& counts);
+
 // Labels each weight with its nearest centroid (ties: the lower; of equal centroids the first).
 template <class Label>
 void label_halves(const Problems& problems, std::int64_t problem,

@@ -84,16 +84,25 @@ double point_cost(const Points& points, std::size_t i, double centroid) {
 
 }  // namespace
 
+std::vector<std::size_t> quantile_ranks(std::size_t n_points, std::size_t k) {
+  std::vector<std::size_t> ranks(k);
+  for (std::size_t j = 0; j < k; ++j) ranks[j] = (2 * j + 1) * n_points / (2 * k);
+  return ranks;
+}
+
 std::vector<double> quantile_centroids(const Points& points, std::size_t k) {
-  std::vector<double> centroids(k);
-  for (std::size_t j = 0; j < k; ++j)
-    centroids[j] = points.weight[(2 * j + 1) * points.size() / (2 * k)];
+  std::vector<double> centroids;
+  centroids.reserve(k);
+  for (const std::size_t rank : quantile_ranks(points.size(), k))
+    centroids.push_back(points.weight[rank]);
   return centroids;
 }
 
 std::vector<double> linear_centroids(const Points& points, std::size_t k) {
-  const double low = points.weight.front();
-  const double high = points.weight.back();
+  return linear_centroids(points.weight.front(), points.weight.back(), k);
+}
+
+std::vector<double> linear_centroids(double low, double high, std::size_t k) {
   if (k == 1) return {low / 2 + high / 2};
   std::vector<double> centroids(k);
   const double intervals = static_cast<double>(k - 1);

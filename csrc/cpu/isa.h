@@ -25,7 +25,7 @@ const char* name_of(Isa isa);
 #endif
 
 // Whether a product is rounded before it is added.
-enum class Rounding { separate, fused };
+enum class MultiplyAdd { separate, fused };
 
 #if WKM_X86_DISPATCH
 #if defined(__clang__)
@@ -41,12 +41,12 @@ __attribute__((target("avx2"))) auto run_avx2(Args... args) {
 
 template <class Kernel, class... Args>
 __attribute__((target("avx2,fma"))) auto run_avx2_fused(Args... args) {
-  return Kernel::template run<Rounding::fused>(args...);
+  return Kernel::template run<MultiplyAdd::fused>(args...);
 }
 
 template <class Kernel, class... Args>
 __attribute__((target(WKM_TARGET_AVX512))) auto run_avx512_fused(Args... args) {
-  return Kernel::template run<Rounding::fused>(args...);
+  return Kernel::template run<MultiplyAdd::fused>(args...);
 }
 
 template <class Kernel, class... Args>
@@ -72,7 +72,7 @@ auto dispatch(Args... args) {
   return Kernel::run(args...);
 }
 
-// Runs `Kernel::run<Rounding>(args...)`, fused where the active instruction set does that at no
+// Runs `Kernel::run<MultiplyAdd>(args...)`, fused where the active instruction set does that at no
 // cost: for matrix products, twice as fast so. Each path gives bits of its own.
 template <class Kernel, class... Args>
 auto dispatch_fused(Args... args) {
@@ -87,9 +87,9 @@ auto dispatch_fused(Args... args) {
   }
 #endif
 #if defined(__aarch64__)
-  return Kernel::template run<Rounding::fused>(args...);
+  return Kernel::template run<MultiplyAdd::fused>(args...);
 #else
-  return Kernel::template run<Rounding::separate>(args...);
+  return Kernel::template run<MultiplyAdd::separate>(args...);
 #endif
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/codebook.h"
+#include "cpu/lloyd_rounds.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -19,39 +20,35 @@ void find_boundaries(const Points& points, const std::vector<double>& thresholds
   boundaries.back() = points.size();
 }
 
+template <class Moments>
+class PointsInMemory {
+public:
+  PointsInMemory(const Points& points, const Pyramid<Moments>& pyramid)
+      : points_(points), pyramid_(pyramid) {}
+
+  void find_boundaries(const std::vector<double>& thresholds,
+                       std::vector<std::size_t>& boundaries) const {
+    wkmeans::find_boundaries(points_, thresholds, boundaries);
+  }
+
+  void recentre(const std::vector<MovedCluster>& moved, std::vector<double>& centroids) const {
+    for (const MovedCluster& m : moved) {
+      centroids[m.cluster] = clamp_between(centre(pyramid_.range(m.begin, m.end)).value(),
+                                           points_.weight[m.begin], points_.weight[m.end - 1]);
+    }
+  }
+
+private:
+  const Points& points_;
+  const Pyramid<Moments>& pyramid_;
+};
+
 }  // namespace
 
 template <class Moments>
 int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
           std::vector<double>& centroids) {
-  const std::size_t k = centroids.size();
-  std::vector<double> thresholds;
-  std::vector<std::size_t> boundaries(k);
-  std::vector<std::size_t> previous(k, points.size() + 1);
-  for (int round = 0; round < max_rounds; ++round) {
-    label_thresholds(centroids, thresholds);
-    find_boundaries(points, thresholds, boundaries);
-    if (boundaries == previous) return round;
-    std::size_t begin = 0;
-    std::size_t previous_begin = 0;
-    for (std::size_t j = 0; j < k; ++j) {
-      const std::size_t end = boundaries[j];
-      const bool moved = begin != previous_begin || end != previous[j];
-      if (moved && begin < end) {
-        centroids[j] = clamp_between(centre(pyramid.range(begin, end)).value(),
-                                     points.weight[begin], points.weight[end - 1]);
-      }
-      previous_begin = previous[j];
-      begin = end;
-    }
-    previous = boundaries;
-    if (!std::is_sorted(centroids.begin(), centroids.end())) {
-      // Of equal centroids the first takes all and may overtake the others, which stay.
-      std::sort(centroids.begin(), centroids.end());
-      previous.assign(k, points.size() + 1);
-    }
-  }
-  return max_rounds;
+  return lloyd_rounds(PointsInMemory<Moments>(points, pyramid), max_rounds, centroids);
 }
 
 std::vector<std::size_t> cluster_boundaries(const Points& points,

@@ -2,13 +2,13 @@
 
 #include <cmath>
 #include <cstdint>
-#include <limits>
 #include <vector>
 
 #include "cpu/parallel.h"
 #include "cpu/placement.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
+#include "math/rounding.h"
 
 namespace wkmeans {
 
@@ -19,11 +19,6 @@ struct LayeredOptimum {
   std::vector<std::size_t>
       boundaries;  // of the optimum with k clusters: cluster j ends before boundaries[j]
 };
-
-// How far rounding may move a cost summed over n points, relatively: each adds a few ulps.
-inline double rounding_slack(std::size_t n_points) {
-  return 16.0 * static_cast<double>(n_points + 64) * std::numeric_limits<double>::epsilon();
-}
 
 // Intervals that the layers look at; a sweep looks at several in the time of one.
 inline double layered_work(std::size_t n_points, std::size_t k) {

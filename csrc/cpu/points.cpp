@@ -108,6 +108,21 @@ void widen(std::size_t n_distinct, Points& points) {
   points.weight.as<double>() = std::move(distinct);
 }
 
+// A point at zero without importance.
+void insert_zero(std::ptrdiff_t index, Points& points) {
+  const auto insert = [&](auto& values, auto value) {
+    values.insert(values.begin() + index, value);
+  };
+  if (points.quartic()) insert(points.quartic_importance.as<double>(), 0.0);
+  insert(points.weight.as<double>(), 0.0);
+  insert(points.importance.as<double>(), 0.0);
+  if (points.groups.empty()) return;
+  insert(points.groups, QuarticMoments{});
+  insert(points.lows, 0.0);
+  insert(points.highs, 0.0);
+  insert(points.divisible, false);
+}
+
 bool is_float(const Operand* operand) {
   return operand == nullptr || operand->dtype() != DType::float64;
 }
@@ -227,27 +242,21 @@ void PointCollector::sort(const Parallel& parallel) {
 
 // A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
 // so many decades above them, its centroid moves off zero by less than any digit shows.
-void PointCollector::pin_zero() {
+void pin_zero(Points& points) {
   constexpr double kDecades = 1e60;
-  auto& weight = points_.weight.as<double>();
-  auto& importance = points_.importance.as<double>();
-  auto& quartic_importance = points_.quartic_importance.as<double>();
-  const bool quartic = points_.quartic();
   double mass = 0.0;
-  const double widest = std::max(std::fabs(weight.front()), std::fabs(weight.back()));
-  for (std::size_t i = 0; i < weight.size(); ++i) {
-    mass += importance[i];
-    if (quartic) mass += quartic_importance[i] * (widest * widest);
+  const std::size_t last = points.size() - 1;
+  const double widest = std::max(std::fabs(points.low(0)), std::fabs(points.high(last)));
+  for (std::size_t i = 0; i < points.size(); ++i) {
+    mass += points.importance[i];
+    if (points.quartic()) mass += points.quartic_importance[i] * (widest * widest);
   }
-  const auto at = std::lower_bound(weight.begin(), weight.end(), 0.0);
-  const auto index = at - weight.begin();
-  if (at == weight.end() || *at != 0.0) {
-    weight.insert(at, 0.0);
-    importance.insert(importance.begin() + index, 0.0);
-    if (quartic) quartic_importance.insert(quartic_importance.begin() + index, 0.0);
-  }
-  importance[static_cast<std::size_t>(index)] += kDecades * mass;
-  points_.pin = static_cast<std::size_t>(index);
+  const auto at = std::lower_bound(points.weight.begin(), points.weight.end(), 0.0);
+  const auto index = at - points.weight.begin();
+  if (at == points.weight.end() || *at != 0.0) insert_zero(index, points);
+  points.pin = static_cast<std::size_t>(index);
+  points.importance.as<double>()[points.pin] += kDecades * mass;
+  if (!points.groups.empty()) points.groups[points.pin].quadratic.mass += kDecades * mass;
 }
 
 template <class Value, class Stored>
@@ -281,7 +290,7 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     collect_as<float, double>(problems, problem, parallel);
   }
   points_.pin = kNoPoint;
-  if (zero == Zero::pinned) pin_zero();
+  if (zero == Zero::pinned) pin_zero(points_);
   return points_;
 }
 

@@ -55,6 +55,10 @@ void append_group(const QuarticMoments& moments, double low, double high, bool d
 
 enum class Zero { free, pinned };
 
+// Makes the point at zero one so important that its centroid is zero; adds it where there is none.
+// A group of weights may end at zero or begin there, not reach across it.
+void pin_zero(Points& points);
+
 // What becomes of equal weights: one point; or, where there are so many points that they are kept
 // as floats, as many as it takes floats to add up to their importance, two as a rule.
 enum class Ties { merged, split };
@@ -94,7 +98,6 @@ private:
   template <class Value, class Stored>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
   const Points& collect_kept(const ItemBuffer& kept, const Parallel& parallel);
-  void pin_zero();
 
   Points points_;
   Partitions partitions_;

@@ -16,7 +16,7 @@ struct Tile {
   static constexpr int kColumns = static_cast<int>(64 / sizeof(T));
   static constexpr int kSize = kRows * kColumns;
 
-  template <Rounding Mode>
+  template <MultiplyAdd Mode>
   static WKM_ALWAYS_INLINE void multiply(const T* left, const T* right, std::int64_t n_positions,
                                          T* tile) {
     T sum[kRows][kColumns] = {};
@@ -41,9 +41,9 @@ struct Tile {
   }
 
 private:
-  template <Rounding Mode>
+  template <MultiplyAdd Mode>
   static WKM_ALWAYS_INLINE T multiply_add(T a, T b, T c) {
-    if constexpr (Mode == Rounding::fused) {
+    if constexpr (Mode == MultiplyAdd::fused) {
       return std::fma(a, b, c);
     } else {
       return a * b + c;

@@ -86,7 +86,7 @@ private:
 
 // Tiles of `rows` by `columns`, of which `left` and `right` hold the panels, added to the totals.
 struct MultiplyAndAdd {
-  template <Rounding Mode, class T>
+  template <MultiplyAdd Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_examples,
                                     Range rows, Range columns, double scale, std::int64_t stride,
                                     double* totals) {

@@ -8,6 +8,7 @@
 #include "cpu/direct_moments.h"
 #include "cpu/parallel.h"
 #include "cpu/points.h"
+#include "math/moment_pyramid.h"
 #include "math/moments.h"
 
 namespace wkmeans {
@@ -17,7 +18,7 @@ namespace wkmeans {
 template <class Moments>
 class Pyramid {
 public:
-  static constexpr std::size_t kFanOut = 4;
+  static constexpr std::size_t kFanOut = kPyramidFanOut;
 
   void build(const Points& points, const Parallel& parallel) {
     points_ = &points;
@@ -43,17 +44,14 @@ public:
 
   // Moments of points [begin, end).
   Moments range(std::size_t begin, std::size_t end) const {
-    std::size_t low = (begin + leaf_ - 1) / leaf_;
-    std::size_t high = end / leaf_;
-    if (low >= high) return summed<Moments>(*points_, begin, end);
-    Moments left = summed<Moments>(*points_, begin, low * leaf_);
-    Moments right = summed<Moments>(*points_, high * leaf_, end);
-    for (std::size_t level = 0; low < high; ++level, low /= kFanOut, high /= kFanOut) {
-      const bool top = level + 1 == levels_.size();
-      while (low < high && (top || low % kFanOut != 0)) left = merge(left, levels_[level][low++]);
-      while (low < high && high % kFanOut != 0) right = merge(levels_[level][--high], right);
-    }
-    return merge(left, right);
+    return moments_of_range<Moments>(*this, begin, end);
+  }
+
+  std::size_t leaf() const { return leaf_; }
+  std::size_t n_levels() const { return levels_.size(); }
+  const Moments& node(std::size_t level, std::size_t i) const { return levels_[level][i]; }
+  Moments merged_points(std::size_t begin, std::size_t count) const {
+    return summed<Moments>(*points_, begin, begin + count);
   }
 
 private:
@@ -62,9 +60,7 @@ private:
   static constexpr std::size_t kMany = std::size_t{1} << 22;
 
   Moments merged_children(std::size_t level, std::size_t parent) const {
-    const std::vector<Moments>& nodes = levels_[level];
-    const std::size_t first = parent * kFanOut;
-    return merge(merge(nodes[first], nodes[first + 1]), merge(nodes[first + 2], nodes[first + 3]));
+    return merged_family(levels_[level].data() + parent * kFanOut);
   }
 
   const Points* points_ = nullptr;

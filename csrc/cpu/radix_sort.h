@@ -3,45 +3,17 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <utility>
+#include "math/sort_key.h"
 
 namespace wkmeans {
 
-// An order-preserving key of a floating-point value, and the item it belongs to.
+// A key and the item it belongs to.
 template <class Key>
 struct Keyed {
   Key key;
   std::uint32_t item;
 };
-
-inline std::uint32_t sort_key(float value) {
-  std::uint32_t bits;
-  value += 0.0f;  // -0 and +0 are one weight
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits ^ ((bits >> 31) ? 0xffffffffu : 0x80000000u);
-}
-
-inline std::uint64_t sort_key(double value) {
-  std::uint64_t bits;
-  value += 0.0;
-  std::memcpy(&bits, &value, sizeof bits);
-  return bits ^ ((bits >> 63) ? ~std::uint64_t{0} : std::uint64_t{1} << 63);
-}
-
-inline double value_of_key(std::uint32_t key) {
-  const std::uint32_t bits = key ^ ((key >> 31) ? 0x80000000u : 0xffffffffu);
-  float value;
-  std::memcpy(&value, &bits, sizeof value);
-  return static_cast<double>(value);
-}
-
-inline double value_of_key(std::uint64_t key) {
-  const std::uint64_t bits = key ^ ((key >> 63) ? std::uint64_t{1} << 63 : ~std::uint64_t{0});
-  double value;
-  std::memcpy(&value, &bits, sizeof value);
-  return value;
-}
 
 // Stable least-significant-digit radix sort. `spare` is scratch of any size.
 template <class Items>

@@ -15,6 +15,23 @@
 #include "math/centroid.h"
 
 namespace wkmeans {
+
+std::vector<double> SolverOptions::given_for(std::int64_t problem) const {
+  const bool shared = given_centroids.size() == k;
+  const auto first =
+      given_centroids.begin() + (shared ? 0 : problem * static_cast<std::int64_t>(k));
+  return {first, first + static_cast<std::int64_t>(k)};
+}
+
+void store_lloyd(CentroidFormat format, Zero zero, Solution& solution) {
+  if (zero == Zero::pinned) {
+    *std::min_element(solution.centroids.begin(), solution.centroids.end(),
+                      [](double a, double b) { return std::fabs(a) < std::fabs(b); }) = 0.0;
+  }
+  const Placement placement = placement_of(format, solution.scale);
+  for (double& centroid : solution.centroids) centroid = placement.nearest(centroid);
+}
+
 namespace {
 
 bool is_certified(const Optimum& optimum) {
@@ -91,15 +108,7 @@ std::vector<double> initial_centroids(const Points& points, const SolverOptions&
     case Init::given:
       break;
   }
-  const bool shared = options.given_centroids.size() == options.k;
-  const auto first = options.given_centroids.begin() +
-                     (shared ? 0 : problem * static_cast<std::int64_t>(options.k));
-  return {first, first + static_cast<std::int64_t>(options.k)};
-}
-
-double& nearest_to_zero(std::vector<double>& centroids) {
-  return *std::min_element(centroids.begin(), centroids.end(),
-                           [](double a, double b) { return std::fabs(a) < std::fabs(b); });
+  return options.given_for(problem);
 }
 
 template <class Moments>
@@ -114,9 +123,7 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
     std::sort(solution.centroids.begin(), solution.centroids.end());
     solution.n_iter = lloyd(points, pyramid, options.max_iter, solution.centroids);
   }
-  if (points.pin != kNoPoint) nearest_to_zero(solution.centroids) = 0.0;
-  const Placement format = placement_of(options.format, solution.scale);
-  for (double& centroid : solution.centroids) centroid = format.nearest(centroid);
+  store_lloyd(options.format, points.pin != kNoPoint ? Zero::pinned : Zero::free, solution);
   return solution;
 }
 
@@ -169,6 +176,15 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
   return solution;
 }
 
+template <class Moments>
+Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
+                      const Parallel& parallel) {
+  pyramid.build(points, parallel);
+  Solution solution = solve_on(points, pyramid, options, parallel);
+  for (double& centroid : solution.centroids) centroid += 0.0;
+  return solution;
+}
+
 namespace {
 
 // Enough that most hold no boundary; the sums of the fewest stay in the first caches.
@@ -206,10 +222,8 @@ std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t pr
   if (!(rounding <= kMostRounding * remaining->upper_bound)) return std::nullopt;
   const Points points = buckets.opened(remaining->alive, remaining->open, collector);
   if (points.size() <= options.k) return std::nullopt;
-  pyramid.build(points, parallel);
-  Solution solution = solve_on(points, pyramid, options, parallel);
+  Solution solution = solve_groups(points, pyramid, options, parallel);
   solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
-  for (double& centroid : solution.centroids) centroid += 0.0;
   return solution;
 }
 
@@ -219,6 +233,10 @@ template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, c
 template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
                                                 Pyramid<QuarticMoments>&, PointCollector&,
                                                 const Parallel&);
+template Solution solve_groups(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
+                               const Parallel&);
+template Solution solve_groups(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&,
+                               const Parallel&);
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
                         std::int64_t, const Parallel&);
 template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, std::int64_t,

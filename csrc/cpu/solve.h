@@ -24,6 +24,8 @@ struct SolverOptions {
   std::uint64_t seed = 0;
   CentroidFormat format = CentroidFormat::float32;
   bool optimal_in_format = false;  // the optimum among the format's values, not the optimum rounded
+
+  std::vector<double> given_for(std::int64_t problem) const;
 };
 
 struct Solution {
@@ -37,6 +39,15 @@ struct Solution {
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                std::int64_t problem, const Parallel& parallel);
+
+// Rounds Lloyd's result to the format; where zero is pinned, the centroid nearest to it is zero.
+void store_lloyd(CentroidFormat format, Zero zero, Solution& solution);
+
+// The optimal codebook of points that stand for groups of weights in which no boundary of it lies;
+// there are more of them than k.
+template <class Moments>
+Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
+                      const Parallel& parallel);
 
 // Whether a problem is of the kind and the size at which buckets pay.
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);

@@ -93,7 +93,7 @@ struct Block {
 };
 
 struct MultiplyAndSquare {
-  template <Rounding Mode, class T>
+  template <MultiplyAdd Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_positions,
                                     bool is_first, bool is_last, T sign, Block<T> block) {
     constexpr int kSize = Tile<T>::kSize;

@@ -81,6 +81,7 @@ struct QuarticMoments;
 
 // sum I (w - c)^2 alone.
 struct QuadraticMoments {
+  static constexpr bool kQuartic = false;
   SecondMoments quadratic;
 
   WKM_HD static QuadraticMoments of(double weight, double importance,
@@ -93,6 +94,7 @@ struct QuadraticMoments {
 
 // sum I (w - c)^2 + H (w - c)^4.
 struct QuarticMoments {
+  static constexpr bool kQuartic = true;
   SecondMoments quadratic;
   FourthMoments quartic;
 

@@ -1,7 +1,6 @@
 #pragma once
 
 #include <cmath>
-#include <limits>
 
 #include "math/platform.h"
 
@@ -10,7 +9,7 @@ namespace wkmeans {
 // The largest double t that is at least as near to `low` as to `high` (low < high): weights up to t
 // take the lower centroid. Exact: t <= (low + high) / 2 in real arithmetic, and no double lies
 // between.
-inline double split_point(double low, double high) {
+WKM_HD double split_point(double low, double high) {
   if (low == high) return low;
   // Both are far from denormal where their sum overflows, so scaling them is exact.
   const double scale = std::isinf(low + high) ? 0.25 : 1.0;
@@ -22,7 +21,7 @@ inline double split_point(double low, double high) {
   const double error = (a - (sum - b_part)) + (b - b_part);
   double t = sum * 0.5;
   if (t * 2.0 > sum || (t * 2.0 == sum && error < 0.0)) {
-    t = std::nextafter(t, -std::numeric_limits<double>::infinity());
+    t = std::nextafter(t, -HUGE_VAL);
   }
   return t / scale;
 }

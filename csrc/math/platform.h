@@ -9,3 +9,11 @@
 #else
 #define WKM_HD inline __attribute__((always_inline))
 #endif
+
+// How often the loop that follows is to be unrolled for the device; a host compiler decides itself.
+#if defined(__CUDA_ARCH__)
+#define WKM_DEVICE_UNROLL_PRAGMA(text) _Pragma(#text)
+#define WKM_DEVICE_UNROLL(n) WKM_DEVICE_UNROLL_PRAGMA(unroll n)
+#else
+#define WKM_DEVICE_UNROLL(n)
+#endif

@@ -54,6 +54,10 @@ def is_torch_tensor(value: object) -> bool:
     return torch is not None and isinstance(value, torch.Tensor)
 
 
+def is_on_cuda(value: object) -> bool:
+    return is_torch_tensor(value) and value.device.type == "cuda"  # type: ignore[attr-defined]
+
+
 def as_operand(name: str, value: ArrayLike) -> Operand:
     """`value` without a copy where it is a float array or a CPU tensor; a list as float64."""
     if is_torch_tensor(value):
@@ -70,14 +74,14 @@ def _from_python(name: str, value: object) -> Array:
     except ValueError as error:
         raise ValueError(f"{name}: expected numbers of one shape, {error}") from None
     if array.size and (array.dtype.kind not in "iufb" or array.dtype.itemsize > 8):
-        raise _dtype_error(name, f"{type(value).__name__} of {array.dtype}")
+        raise dtype_error(name, f"{type(value).__name__} of {array.dtype}")
     return array.astype(np.float64)
 
 
 def _array_operand(name: str, array: Array) -> Operand:
     dtype = array.dtype.name
     if dtype not in FLOAT_DTYPES:
-        raise _dtype_error(name, str(array.dtype))
+        raise dtype_error(name, str(array.dtype))
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     # bfloat16 reaches NumPy as an extension dtype; the kernels read its bits.
@@ -89,13 +93,13 @@ def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
     torch = sys.modules["torch"]
     dtype = str(tensor.dtype).removeprefix("torch.")
     if dtype not in FLOAT_DTYPES:
-        raise _dtype_error(name, str(tensor.dtype))
+        raise dtype_error(name, str(tensor.dtype))
     if tensor.layout != torch.strided:
         raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; call .to_dense()")
     if tensor.device.type != "cpu":
         raise TypeError(
             f"{name}: expected a tensor on the CPU, got one on {tensor.device}; "
-            "this build has CPU kernels only: pass .cpu() to copy it yourself"
+            "pass .cpu() to copy it yourself"
         )
     plain = tensor.detach().resolve_neg()
     memory = (
@@ -104,7 +108,7 @@ def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
     return Operand(memory, dtype, is_torch=True)
 
 
-def _dtype_error(name: str, got: str) -> TypeError:
+def dtype_error(name: str, got: str) -> TypeError:
     return TypeError(f"{name}: expected dtype {', '.join(FLOAT_DTYPES)} or a list, got {got}")
 
 
@@ -126,6 +130,10 @@ class Problem:
     @property
     def n_items(self) -> int:
         return self.kernel_view.n_items
+
+    @property
+    def weights_dtype(self) -> str:
+        return self.weights.dtype
 
     def arrange(self, per_item: Array) -> Any:
         """Kernel output `(problems, items)` in the shape and kind of the weights."""
@@ -157,7 +165,7 @@ def make_problem(
         operand = operands[name] = as_operand(name, value)
         return _broadcast(name, operand, shape), operand.dtype
 
-    position = _normalised_axis(axis, len(shape))
+    position = normalised_axis(axis, len(shape))
     kernel_view = _core.Problems(
         weights=(weights_operand.memory, weights_operand.dtype),
         importance=broadcast("importance", importance),
@@ -177,7 +185,7 @@ def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
         ) from None
 
 
-def _normalised_axis(axis: int | None, ndim: int) -> int | None:
+def normalised_axis(axis: int | None, ndim: int) -> int | None:
     if axis is None:
         return None
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
@@ -202,19 +210,24 @@ def explained_values(*problems: Problem) -> Iterator[None]:
 
 
 def _explanation(name: str, values: npt.NDArray[np.float64]) -> str:
-    if name.startswith("weights"):
-        index = first_index_where(~np.isfinite(values))
-        expected = "finite values"
-    else:
-        index = first_index_where(~(np.isfinite(values) & (values >= 0)))
-        expected = "finite, non-negative values"
-    if index is None:
+    bad = ~np.isfinite(values)
+    if not name.startswith("weights"):
+        bad |= values < 0
+    index = first_index_where(bad)
+    return bad_value_message(name, index, None if index is None else float(values[index]))
+
+
+def bad_value_message(name: str, index: tuple[int, ...] | None, value: float | None) -> str:
+    """The sentence about an operand's first bad value."""
+    if index is None or value is None:
         return f"{name}: its values changed while they were being read"
+    is_weight = name.startswith("weights")
+    expected = "finite values" if is_weight else "finite, non-negative values"
     hint = ""
-    if values[index] < 0 and not name.startswith("weights"):
+    if value < 0 and not is_weight:
         argument = name.split("[")[0]
         hint = f"; clamp with numpy.maximum({argument}, 0) or {argument}.clamp(min=0)"
-    return f"{name}: expected {expected}, got {values[index]} at index {shown_index(index)}{hint}"
+    return f"{name}: expected {expected}, got {value} at index {shown_index(index)}{hint}"
 
 
 def first_index_where(condition: npt.NDArray[np.bool_]) -> tuple[int, ...] | None:

@@ -8,18 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans import _core
-from wkmeans._arrays import (
-    Array,
-    ArrayLike,
-    Problem,
-    as_operand,
-    explained_values,
-    first_index_where,
-    make_problem,
-    shown_index,
-)
-from wkmeans._formats import resolve_format, stored
+from wkmeans._arrays import ArrayLike, Operand, first_index_where, shown_index
+from wkmeans._backends import backend_of
+from wkmeans._formats import resolve_format
 from wkmeans._threads import resolve_n_threads
 
 MAX_CENTROIDS = 65536
@@ -112,7 +103,8 @@ def wkmeans(
     ----------
     weights : array_like
         float16, bfloat16 (torch), float32 or float64, any shape and strides, read in place; a list
-        is taken as float64. Torch tensors are answered with torch tensors.
+        is taken as float64. Torch tensors are answered with torch tensors on their own device;
+        for those on CUDA every other array is a tensor there too.
     k : int
         Number of centroids, 1 to 65536.
     importance, quartic_importance : array_like, optional
@@ -161,54 +153,40 @@ def wkmeans(
         For NaN or infinity in the weights, for importances that are not finite and non-negative,
         for shapes that do not broadcast, empty weights, or k, axis, init, max_iter out of range.
     TypeError
-        For other dtypes, and for tensors that are not dense or not on the CPU.
+        For other dtypes, for tensors that are not dense, or on different devices.
+    ImportError
+        For tensors on CUDA, where the package was built without its kernels.
     """
-    problem = make_problem(weights, importance, quartic_importance, axis)
+    backend = backend_of(weights)
+    problem = backend.make_problem(weights, importance, quartic_importance, axis)
     k = _checked_count("k", k)
     init = "quantile" if init is None else init
-    storage = resolve_format(centroid_dtype, problem.weights.dtype)
-    with explained_values(problem):
-        centroids, labels, scales, costs, lower_bounds, n_iters = _core.cluster(
-            problem.kernel_view,
-            k=k,
-            solver=_checked_name("solver", solver, ("optimal", "lloyd")),
-            init=init if isinstance(init, str) else "",
-            given_centroids=_given_centroids(init, k, problem),
-            max_iter=_checked_integer("max_iter", max_iter, 0, 2**31 - 1),
-            seed=_checked_integer("seed", seed, 0, 2**64 - 1),
-            certify=bool(certify),
-            centroid_format=storage,
-            optimal_in_format=centroid_dtype is not None,
-            label_dtype=_label_dtype(k, problem.weights.is_torch),
-            include_zero=bool(include_zero),
-            n_threads=resolve_n_threads(n_threads),
-        )
-    if labels.dtype == np.uint32:
-        labels = labels.view(np.int32)  # torch's index dtypes are signed
-    certified = solver == "optimal" or certify
-    scaled = storage == "int8"
-    if scaled:
-        centroids = np.rint(centroids / scales[:, np.newaxis])
-    return Clustering(
-        centroids=stored(
-            centroids.reshape(*problem.batch_shape, k),
-            storage,
-            as_torch=problem.weights.is_torch,
-        ),
-        labels=problem.arrange(labels),
-        cost=_per_problem(problem, costs),
-        lower_bound=_per_problem(problem, lower_bounds) if certified else None,
-        n_iter=_per_problem(problem, n_iters),
-        axis=problem.axis,
-        scale=_scale(problem, scales) if scaled else None,
+    outcome = backend.cluster(
+        problem,
+        k=k,
+        solver=_checked_name("solver", solver, ("optimal", "lloyd")),
+        init=_checked_name("init", init, _INITS) if isinstance(init, str) else "",
+        given_centroids=[]
+        if isinstance(init, str)
+        else _given_centroids(backend.init_operand(init), k, problem.batch_shape),
+        max_iter=_checked_integer("max_iter", max_iter, 0, 2**31 - 1),
+        seed=_checked_integer("seed", seed, 0, 2**64 - 1),
+        certify=bool(certify),
+        centroid_format=resolve_format(centroid_dtype, problem.weights_dtype),
+        optimal_in_format=centroid_dtype is not None,
+        include_zero=bool(include_zero),
+        n_threads=resolve_n_threads(n_threads),
     )
-
-
-def _scale(problem: Problem, scales: Array) -> Any:
-    single = scales.astype(np.float32)
-    if problem.axis is None:
-        return problem.weights.to_caller(single)[0]
-    return _per_problem(problem, single)
+    certified = solver == "optimal" or certify
+    return Clustering(
+        centroids=outcome.centroids,
+        labels=outcome.labels,
+        cost=outcome.cost,
+        lower_bound=outcome.lower_bound if certified else None,
+        n_iter=outcome.n_iter,
+        axis=problem.axis,
+        scale=outcome.scale,
+    )
 
 
 def cost_curve(
@@ -233,18 +211,17 @@ def cost_curve(
     float64 array (..., k_max)
         A torch tensor for torch weights. Entry ``k - 1`` is the optimum with k centroids.
     """
-    problem = make_problem(weights, importance, quartic_importance, axis)
-    k_max = _checked_count("k_max", k_max)
-    storage = "float64" if centroid_dtype is None else resolve_format(centroid_dtype, "float64")
-    with explained_values(problem):
-        costs = _core.cost_curve(
-            problem.kernel_view,
-            k_max=k_max,
-            include_zero=bool(include_zero),
-            centroid_format=storage,
-            n_threads=resolve_n_threads(n_threads),
-        )
-    return problem.weights.to_caller(costs.reshape(*problem.batch_shape, k_max))
+    backend = backend_of(weights)
+    problem = backend.make_problem(weights, importance, quartic_importance, axis)
+    return backend.cost_curve(
+        problem,
+        k_max=_checked_count("k_max", k_max),
+        include_zero=bool(include_zero),
+        centroid_format=(
+            "float64" if centroid_dtype is None else resolve_format(centroid_dtype, "float64")
+        ),
+        n_threads=resolve_n_threads(n_threads),
+    )
 
 
 def _checked_count(name: str, value: int) -> int:
@@ -271,12 +248,8 @@ def _checked_name(argument: str, value: str, names: tuple[str, ...]) -> str:
     return value
 
 
-def _given_centroids(init: ArrayLike, k: int, problem: Problem) -> list[float]:
-    if isinstance(init, str):
-        _checked_name("init", init, _INITS)
-        return []
-    operand = as_operand("init", init)
-    shape = (*problem.batch_shape, k)
+def _given_centroids(operand: Operand, k: int, batch_shape: tuple[int, ...]) -> list[float]:
+    shape = (*batch_shape, k)
     if operand.shape not in ((k,), shape):
         expected = f"shape ({k},)" if shape == (k,) else f"shape ({k},) or {shape}"
         raise ValueError(f"init: expected {expected}, got {operand.shape}")
@@ -288,15 +261,3 @@ def _given_centroids(init: ArrayLike, k: int, problem: Problem) -> list[float]:
         )
     given: list[float] = centroids.ravel().tolist()
     return given
-
-
-def _label_dtype(k: int, is_torch: bool) -> str:
-    if k <= 256:
-        return "uint8"
-    return "uint32" if is_torch else "uint16"
-
-
-def _per_problem(problem: Problem, values: Array) -> Any:
-    if problem.axis is None:
-        return values.item()
-    return problem.weights.to_caller(values.reshape(problem.batch_shape))

@@ -22,7 +22,8 @@ from wkmeans._arrays import (
     make_problem,
     shown_index,
 )
-from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, _label_dtype, wkmeans
+from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, wkmeans
+from wkmeans._cpu_backend import label_dtype
 from wkmeans._threads import resolve_n_threads
 from wkmeans.rate import entropy_bits
 
@@ -149,7 +150,7 @@ class EntropySolver:
         self._unweighted = make_problem(weights, None, None, None)
         self._k = _checked_integer("k", k, 1, MAX_CENTROIDS)
         self._include_zero = bool(include_zero)
-        self._label_dtype = _label_dtype(self._k, self._problem.weights.is_torch)
+        self._label_dtype = label_dtype(self._k, self._problem.weights.is_torch)
         self._n_threads = resolve_n_threads(n_threads)
         self._cluster = partial(
             wkmeans,

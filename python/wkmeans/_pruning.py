@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans import _core
-from wkmeans._arrays import ArrayLike, Problem, explained_values, make_problem
+from wkmeans._arrays import ArrayLike
+from wkmeans._backends import Backend, BackendProblem, backend_of
 from wkmeans._threads import resolve_n_threads
 
 
@@ -61,36 +61,37 @@ def prune(
     if isinstance(weights, Mapping):
         if axis is not None:
             raise ValueError(f"axis: expected None for a mapping of weights, got {axis}")
-        problems = _mapped_problems(weights, importance, quartic_importance, pattern)
+        backend = backend_of(*weights.values())
+        problems = _mapped_problems(backend, weights, importance, quartic_importance, pattern)
         if pattern is not None:
             return {
-                key: _prune_pattern(problem, pattern, density, threads)
+                key: _prune_pattern(backend, problem, pattern, density, threads)
                 for key, problem in problems.items()
             }
-        return _prune_together(problems, density, threads)
+        return _prune_together(backend, problems, density, threads)
+    backend = backend_of(weights)
     if pattern is not None:
         if axis is not None:
             raise ValueError(f"axis: expected None with a pattern, which runs last, got {axis}")
-        problem = make_problem(weights, importance, quartic_importance, -1)
-        return _prune_pattern(problem, pattern, density, threads)
-    problem = make_problem(weights, importance, quartic_importance, axis)
-    keep = _keep_count(density, problem.n_items)
-    with explained_values(problem):
-        return problem.arrange(_core.prune(problem.kernel_view, keep, threads))
+        problem = backend.make_problem(weights, importance, quartic_importance, -1)
+        return _prune_pattern(backend, problem, pattern, density, threads)
+    problem = backend.make_problem(weights, importance, quartic_importance, axis)
+    return backend.prune(problem, _keep_count(density, problem.n_items), threads)
 
 
 def _mapped_problems(
+    backend: Backend,
     weights: Mapping[str, ArrayLike],
     importance: Any,
     quartic_importance: Any,
     pattern: tuple[int, int] | None,
-) -> dict[str, Problem]:
+) -> dict[str, BackendProblem]:
     if not weights:
         raise ValueError("weights: expected at least one array, got an empty mapping")
     for name, mapping in (("importance", importance), ("quartic_importance", quartic_importance)):
         _check_keys(name, mapping, weights)
     return {
-        key: make_problem(
+        key: backend.make_problem(
             array,
             None if importance is None else importance[key],
             None if quartic_importance is None else quartic_importance[key],
@@ -114,25 +115,24 @@ def _check_keys(name: str, mapping: Any, weights: Mapping[str, ArrayLike]) -> No
 
 
 def _prune_together(
-    problems: dict[str, Problem], density: float | None, threads: int
+    backend: Backend, problems: dict[str, BackendProblem], density: float | None, threads: int
 ) -> dict[str, Any]:
     keep = _keep_count(density, sum(problem.n_items for problem in problems.values()))
-    with explained_values(*problems.values()):
-        masks = _core.prune_together([p.kernel_view for p in problems.values()], keep, threads)
-    return {
-        key: problem.arrange(mask)
-        for (key, problem), mask in zip(problems.items(), masks, strict=True)
-    }
+    masks = backend.prune_together(list(problems.values()), keep, threads)
+    return dict(zip(problems, masks, strict=True))
 
 
 def _prune_pattern(
-    problem: Problem, pattern: tuple[int, int], density: float | None, threads: int
+    backend: Backend,
+    problem: BackendProblem,
+    pattern: tuple[int, int],
+    density: float | None,
+    threads: int,
 ) -> Any:
     keep, group = _checked_pattern(pattern, problem.n_items)
     if density is not None and density != keep / group:
         raise ValueError(f"density: expected None with a pattern of {keep}:{group}, got {density}")
-    with explained_values(problem):
-        return problem.arrange(_core.prune_pattern(problem.kernel_view, keep, group, threads))
+    return backend.prune_pattern(problem, keep, group, threads)
 
 
 def _checked_pattern(pattern: tuple[int, int], length: int) -> tuple[int, int]:

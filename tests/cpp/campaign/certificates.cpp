@@ -1,14 +1,17 @@
 // Solves random small problems made to hurt, each with every option, and holds the answers against
 // the optimum in quadruple precision: is the clustering optimal, and is lower_bound <= optimum <=
-// cost as real numbers? Usage: certificates [problems] [seed]. Prints the first failures, a table
-// of counts, and fails if there are any.
+// cost as real numbers? Usage: certificates [problems] [seed] [cpu | team]: by the solver that the
+// CPU uses, or by that of many small problems on a device, played on the host. Prints the first
+// failures, a table of counts, and fails if there are any.
 #include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 
 #include "campaign/exact_optimum.h"
 #include "cpu/cluster.h"
+#include "cuda_small_team.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -129,7 +132,9 @@ struct Answer {
   double scale, cost, lower_bound;
 };
 
-Answer solved(const Case& c, const FormatOption& option, Zero zero) {
+using Solve = Answer (*)(const Case& c, const FormatOption& option, Zero zero);
+
+Answer solved_by_cpu(const Case& c, const FormatOption& option, Zero zero) {
   ClusterOptions options;
   options.solver.k = c.k;
   options.solver.format = option.format;
@@ -143,6 +148,23 @@ Answer solved(const Case& c, const FormatOption& option, Zero zero) {
   cluster(problems.view(), options,
           ClusterOutput<std::uint8_t>{answer.centroids.data(), answer.labels.data(), &answer.scale,
                                       &answer.cost, &answer.lower_bound, &n_iter});
+  return answer;
+}
+
+Answer solved_by_team(const Case& c, const FormatOption& option, Zero zero) {
+  const auto n = static_cast<std::int64_t>(c.items.size());
+  const auto operand = [&](const std::vector<double>& values) {
+    return cuda::SmallOperand{values.data(), cuda::ItemType::float64, n, 1};
+  };
+  cuda::SmallBatch batch{1, n, operand(c.items.weight), operand(c.items.importance), {}};
+  if (c.quartic) batch.quartic_importance = operand(c.items.quartic_importance);
+  Answer answer;
+  answer.centroids.resize(c.k);
+  answer.labels.resize(c.items.size());
+  cuda::SmallErrors errors;
+  solve_on_host(batch, small_options(c.k, option.format, option.optimal_in_format, zero),
+                {answer.centroids.data(), answer.labels.data(), cuda::LabelType::uint8,
+                 &answer.cost, &answer.lower_bound, &answer.scale, &errors});
   return answer;
 }
 
@@ -237,6 +259,8 @@ void print_failure(std::uint64_t seed, const Case& c, const FormatOption& option
 
 class Campaign {
 public:
+  explicit Campaign(Solve solve) : solve_(solve) {}
+
   void run(std::uint64_t first_seed, std::uint64_t n_cases) {
     for (std::uint64_t seed = first_seed; seed < first_seed + n_cases; ++seed) {
       const Case c = drawn_case(seed);
@@ -263,7 +287,7 @@ public:
 private:
   void check(std::uint64_t seed, const Case& c, const ExactPoints& points,
              const IntervalCosts& intervals, const FormatOption& option, Zero zero) {
-    const Answer answer = solved(c, option, zero);
+    const Answer answer = solve_(c, option, zero);
     const FormatValues scaled(CentroidFormat::int8, answer.scale);
     const FormatValues& values = option.format == CentroidFormat::int8 ? scaled : values_of(option);
     const std::vector<Exact> costs =
@@ -323,6 +347,7 @@ private:
     }
   }
 
+  Solve solve_;
   std::map<std::string, Tally> by_family_, by_option_;
   std::map<std::string, int> n_printed_;
 };
@@ -332,7 +357,8 @@ private:
 int main(int argc, char** argv) {
   const std::uint64_t n_cases = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 1000;
   const std::uint64_t seed = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1;
-  Campaign campaign;
+  const bool by_team = argc > 3 && std::strcmp(argv[3], "team") == 0;
+  Campaign campaign(by_team ? solved_by_team : solved_by_cpu);
   campaign.run(seed, n_cases);
   return campaign.report() == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }

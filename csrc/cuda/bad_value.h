@@ -1,0 +1,27 @@
+#pragma once
+
+#include <cstddef>
+#include <stdexcept>
+
+#include "cuda/small_problem.h"
+
+namespace wkmeans::cuda {
+
+// Some item of an operand is not one the objective can take.
+class BadValue : public std::invalid_argument {
+public:
+  BadValue(const char* operand, std::size_t batch)
+      : std::invalid_argument(operand), batch_(batch) {}
+  std::size_t batch() const { return batch_; }  // of those that were given together
+
+private:
+  std::size_t batch_;
+};
+
+inline void throw_if_bad(const SmallErrors& errors, std::size_t batch = 0) {
+  if (errors.weight != SmallErrors::kNone) throw BadValue("weights", batch);
+  if (errors.importance != SmallErrors::kNone) throw BadValue("importance", batch);
+  if (errors.quartic_importance != SmallErrors::kNone) throw BadValue("quartic_importance", batch);
+}
+
+}  // namespace wkmeans::cuda

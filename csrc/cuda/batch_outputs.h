@@ -1,0 +1,15 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cuda/small_problem.h"
+
+namespace wkmeans::cuda {
+
+// Where the results of a batch go.
+struct BatchOutputs {
+  SmallOutputs problems;  // `errors` is not read
+  std::int64_t* n_iters;
+};
+
+}  // namespace wkmeans::cuda

@@ -1,0 +1,70 @@
+from collections.abc import Callable
+
+class BadValue(ValueError): ...
+
+class Operand:
+    def __init__(self, address: int, dtype: str, problem_stride: int, item_stride: int) -> None: ...
+
+class Batch:
+    def __init__(
+        self,
+        n_problems: int,
+        n_items: int,
+        weights: Operand,
+        importance: Operand | None,
+        quartic_importance: Operand | None,
+    ) -> None: ...
+    @property
+    def n_problems(self) -> int: ...
+    @property
+    def n_items(self) -> int: ...
+
+class Results:
+    def __init__(
+        self,
+        centroids: int,
+        labels: int,
+        label_dtype: str,
+        scales: int,
+        costs: int,
+        lower_bounds: int,
+        n_iters: int,
+    ) -> None: ...
+
+class Queue:
+    def __init__(
+        self,
+        device: int,
+        stream: int,
+        allocate: Callable[[int], int],
+        release: Callable[[int], None],
+    ) -> None: ...
+
+def cluster(
+    queue: Queue,
+    batch: Batch,
+    k: int,
+    solver: str,
+    init: str,
+    given_centroids: list[float],
+    max_iter: int,
+    seed: int,
+    certify: bool,
+    centroid_format: str,
+    optimal_in_format: bool,
+    include_zero: bool,
+    n_threads: int,
+    results: Results,
+) -> None: ...
+def cost_curve(
+    queue: Queue,
+    batch: Batch,
+    k_max: int,
+    include_zero: bool,
+    centroid_format: str,
+    n_threads: int,
+    costs: int,
+) -> None: ...
+def prune(queue: Queue, batch: Batch, keep: int, mask: int) -> None: ...
+def prune_together(queue: Queue, batches: list[Batch], keep: int, masks: list[int]) -> None: ...
+def prune_pattern(queue: Queue, batch: Batch, keep: int, group: int, mask: int) -> None: ...

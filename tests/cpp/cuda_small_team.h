@@ -1,0 +1,103 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <numeric>
+#include <random>
+#include <vector>
+
+#include "cpu/centroid_format.h"
+#include "cuda/small_solve.h"
+
+// The device's solver of small problems played on the host.
+namespace wkmeans::testing {
+
+// Runs the lanes of each phase one after another, in another order every time: a barrier that is
+// missing shows as results that depend on the order.
+class HostTeam {
+public:
+  HostTeam(int size, std::uint64_t seed) : lanes_(static_cast<std::size_t>(size)), engine_(seed) {
+    std::iota(lanes_.begin(), lanes_.end(), 0);
+  }
+
+  int size() const { return static_cast<int>(lanes_.size()); }
+  std::int64_t n_phases() const { return n_phases_; }
+
+  template <class Work>
+  void phase(Work&& work) {
+    std::shuffle(lanes_.begin(), lanes_.end(), engine_);
+    for (const int lane : lanes_) work(lane);
+    ++n_phases_;
+  }
+
+  static void lower(std::uint64_t* at, std::uint64_t value) { *at = std::min(*at, value); }
+
+private:
+  std::vector<int> lanes_;
+  std::mt19937_64 engine_;
+  std::int64_t n_phases_ = 0;
+};
+
+// How the host plays the device.
+struct HostRun {
+  std::int64_t n_teams = 1;
+  std::size_t shared_bytes = 232448;
+  std::uint64_t seed = 1;
+};
+
+// Teams that share the problems of a batch as blocks do; returns the number of phases of all of
+// them.
+template <class Moments, class Placement>
+std::int64_t run_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
+                         const cuda::SmallOutputs& outputs, const HostRun& run) {
+  const cuda::SmallShape shape = cuda::shape_of(batch, options);
+  cuda::SmallCarver counting(nullptr, run.shared_bytes, nullptr);
+  const cuda::SmallScratch<Moments, Placement> unplaced(shape, counting);
+  std::int64_t n_phases = 0;
+  for (std::int64_t t = 0; t < run.n_teams; ++t) {
+    // Garbage to begin with, as on a device, and just as much as was asked for.
+    std::vector<std::byte> shared(counting.shared_used(), std::byte{0xa5});
+    std::vector<std::byte> global(counting.global_used(), std::byte{0x5a});
+    cuda::SmallCarver carver(shared.data(), shared.size(), global.data());
+    const cuda::SmallScratch<Moments, Placement> scratch(shape, carver);
+    HostTeam team(shape.n_lanes, run.seed + static_cast<std::uint64_t>(t));
+    cuda::SmallSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
+    solver.solve_share(t, run.n_teams);
+    n_phases += team.n_phases();
+  }
+  return n_phases;
+}
+
+inline cuda::SmallOptions small_options(std::size_t k, CentroidFormat format,
+                                        bool optimal_in_format, Zero zero) {
+  cuda::SmallOptions options;
+  options.k = static_cast<std::int64_t>(k);
+  const Placement placement = placement_of(format, 1.0);
+  if (placement.grid()) {
+    options.grid = *placement.grid();
+    options.placement = optimal_in_format ? cuda::SmallPlacement::optimal_on_grid
+                                          : cuda::SmallPlacement::rounded_to_grid;
+  }
+  if (format == CentroidFormat::int8) options.scale = cuda::SmallScale::widest_weight;
+  if (zero == Zero::pinned) options.zero = cuda::SmallZero::pinned;
+  return options;
+}
+
+inline void solve_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
+                          const cuda::SmallOutputs& outputs, const HostRun& run = {}) {
+  const bool quartic = batch.quartic_importance.values != nullptr;
+  const bool on_grid = options.placement == cuda::SmallPlacement::optimal_on_grid;
+  const auto solve = [&](auto moments, auto placement) {
+    run_on_host<decltype(moments), decltype(placement)>(batch, options, outputs, run);
+  };
+  if (quartic) {
+    on_grid ? solve(QuarticMoments{}, cuda::OnGrid{}) : solve(QuarticMoments{}, cuda::Anywhere{});
+  } else {
+    on_grid ? solve(QuadraticMoments{}, cuda::OnGrid{})
+            : solve(QuadraticMoments{}, cuda::Anywhere{});
+  }
+}
+
+}  // namespace wkmeans::testing
