@@ -266,8 +266,9 @@ void check_intervals(const Points& points, const Placement& placement,
                      const wkmeans::Placement& cpu_placement) {
   Points copy = points;
   const int n = static_cast<int>(points.size());
-  const cuda::SmallPoints small{copy.weight.data(), copy.importance.data(),
-                                points.quartic() ? copy.quartic_importance.data() : nullptr, n};
+  const cuda::SmallPoints small{
+      copy.weight.as<double>().data(), copy.importance.as<double>().data(),
+      points.quartic() ? copy.quartic_importance.as<double>().data() : nullptr, n};
   using Intervals = cuda::SmallIntervals<Moments, Placement>;
   const auto n_levels = static_cast<std::size_t>(cuda::levels_of(n));
   std::vector<double> halves(n_levels * Intervals::Stored::kCount * points.size(), NAN);

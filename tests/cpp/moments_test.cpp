@@ -39,7 +39,8 @@ void check_mean_and_second(const Moments& m, const ReferenceMoments& direct, dou
   CHECK(close(mean_error, 0, tolerance * std::sqrt(direct.second / direct.mass)));
 }
 
-void check_fourth_moments(const FourthMoments& m, const ReferenceMoments& direct, double tolerance) {
+void check_fourth_moments(const FourthMoments& m, const ReferenceMoments& direct,
+                          double tolerance) {
   check_mean_and_second(m, direct, tolerance);
   CHECK(close(m.third, direct.third, tolerance * std::sqrt(direct.second * direct.fourth)));
   CHECK(close(m.fourth, direct.fourth, tolerance * direct.fourth));

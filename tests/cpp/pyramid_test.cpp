@@ -77,7 +77,8 @@ TEST_CASE("long ranges of a pyramid are the direct sums in long double") {
     };
     const QuarticMoments range = pyramid.range(begin, end + 1);
     const ReferenceMoments second = direct_moments(cut(points.weight), cut(points.importance));
-    const ReferenceMoments fourth = direct_moments(cut(points.weight), cut(points.quartic_importance));
+    const ReferenceMoments fourth =
+        direct_moments(cut(points.weight), cut(points.quartic_importance));
     CHECK(close(range.quadratic.second, second.second, 1e-13 * second.second));
     CHECK(close(range.quartic.fourth, fourth.fourth, 1e-13 * fourth.fourth));
   }

@@ -34,7 +34,7 @@ struct ReferenceMoments {
 
 // Sums about the mean, which is measured from the heaviest weight.
 inline ReferenceMoments direct_moments(const std::vector<double>& weight,
-                                    const std::vector<double>& mass) {
+                                       const std::vector<double>& mass) {
   const auto heaviest = std::max_element(mass.begin(), mass.end()) - mass.begin();
   ReferenceMoments m{0, {weight[static_cast<std::size_t>(heaviest)], 0}, 0, 0, 0};
   Real moment = 0;
