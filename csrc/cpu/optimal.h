@@ -16,7 +16,7 @@ struct Optimum {
   std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
   double cost = 0.0;
   double lower_bound = 0.0;  // no clustering costs less
-  int n_rounds = 0;
+  int n_rounds = 1;
 };
 
 // The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:

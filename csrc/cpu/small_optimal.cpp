@@ -69,7 +69,7 @@ public:
       return std::nullopt;
     }
     std::optional<Optimum> optimum = cheapest_within<Moments>(points_, s_.grid.borders, s_.ranges);
-    if (optimum) optimum->n_rounds = round;
+    if (optimum) optimum->n_rounds = round + 1;
     return optimum;
   }
 
