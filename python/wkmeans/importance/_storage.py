@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 FORMAT = "wkmeans.importances"
 VERSION = "1"
 _SUMS, _QUARTIC_SUMS = "importance:", "quartic_importance:"
+_VARIANCES, _QUARTIC_VARIANCES = "variance:", "quartic_variance:"
 
 
 def save(
     importances: Importances, path: str | PathLike[str], extra: dict[str, str] | None = None
 ) -> None:
     """Write ``importances``, and ``extra`` metadata, to ``path``: all of it or nothing."""
-    tensors = {_SUMS + name: total for name, total in importances.sums.items()}
-    for name, total in (importances.quartic_sums or {}).items():
-        tensors[_QUARTIC_SUMS + name] = total
+    tensors = {
+        prefix + name: total
+        for prefix, totals in (
+            (_SUMS, importances.sums),
+            (_QUARTIC_SUMS, importances.quartic_sums or {}),
+            (_VARIANCES, importances.variance_sums),
+            (_QUARTIC_VARIANCES, importances.quartic_variance_sums),
+        )
+        for name, total in totals.items()
+    }
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -84,6 +92,8 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str
         sums=_with_prefix(tensors, _SUMS),
         quartic_sums=quartic if objective == "gradient+hessian" else None,
         methods=_methods(where, metadata),
+        variance_sums=_with_prefix(tensors, _VARIANCES),
+        quartic_variance_sums=_with_prefix(tensors, _QUARTIC_VARIANCES),
     )
     _check_tensors(where, importances, tensors, quartic)
     return importances, metadata
