@@ -12,7 +12,7 @@ from wkmeans.importance import _neurons
 from wkmeans.importance._batches import Batch
 from wkmeans.importance._contributions import Total
 from wkmeans.importance._engine import FALL_BACK_BYTES, Engine, Recording
-from wkmeans.importance._functional import Tensors
+from wkmeans.importance._functional import Tensors, zeros_like
 from wkmeans.importance._hessian import certified, random_diagonals, second_derivatives
 from wkmeans.importance._importances import PROBED, PROPAGATED, SAMPLED
 from wkmeans.importance._losses import Loss, Probes
@@ -68,7 +68,7 @@ class Curvature:
                   dict.fromkeys(self.methods.values())}  # fmt: skip
         for name in self._random_names(probes):
             if name not in variances:
-                variances[name] = torch.zeros_like(totals[name])
+                variances[name] = zeros_like(totals[name])
         flat = [n for n, m in self.methods.items() if m.startswith("gauss-newton")]
         if flat:
             outputs = recording.outputs.detach()

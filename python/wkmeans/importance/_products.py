@@ -63,6 +63,7 @@ def _add_dense(
     at_once = max(1, _BYTES_AT_ONCE // (count * first.bytes_of_one))
     for examples in slices(first.n_examples, at_once):
         every = slice(0, count)
-        estimates = first.dense(every, examples) * second.dense(every, examples) / count
+        estimates = first.dense(every, examples) * second.dense(every, examples)
+        estimates /= count
         for reduction, total in wanted:
             total.add(combined(estimates, reduction).sum(0))

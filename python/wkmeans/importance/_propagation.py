@@ -13,15 +13,22 @@ As with `_neurons` it holds where a layer is affine in its parameter and uses it
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
 from wkmeans.importance import _neurons
 from wkmeans.importance._batches import Batch, Inputs
-from wkmeans.importance._calls import Call, Calls, ChangedCallsError, LocalCurvature, Step, pulled_back
+from wkmeans.importance._calls import (
+    Call,
+    Calls,
+    ChangedCallsError,
+    LocalCurvature,
+    Step,
+    pulled_back,
+)
 from wkmeans.importance._engine import Engine, Recording, contributions_of, gradients
 from wkmeans.importance._functional import Tensors, plain_kernels
 from wkmeans.importance._losses import Loss, Probes
@@ -210,7 +217,6 @@ class Propagation:
     loss: Loss
     steps: tuple[Step, ...] | None = None
     n_shown: int = 0
-    _planned: set[bool] = field(default_factory=set)
 
     def certify(self, few: Batch, outputs: torch.Tensor) -> Certificate | None:
         """The certificate of some examples, whose steps are expected from now on."""
@@ -228,16 +234,13 @@ class Propagation:
         Two backward passes for each probe and loss, a few examples at a time.
         """
         size = self.engine.examples_at_once(recording, 2 * (probes.count or 1))
-        for part in chunk.chunks(size):
+        for part in _parts(chunk, size):
             some, calls = self._record(part)
             for position in range(self.loss.n_losses(some.outputs)):
-                streams = self._streams(some, calls, part, position, probes)
-                self._add(some, streams, names, reduction, totals, variances)
+                places, streams = self._streams(some, calls, part, position, probes)
+                _add(some, places, streams, names, reduction, totals, variances)
 
     def _record(self, part: Batch) -> tuple[Recording, list[Call]]:
-        if (len(part) > 1) not in self._planned:  # the engine's own checks call the model too
-            self.engine.record(part.inputs)
-            self._planned.add(len(part) > 1)
         if self.steps is not None and (self.n_shown > 1 or len(part) == 1):
             try:
                 return _record(self.engine, part.inputs, self.steps)
@@ -260,12 +263,12 @@ class Propagation:
         part: Batch,
         position: int,
         probes: Probes,
-    ) -> tuple[list[Any], list[torch.Tensor], list[torch.Tensor]]:
-        """Where curvature comes from, and ``a`` and ``b`` there, ``(probes, *place)``."""
+    ) -> tuple[list[Any], list[torch.Tensor]]:
+        """Where curvature comes from, and ``a`` and ``b`` there, ``(2 * probes, *place)``."""
         outputs = recording.outputs.detach()
         pair = _random_curvature(self.loss, outputs, part.labelled, position, probes)
         places: list[Any] = [recording.outputs]
-        first, second = ([one.to(outputs)] for one in pair)
+        streams = [torch.cat(pair).to(outputs)]
         seeds = self.loss.gradient_seeds(outputs, part.labelled, Probes())
         (gradient,), _ = _group(seeds, position)
         with plain_kernels():
@@ -275,32 +278,34 @@ class Propagation:
                 local = call.curvature(positions, own)
                 if local is not None and (found := _factors(local, probes)) is not None:
                     places += [call.inputs[i] for i in positions]
-                    first += found[0]
-                    second += found[1]
-        return places, first, second
+                    streams += found
+        return places, streams
 
-    def _add(
-        self,
-        recording: Recording,
-        streams: tuple[list[Any], list[torch.Tensor], list[torch.Tensor]],
-        names: Collection[str],
-        reduction: Reduction,
-        totals: Tensors,
-        variances: Tensors,
-    ) -> None:
-        places, first, second = streams
-        uses = _neurons.single_uses(recording, names)
-        both = [torch.cat(pair) for pair in zip(first, second, strict=True)]
-        deltas = pulled_back(places, [use.edge for use, _ in uses], both)
-        for (use, layout), delta in zip(uses, deltas, strict=True):
-            if delta is None:
-                continue
-            one, other = (
-                dict(contributions_of(use, layout, half, len(recording))) for half in delta.chunk(2)
-            )
-            for slot in one:
-                if slot.name in names:
-                    add_products(one[slot], other[slot], reduction, slot, totals, variances)
+
+def _add(
+    recording: Recording, places: Sequence[Any], streams: Sequence[torch.Tensor],
+    names: Collection[str], reduction: Reduction, totals: Tensors, variances: Tensors,
+) -> None:  # fmt: skip
+    """Pull the streams back to every use, and add their products."""
+    uses = _neurons.single_uses(recording, names)
+    deltas = pulled_back(places, [use.edge for use, _ in uses], streams)
+    for use, layout in reversed(uses):
+        delta = deltas.pop()  # a use's at a time is held
+        if delta is None:
+            continue
+        first, second = (
+            dict(contributions_of(use, layout, half, len(recording))) for half in delta.chunk(2)
+        )
+        for slot in first:
+            if slot.name in names:
+                add_products(first[slot], second[slot], reduction, slot, totals, variances)
+
+
+def _parts(chunk: Batch, size: int) -> Iterator[Batch]:
+    """Never one example by itself, for which the engine would check the model anew."""
+    starts = range(0, max(1, len(chunk) - 1), max(2, size))
+    for start, stop in zip(starts, [*starts[1:], len(chunk)], strict=True):
+        yield chunk[start:stop]
 
 
 def mixed_gradient(loss: Loss, outputs: torch.Tensor, few: Batch) -> torch.Tensor:
@@ -335,13 +340,12 @@ def _random_curvature(
     return first, torch.einsum("ksn,sn...->kn...", random * signs, vectors)
 
 
-def _factors(
-    local: LocalCurvature, probes: Probes
-) -> tuple[list[torch.Tensor], list[torch.Tensor]] | None:
+def _factors(local: LocalCurvature, probes: Probes) -> list[torch.Tensor] | None:
     """``a = D v`` and ``b = M v / D`` for random signs ``v``, so that ``E a b' = M``.
 
     ``D^2`` is the size of each row of ``M``, as other random signs show it: exactly, where a call
-    works element by element, and there ``a`` and ``b`` are what is best, ``sqrt |M|``.
+    works element by element, and there ``a`` and ``b`` are what is best, ``sqrt |M|``. ``None``
+    where ``M`` is zero.
     """
 
     def signs(count: int) -> list[torch.Tensor]:
@@ -352,9 +356,11 @@ def _factors(
         return None
     scales = [_balanced(size) for size in sizes]
     random = signs(probes.count or 1)
-    first = [scale * v for scale, v in zip(scales, random, strict=True)]
     second = local.product([v / scale for scale, v in zip(scales, random, strict=True)])
-    return first, second
+    return [
+        torch.cat([scale * v, product])
+        for scale, v, product in zip(scales, random, second, strict=True)
+    ]
 
 
 def _balanced(sizes: torch.Tensor) -> torch.Tensor:

@@ -44,16 +44,16 @@ class Reduction(Enum):
         return Reduction.VARIANCE if self is Reduction.FIRST else Reduction.PAIRS_VARIANCE
 
     def dtype(self, squares: torch.dtype) -> torch.dtype:
-        """Variances are differences, and eighth powers of gradients: too small for single."""
-        variances = (Reduction.VARIANCE, Reduction.PAIRS_VARIANCE)
-        return torch.float64 if self in variances else squares
+        """What to compute it in: single does not hold the eighth powers of gradients."""
+        return torch.float64 if self is Reduction.PAIRS_VARIANCE else squares
 
 
 def combined(squares: torch.Tensor, reduction: Reduction) -> torch.Tensor:
     """The reduction over seeds, the first dimension."""
-    squares = squares.to(reduction.dtype(squares.dtype))
-    of_squares = squares.square().sum(0) if reduction.sees_probes else None
-    return from_sums(_summed_over_seeds(squares), of_squares, len(squares), reduction)
+    dtype = reduction.dtype(squares.dtype)
+    of_squares = squares.square().sum(0, dtype=dtype) if reduction.sees_probes else None
+    whole = squares[0].to(dtype) if len(squares) == 1 else squares.sum(0, dtype=dtype)
+    return from_sums(whole, of_squares, len(squares), reduction)
 
 
 def multiplied(left: torch.Tensor, right: torch.Tensor, reduction: Reduction) -> torch.Tensor:
@@ -87,7 +87,3 @@ def from_sums(
     if reduction is Reduction.VARIANCE:
         return variance
     return square.mul_(4).add_(variance, alpha=2 * n / (n - 1)).mul_(variance)
-
-
-def _summed_over_seeds(values: torch.Tensor) -> torch.Tensor:
-    return values[0] if len(values) == 1 else values.sum(0)

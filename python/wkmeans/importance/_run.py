@@ -10,7 +10,7 @@ import torch
 from wkmeans.importance._batches import Batch
 from wkmeans.importance._curvature import Curvature
 from wkmeans.importance._engine import Engine, Recording
-from wkmeans.importance._functional import FunctionalModel, Tensors
+from wkmeans.importance._functional import FunctionalModel, Tensors, zeros_like
 from wkmeans.importance._importances import PROBED, Importances
 from wkmeans.importance._losses import Loss, Probes
 from wkmeans.importance._reductions import Reduction
@@ -132,7 +132,7 @@ class Run:
     def _started(self, totals: Tensors) -> Tensors:
         if not totals:
             for name, parameter in self.model.parameters.items():
-                totals[name] = torch.zeros_like(parameter, dtype=torch.float64)
+                totals[name] = zeros_like(parameter)
         return totals
 
     def _chunk_size(self, batch: Batch) -> int:
