@@ -150,18 +150,18 @@ class Curvature:
         outputs = None if use is None else _neurons.n_outputs(*use, len(recording))
         return min(size, size if outputs is None else outputs)
 
-    def _certify(self, recording: Recording, few: Batch) -> tuple[set[str], frozenset[str]]:
+    def _certify(self, recording: Recording, few: Batch) -> tuple[frozenset[str], frozenset[str]]:
         """Those for which Gauss-Newton is the Hessian, and those that propagation covers.
 
         In one pass where it covers them, else one by one.
         """
         outputs = recording.outputs.detach()[: len(few)]
         together = self._propagation.certify(few, outputs)
-        flat = frozenset() if together is None else together.flat
-        curved = frozenset() if together is None else together.curved
+        none: frozenset[str] = frozenset()
+        flat, curved = (none, none) if together is None else (together.flat, together.curved)
         others = [n for n in self.engine.model.parameters if n not in flat | curved]
         if not others:
-            return set(flat), curved
+            return flat, curved
         generator = torch.Generator().manual_seed(0)
         curvature = self.loss.rough_curvature_seeds(outputs, few.labelled, generator)
         return flat | certified(

@@ -214,9 +214,8 @@ def _added_variances(
     each: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]],
 ) -> dict[str, torch.Tensor]:
     names = with_known_variance([run.random_names() for run in runs], each)
-    summed = {name: each[0].get(name, each[1].get(name)) for name in names}
-    both = each[0].keys() & each[1].keys() & summed.keys()
-    return summed | _added({n: each[0][n] for n in both}, each[1])
+    found = {n: [own[n].to(runs[0].device) for own in each if n in own] for n in names}
+    return {n: one[0] if len(one) == 1 else one[0] + one[1] for n, one in found.items()}
 
 
 def _added(

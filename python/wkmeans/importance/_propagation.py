@@ -1,11 +1,10 @@
 """Curvature propagation: Hessian diagonals by carrying random curvature back to every parameter.
 
-With random ``a_i``, ``b_i`` at the inputs of every bending call, of mean ``E a_i b_i' = M_i``, and two
-more at the outputs for the loss's own curvature, ``E (sum_i J_i' a_i) (sum_i J_i' b_i)'`` is the
-Hessian along a tensor (Martens, Sutskever and Swersky 2012; ``a`` and ``b`` are the sum and the
-difference of their streams of positive and of negative curvature, by polarisation). Two backward
-passes give an estimate for every parameter at once, of far less variance than Hutchinson's, which
-is random in every weight.
+Put random ``a_i`` and ``b_i`` with ``E a_i b_i' = M_i`` at the inputs of every bending call, and two
+more at the outputs for the loss's own curvature: ``E (sum_i J_i' a_i) (sum_i J_i' b_i)'`` is the
+Hessian along a tensor (Martens, Sutskever and Swersky 2012; half the sum of ``a`` and ``b`` is the
+stream of positive curvature, half their difference that of negative). Two backward passes give an
+estimate for every parameter at once.
 
 As with `_neurons` it holds where a layer is affine in its parameter and uses it once.
 """
@@ -313,8 +312,8 @@ def mixed_gradient(loss: Loss, outputs: torch.Tensor, few: Batch) -> torch.Tenso
     seeds = loss.gradient_seeds(outputs, few.labelled, Probes())
     vectors, _, scale = seeds.normalised(slice(0, seeds.count))
     generator = torch.Generator().manual_seed(0)
-    mix = torch.randn(vectors.shape[:2], generator=generator).to(vectors)
-    return (vectors * mix.reshape(*mix.shape, *[1] * (vectors.ndim - 2))).sum(0) * scale**0.5
+    mix = torch.randn(vectors.shape[:2], generator=generator).to(vectors) * math.sqrt(scale)
+    return (vectors * mix.reshape(*mix.shape, *[1] * (vectors.ndim - 2))).sum(0)
 
 
 def _group(seeds: Seeds, position: int) -> tuple[torch.Tensor, torch.Tensor | None]:

@@ -8,8 +8,8 @@
 - ``PAIRS``: ``((sum_s q)^2 - sum_s q^2) K / (K - 1)``, for E[h^2] where the ``K`` seeds are
   independent probes, each ``q`` an estimate of ``h / K``: unbiased, as no probe meets itself;
 - ``VARIANCE``: ``v = (K sum_s q^2 - (sum_s q)^2) / (K - 1)``, that of ``FIRST`` over such probes;
-- ``PAIRS_VARIANCE``: ``4 (sum_s q)^2 v + 2 v^2 K / (K - 1)``, that of ``PAIRS``. Where probes are few
-  and ``v`` is noisy, too large rather than too small.
+- ``PAIRS_VARIANCE``: ``4 (sum_s q)^2 v + 2 v^2 K / (K - 1)``, that of ``PAIRS``. Where probes are
+  few and ``v`` is noisy, too large rather than too small.
 """
 
 from __future__ import annotations
