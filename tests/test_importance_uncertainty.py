@@ -72,7 +72,7 @@ def test_standard_errors_are_the_spread_over_seeds(case):
     net, (inputs, targets) = build().double(), examples(3)
     many = inputs.repeat(16, 1), targets.repeat(16)
     truth = brute_force(net, inputs, targets, options["objective"])
-    runs = [estimate(net, [many], probes=3, seed=seed, **options) for seed in range(8)]
+    runs = [estimate(net, [many], probes=3, seed=seed, **options) for seed in range(6)]
     names = [name for name, own in runs[0].methods.items() if own == method]
     assert names
     squares = []
@@ -80,8 +80,9 @@ def test_standard_errors_are_the_spread_over_seeds(case):
         for run in runs:
             error = run.standard_error(name)[0]
             gap = run.sums[name] / run.count - truth[name][0]
-            sure = error < 1e-9 * truth[name][0].abs().max()
-            assert_close(gap[sure] + 1, torch.ones_like(gap[sure]))
+            scale = float(truth[name][0].abs().max())
+            sure = error < 1e-9 * scale
+            assert bool((gap[sure].abs() < 1e-8 * scale).all())
             squares.append((gap / error)[~sure].square())
     assert 0.7 < float(torch.cat([one.flatten() for one in squares]).mean().sqrt()) < 1.4
 
@@ -96,7 +97,7 @@ def test_standard_errors_of_squares_are_no_smaller_than_the_spread(build, curvat
     many = inputs.repeat(16, 1), targets.repeat(16)
     truth = brute_force(net, inputs, targets, "gradient+hessian")
     squares = []
-    for seed in range(8):
+    for seed in range(6):
         run = estimate(net, [many], probes=probes, curvature=curvature, seed=seed)
         for name in run:
             error = run.standard_error(name)[1]
@@ -158,8 +159,7 @@ def test_variances_of_merged_runs_add():
 
 
 def test_negative_estimates_of_squares_count_as_zero():
-    net, (inputs, targets) = tanh_mlp().double(), examples(1)
-    run = estimate(net, [(inputs, targets)], curvature="hutchinson", probes=2)
+    run = estimate(Tied().double(), [examples(2)], curvature="hutchinson", probes=2)
     assert any(bool((total < 0).any()) for total in run.quartic_sums.values())
     assert all(bool((quartic >= 0).all()) for _, quartic in run.values())
     assert sum(run.clamped.values()) == sum(int((t < 0).sum()) for t in run.quartic_sums.values())

@@ -1,10 +1,10 @@
 """Curvature propagation: Hessian diagonals by carrying random curvature back to every parameter.
 
-Put random ``a_i`` and ``b_i`` with ``E a_i b_i' = M_i`` at the inputs of every bending call, and two
-more at the outputs for the loss's own curvature: ``E (sum_i J_i' a_i) (sum_i J_i' b_i)'`` is the
-Hessian along a tensor (Martens, Sutskever and Swersky 2012; half the sum of ``a`` and ``b`` is the
-stream of positive curvature, half their difference that of negative). Two backward passes give an
-estimate for every parameter at once.
+Put random ``a_i`` and ``b_i`` with ``E a_i b_i' = M_i`` at the inputs of every bending call, and
+two more at the outputs for the loss's own curvature: ``E (sum_i J_i' a_i) (sum_i J_i' b_i)'`` is
+the Hessian along a tensor (Martens, Sutskever and Swersky 2012; half the sum of ``a`` and ``b`` is
+the stream of positive curvature, half their difference that of negative). Two backward passes give
+an estimate for every parameter at once.
 
 As with `_neurons` it holds where a layer is affine in its parameter and uses it once.
 """
