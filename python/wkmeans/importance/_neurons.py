@@ -18,7 +18,7 @@ from wkmeans.importance._engine import Recording, contributions_of, gradients
 from wkmeans.importance._functional import Tensors
 from wkmeans.importance._layout import Layout
 from wkmeans.importance._losses import Probes
-from wkmeans.importance._products import add_products
+from wkmeans.importance._paired import add_products
 from wkmeans.importance._reductions import Reduction
 from wkmeans.importance._rules import RULES
 from wkmeans.importance._tape import Use

@@ -31,7 +31,7 @@ from wkmeans.importance._calls import (
 from wkmeans.importance._engine import Engine, Recording, contributions_of, gradients
 from wkmeans.importance._functional import Tensors, plain_kernels
 from wkmeans.importance._losses import Loss, Probes
-from wkmeans.importance._products import add_products
+from wkmeans.importance._paired import add_products
 from wkmeans.importance._reductions import Reduction
 from wkmeans.importance._seeds import Seeds
 
