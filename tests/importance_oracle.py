@@ -192,3 +192,10 @@ def hessian_diagonal(gradient, parameter):
 def assert_close(actual, expected, rtol=1e-10):
     scale = float(expected.abs().max())
     torch.testing.assert_close(actual, expected, rtol=rtol, atol=rtol * scale)
+
+
+def z_scores(estimates, truth):
+    """Of the mean over independent runs, entry by entry."""
+    runs = torch.stack(estimates)
+    error = runs.std(0) / len(runs) ** 0.5
+    return ((runs.mean(0) - truth) / error.clamp(min=1e-12 * float(truth.abs().max()))).abs()

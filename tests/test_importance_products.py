@@ -14,9 +14,10 @@ from torch import nn  # noqa: E402
 
 from wkmeans import _core  # noqa: E402
 from wkmeans.importance import _products, estimate  # noqa: E402
-from wkmeans.importance._contributions import Reduction, Total, reduce  # noqa: E402
+from wkmeans.importance._contributions import Total, reduce, reduced  # noqa: E402
 from wkmeans.importance._convolution import Geometry, Windows  # noqa: E402
-from wkmeans.importance._products import Held, Products  # noqa: E402
+from wkmeans.importance._products import KERNEL_REDUCTIONS, Held, Products  # noqa: E402
+from wkmeans.importance._reductions import Reduction  # noqa: E402
 
 
 @st.composite
@@ -38,7 +39,7 @@ def problems(draw):
         right = Held(torch.randn(of_right, n, groups, draw(st.integers(1, 20)), positions).double())
     left = Held(torch.randn(of_left, n, groups, rows, right.shape[-1], dtype=torch.float64))
     signs = torch.randint(-1, 2, (n_seeds, n)).double() if draw(st.booleans()) else None
-    reductions = list(Reduction) if n_seeds > 1 else [Reduction.FIRST, Reduction.SECOND]
+    reductions = KERNEL_REDUCTIONS if n_seeds > 1 else [Reduction.FIRST, Reduction.SECOND]
     shape = (groups * rows, right.shape[3])
     return Products(left, right, shape), signs, draw(st.sampled_from(reductions))
 
@@ -55,6 +56,21 @@ def test_the_kernel_does_what_torch_does(problem):
         with_kernel = total_of(*problem)
         patch.setattr(_products, "_has_kernel", lambda *_: False)
         torch.testing.assert_close(with_kernel, total_of(*problem), rtol=1e-11, atol=1e-12)
+
+
+@given(problems())
+def test_every_reduction_is_that_of_gradients_multiplied_out(problem):
+    products, signs, _ = problem
+    for reduction in Reduction if products.n_seeds > 1 else [Reduction.FIRST, Reduction.SECOND]:
+        gradients = products.dense(slice(0, products.n_seeds), slice(0, products.n_examples))
+        expected = 0.5 * reduced(gradients, signs, reduction)
+        # Variances are what is left of sums of squares.
+        size = 0.5 * float(reduced(gradients, None, Reduction.SECOND).max()) ** (
+            reduction.degree / 2
+        )
+        torch.testing.assert_close(
+            total_of(products, signs, reduction), expected, rtol=1e-9, atol=1e-10 * max(1.0, size)
+        )
 
 
 @given(problems())

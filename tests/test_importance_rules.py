@@ -206,6 +206,45 @@ def test_tied_embedding_and_head_are_summed_before_squaring():
     assert_exact(TiedLanguageModel().double(), tokens())
 
 
+class Positions(nn.Module):
+    """A table read once for all examples, as BERT, GPT-2 and others do."""
+
+    def __init__(self, style):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(CLASSES, 5), nn.Embedding(6, 5)
+        self.head = nn.Linear(5, CLASSES)
+        self.style = style
+
+    def forward(self, tokens):
+        hidden, where = self.tokens(tokens), torch.arange(1, tokens.shape[1] + 1)
+        places = self.places(where if self.style == "no batch" else where.unsqueeze(0))
+        if self.style == "in place":
+            hidden += places
+        elif self.style == "scaled":
+            hidden = torch.add(hidden, places, alpha=2)
+        elif self.style == "used again":
+            hidden = (hidden + places) * places
+        else:
+            hidden = places + hidden
+        return self.head(torch.tanh(hidden).mean(1))
+
+
+@pytest.mark.usefixtures("no_fall_back")
+@pytest.mark.parametrize("n_positions", [1, 2, 4])
+@pytest.mark.parametrize("style", ["batch of one", "no batch", "in place"])
+def test_position_embeddings(style, n_positions):
+    assert_exact(Positions(style).double(), tokens(n_positions))
+
+
+@pytest.mark.parametrize("style", ["scaled", "used again"])
+def test_position_embeddings_beyond_the_rule_fall_back(style):
+    """It would be wrong for them, and is found out."""
+    net, inputs = Positions(style).double(), tokens()
+    assert_exact(net, inputs)
+    result = estimate(net, [(inputs, torch.tensor([0, 1, 2]))], objective="gradient")
+    assert result.methods["places.weight"] == "one example at a time"
+
+
 @pytest.mark.parametrize("seeds_at_once", [1, 2, 100])
 @pytest.mark.usefixtures("no_fall_back")
 def test_blocks_of_seeds_and_examples_change_nothing(monkeypatch, seeds_at_once):

@@ -24,7 +24,9 @@ def _seeded():
 def assert_same_bits(first, second):
     assert repr(first) == repr(second) and first.methods == second.methods
     for name in first:
-        for mine, theirs in zip(first[name], second[name], strict=True):
+        pairs = [*zip(first[name], second[name], strict=True)]
+        pairs += zip(first.standard_error(name), second.standard_error(name), strict=True)
+        for mine, theirs in pairs:
             assert (mine is None and theirs is None) or torch.equal(mine, theirs)
 
 
@@ -164,6 +166,8 @@ def test_progress_bar(capsys):
         (mlp, {"objective": "fisher", "probes": 2}),
         (tanh_mlp, {"objective": "hessian", "mu": 0.5}),
         (tanh_mlp, {"objective": "gradient+hessian", "curvature": "hutchinson", "probes": 3}),
+        (tanh_mlp, {"objective": "gradient+hessian", "curvature": "propagation", "probes": 3}),
+        (tanh_mlp, {"objective": "hessian", "curvature": "propagation"}),
     ],
 )
 def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, build, options):
@@ -228,7 +232,7 @@ def test_memory_does_not_grow_with_examples_times_parameters():
 # --- several processes -----------------------------------------------------------------------
 
 
-def rank(index, directory, broken):
+def rank(index, directory, broken, probes):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{directory}/store", rank=index, world_size=2
     )
@@ -236,12 +240,45 @@ def rank(index, directory, broken):
     mine = slice(0, 3) if index == 0 else slice(3, None)
     net = torch.load(directory / "model", weights_only=False)
     options = {"temperature": 1.0 + index} if broken else {}
-    result = estimate(net, [(inputs[mine], targets[mine])], **options)
+    result = estimate(net, [(inputs[mine], targets[mine])], probes=probes, seed=index, **options)
     try:
         result.all_reduce().save(directory / f"rank{index}")
     except ValueError as error:
         (directory / f"error{index}").write_text(str(error))
     torch.distributed.destroy_process_group()
+
+
+def run_ranks(directory, broken, probes=None):
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=rank, args=(i, directory, broken, probes)) for i in range(2)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+        assert process.exitcode == 0
+
+
+def test_two_processes_add_their_variances(tmp_path):
+    if not torch.distributed.is_available():
+        pytest.skip("this torch was built without torch.distributed")
+    from wkmeans.importance import Importances
+
+    net, (inputs, targets) = mlp().double(), examples(8)
+    torch.save((inputs, targets), tmp_path / "examples")
+    torch.save(net, tmp_path / "model")
+    run_ranks(tmp_path, broken=False, probes=3)
+    merged = [Importances.load(tmp_path / f"rank{index}") for index in range(2)]
+    assert_same_bits(*merged)
+    parts = [(inputs[:3], targets[:3]), (inputs[3:], targets[3:])]
+    expected = [estimate(net, [part], probes=3, seed=k) for k, part in enumerate(parts)]
+    together = expected[0] + expected[1]
+    assert set(merged[0].quartic_variance_sums) == set(together)
+    assert merged[0].methods == together.methods
+    for name in together:
+        mine, theirs = merged[0].standard_error(name)[1], together.standard_error(name)[1]
+        assert_close(mine, theirs, rtol=1e-14)
 
 
 @pytest.mark.parametrize("broken", [False, True])
@@ -253,13 +290,7 @@ def test_two_processes_give_the_result_of_one(tmp_path, broken):
     net, (inputs, targets) = mlp().double(), examples(8)
     torch.save((inputs, targets), tmp_path / "examples")
     torch.save(net, tmp_path / "model")
-    context = multiprocessing.get_context("spawn")
-    processes = [context.Process(target=rank, args=(i, tmp_path, broken)) for i in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join()
-        assert process.exitcode == 0
+    run_ranks(tmp_path, broken)
     if broken:
         for index in range(2):
             text = (tmp_path / f"error{index}").read_text()

@@ -1,12 +1,7 @@
-"""Per-example gradients of a parameter, not yet multiplied out, and what is summed over them.
+"""Per-example gradients of a parameter, not yet multiplied out, and their sums over examples.
 
-``g[s, n]`` is the derivative of seed ``s`` at example ``n`` with respect to the parameter. With
-``q = sign * g^2`` a reduction sums over examples one of
-
-- ``FIRST``: ``sum_s q``, for E[g^2], Fisher and E[h];
-- ``SECOND``: ``(sum_s q)^2``, for E[h^2] where the seeds give ``h`` exactly;
-- ``PAIRS``: ``((sum_s q)^2 - sum_s q^2) K / (K - 1)``, for E[h^2] where the ``K`` seeds are
-  independent probes, each ``q`` an estimate of ``h / K``: unbiased, as no probe meets itself.
+``g[s, n]`` is the derivative of seed ``s`` at example ``n`` with respect to the parameter, ``q =
+sign * g^2``; `_reductions` says what is summed.
 """
 
 from __future__ import annotations
@@ -14,24 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum
 from typing import Protocol
 
 import torch
+
+from wkmeans.importance._reductions import Reduction, combined, from_sums
 
 # Per-example gradients multiplied out at one time: what a core's cache holds.
 _BYTES_AT_ONCE = 2 * 2**20
 
 # Values that are added to a sum at one time.
 _PIECE = 2**16
-
-
-class Reduction(Enum):
-    """What is summed over examples; see the module."""
-
-    FIRST = "first"
-    SECOND = "second"
-    PAIRS = "pairs"
 
 
 @dataclass(frozen=True)
@@ -170,18 +158,22 @@ class Rows:
 
     def reduce_alone(self, signs: torch.Tensor | None, reduction: Reduction, total: Total) -> bool:
         """Sum the positions that read one row, then square: nothing of the table's size but it."""
+        rows, examples, gradients = self.gathered()
+        squares = gradients.square_()
+        if signs is not None:
+            squares *= signs[:, examples].unsqueeze(2).to(squares.dtype)
+        total.add_rows(rows, combined(squares, reduction))
+        return True
+
+    def gathered(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Each row that an example reads, which example, and its gradients ``(seeds, rows, _)``."""
         used = self.indices >= 0
         n_rows = self.shape[0]
         which = torch.arange(len(self.indices), device=used.device).unsqueeze(1)
         keys, slots = torch.unique((which * n_rows + self.indices)[used], return_inverse=True)
         gradients = self.values.new_zeros(self.n_seeds, len(keys), self.shape[1])
         gradients.index_add_(1, slots, self.values[:, used])
-        squares = gradients.square_()
-        examples = keys.div(n_rows, rounding_mode="floor")
-        if signs is not None:
-            squares *= signs[:, examples].unsqueeze(2).to(squares.dtype)
-        total.add_rows(keys % n_rows, combined(squares, reduction))
-        return True
+        return keys % n_rows, keys.div(n_rows, rounding_mode="floor"), gradients
 
 
 def reduce(
@@ -201,7 +193,7 @@ def reduce(
     bytes_of_one = sum(contribution.bytes_of_one for contribution in contributions)
     at_once = max(1, _BYTES_AT_ONCE // bytes_of_one)
     together = min(n_seeds, at_once)
-    subtotal = torch.zeros_like(total.values, dtype=contributions[0].dtype)
+    subtotal = torch.zeros_like(total.values, dtype=reduction.dtype(contributions[0].dtype))
     for examples in slices(n_examples, max(1, at_once // together)):
         if together == n_seeds:
             gradients = _summed(contributions, slice(None), examples)
@@ -224,33 +216,10 @@ def reduced(
     gradients: torch.Tensor, signs: torch.Tensor | None, reduction: Reduction
 ) -> torch.Tensor:
     """The reduction of ``(seeds, examples, *parameter)``."""
-    return reduced_squares(gradients, signs, reduction).sum(0)
-
-
-def reduced_squares(
-    gradients: torch.Tensor, signs: torch.Tensor | None, reduction: Reduction
-) -> torch.Tensor:
-    """The reduction over seeds alone, ``(examples, *parameter)``."""
     squares = gradients.square()
     if signs is not None:
         squares *= signs.reshape(*signs.shape, *[1] * (squares.ndim - 2)).to(squares.dtype)
-    return combined(squares, reduction)
-
-
-def combined(squares: torch.Tensor, reduction: Reduction) -> torch.Tensor:
-    """The reduction over seeds, the first dimension."""
-    whole = _summed_over_seeds(squares)
-    if reduction is Reduction.FIRST:
-        return whole
-    whole = whole.square()
-    if reduction is Reduction.SECOND:
-        return whole
-    return pairs(whole, squares.square().sum(0), len(squares))
-
-
-def pairs(square_of_sum: torch.Tensor, sum_of_squares: torch.Tensor, n: int) -> torch.Tensor:
-    """Products of different probes alone, scaled to the mean of one probe times another."""
-    return square_of_sum.sub_(sum_of_squares).mul_(n / (n - 1))
+    return combined(squares, reduction).sum(0)
 
 
 def slices(n: int, size: int) -> Iterator[slice]:
@@ -266,18 +235,15 @@ def _one_seed_at_a_time(
     examples: slice,
     n_seeds: int,
 ) -> torch.Tensor:
-    sums: list[torch.Tensor] = []  # of the squares and, for PAIRS, of their squares
+    sums: list[torch.Tensor] = []  # of the squares and, for probes, of their squares
     for seed in slices(n_seeds, 1):
         square = _summed(contributions, seed, examples)[0].square()
+        square = square.to(reduction.dtype(square.dtype))
         if signs is not None:
             square *= _column(signs[seed.start, examples], square)
-        powers = [square, square.square()] if reduction is Reduction.PAIRS else [square]
+        powers = [square, square.square()] if reduction.sees_probes else [square]
         sums = [a.add_(b) for a, b in zip(sums, powers, strict=True)] if sums else powers
-    if reduction is not Reduction.FIRST:
-        sums[0].square_()
-    if reduction is Reduction.PAIRS:
-        pairs(sums[0], sums[1], n_seeds)
-    return sums[0].sum(0)
+    return from_sums(sums[0], sums[1] if reduction.sees_probes else None, n_seeds, reduction).sum(0)
 
 
 def _summed(contributions: Sequence[Contribution], seeds: slice, examples: slice) -> torch.Tensor:
@@ -289,10 +255,6 @@ def _summed(contributions: Sequence[Contribution], seeds: slice, examples: slice
 
 def _cut(signs: torch.Tensor | None, seeds: slice, examples: slice) -> torch.Tensor | None:
     return None if signs is None else signs[seeds, examples]
-
-
-def _summed_over_seeds(values: torch.Tensor) -> torch.Tensor:
-    return values[0] if len(values) == 1 else values.sum(0)
 
 
 def _column(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:

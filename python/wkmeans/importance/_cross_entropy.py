@@ -22,6 +22,7 @@ class CrossEntropy(Loss):
     """
 
     name = "cross_entropy"
+    has_probes = True
 
     def __init__(self, temperature: float, *, per_token: bool = False) -> None:
         super().__init__(_mean_cross_entropy, temperature)

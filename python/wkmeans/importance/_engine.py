@@ -20,9 +20,7 @@ import torch
 from wkmeans.importance._batches import Inputs
 from wkmeans.importance._contributions import (
     Contribution,
-    Reduction,
     Total,
-    combined,
     reduce,
     slices,
     summed_gradients,
@@ -30,6 +28,7 @@ from wkmeans.importance._contributions import (
 from wkmeans.importance._functional import FunctionalModel, Tensors
 from wkmeans.importance._layout import Layout, find_layout
 from wkmeans.importance._per_example import PerExampleEngine, engine_for
+from wkmeans.importance._reductions import Reduction, combined
 from wkmeans.importance._reverse import UnknownOperationError, pull_back
 from wkmeans.importance._seeds import Seeds
 from wkmeans.importance._tape import Slot, Tape, Use, parameters_of
@@ -107,26 +106,30 @@ class Engine:
         names: Collection[str],
         totals: Tensors,
         weight: float = 1.0,
+        variances: Tensors | None = None,
     ) -> None:
         """Add ``weight`` times the reduction over the recording's examples to ``totals``.
 
-        For the parameters named; see `_contributions` for the reductions. ``totals`` are float64.
+        For the parameters named; see `_reductions`. ``totals`` are float64, as are ``variances``,
+        to which what probes leave uncertain is added.
         """
+        wanted = [(reduction, totals, weight)]
+        if variances is not None:
+            wanted.append((reduction.variance, variances, weight**2))
         covered = recording.plan.covered & set(names)
         limit = recording.fitting(len(recording))
         others = [name for name in names if name not in covered]
-        for part in seeds.blocks(limit if reduction is Reduction.FIRST else None):
+        in_parts = reduction is Reduction.FIRST and variances is None
+        for part in seeds.blocks(limit if in_parts else None):
             vectors, signs, scale = seeds.normalised(part)
-            scale = weight * (scale if reduction is Reduction.FIRST else scale**2)
+            scaled = [(one, sums, own * scale**one.degree) for one, sums, own in wanted]
             if covered:
                 found = self._contributions(recording, vectors, covered)
                 for slot, contributions in found.items():
-                    total = Total(slot.of(totals), scale)
-                    reduce(contributions, signs, reduction, total)
+                    for one, sums, own in scaled:
+                        reduce(contributions, signs, one, Total(slot.of(sums), own))
             if others:
-                self._accumulate_others(
-                    recording.inputs, vectors, signs, scale, reduction, others, totals
-                )
+                self._accumulate_others(recording.inputs, vectors, signs, scaled, others)
 
     def fall_back(self, inputs: Inputs) -> PerExampleEngine:
         """What differentiates one example at a time, together or in turn."""
@@ -250,16 +253,14 @@ class Engine:
         inputs: Inputs,
         vectors: torch.Tensor,
         signs: torch.Tensor | None,
-        scale: float,
-        reduction: Reduction,
+        wanted: Sequence[tuple[Reduction, Tensors, float]],
         names: Collection[str],
-        totals: Tensors,
     ) -> None:
         engine, model = self.fall_back(inputs), self.model.restricted_to(names)
         n_seeds, n = vectors.shape[:2]
         weights = signs if signs is not None else vectors.new_ones(n_seeds, n)
-        apart = slices(n_seeds, 1 if reduction is Reduction.PAIRS else n_seeds)
-        groups = list(apart)
+        one_by_one = any(reduction.sees_probes for reduction, _, _ in wanted)
+        groups = list(slices(n_seeds, 1 if one_by_one else n_seeds))
         size = sum(p.numel() for p in model.parameters.values())
         for part in slices(n, max(1, FALL_BACK_BYTES // (20 * size))):
             each = [
@@ -271,7 +272,8 @@ class Engine:
             ]  # fmt: skip
             for name in names:
                 squares = torch.stack([one[name] for one in each])
-                Total(totals[name], scale).add(combined(squares, reduction).sum(0))
+                for reduction, sums, scale in wanted:
+                    Total(sums[name], scale).add(combined(squares, reduction).sum(0))
 
 
 def contributions_of(

@@ -103,14 +103,18 @@ def estimate(
         What the mean is over; ``"token"``: the loss at each position by itself, its gradient
         squared by itself (a backward pass for each position, unless ``probes``).
     probes : int, optional
-        Estimate Fisher, Gauss-Newton and Hutchinson's Hessian from so many random probes of each
-        example, unbiased and the same in every run, instead of one seed for each class or output.
+        Estimate Fisher, Gauss-Newton and the Hessian from so many random probes of each example,
+        unbiased and the same in every run, instead of one seed for each class or output. From two
+        on, ``Importances.standard_error`` says what they leave uncertain.
     curvature : str
         Where the Hessian is not Gauss-Newton, as the first examples show for each parameter:
-        ``"exact"``, second derivatives, whatever they cost; ``"hutchinson"``, unbiased estimates
-        from ``probes``, 16 by default; ``"auto"``, exact as far as it takes no more than 2**28
-        products times weights of the model, and Gauss-Newton, with a warning, beyond.
-        ``"gauss-newton"`` asks nothing.
+        ``"exact"``, second derivatives, whatever they cost; ``"propagation"``, unbiased estimates
+        for all layers together from ``probes``, 4 by default, of two backward passes each (Martens
+        et al. 2012), but Hutchinson's for what is used twice or what no rule covers;
+        ``"hutchinson"``, unbiased estimates layer by layer, from 16 by default; ``"auto"``, the
+        first of these that takes no more than 2**28 products times weights of the model, as
+        propagation always does, and Gauss-Newton, with a warning, beyond. ``"gauss-newton"`` asks
+        nothing.
     seed : int
         Of the probes.
     progress : bool or function (batches, examples), optional
@@ -149,9 +153,10 @@ def estimate(
     layers and of elementwise and matrix products with a parameter; others are differentiated by
     ``torch.func.vmap`` or, where that is refused, one example after another
     (``Importances.methods``). The first examples of each shape of batch check that the rules' sum
-    is autograd's gradient; for second derivatives they are also asked, by four backward passes for
-    each parameter, whether Gauss-Newton is the Hessian. Memory is independent of examples times
-    parameters.
+    is autograd's gradient; for second derivatives they are also asked whether Gauss-Newton is the
+    Hessian: all layers together by some ten backward passes, what no rule covers by four for each
+    parameter. Memory is independent of examples times parameters: float64 sums of each importance
+    and of the variance of each that is random, and what is propagated for a chunk of examples.
     """
     if objective not in OBJECTIVES:
         raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -16,6 +17,8 @@ from wkmeans.importance._batches import Inputs
 Forward = Callable[[nn.Module, Any], Any]
 ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
 Tensors = dict[str, torch.Tensor]
+
+_LARGE = 2**22
 
 
 class FunctionalModel:
@@ -121,6 +124,20 @@ class _Forward(nn.Module):
 
     def forward(self, value: Any) -> Any:
         return self._call(self.module, value)
+
+
+def zeros_like(tensor: torch.Tensor) -> torch.Tensor:
+    """A float64 sum to start. On the CPU large ones take memory only where they are written.
+
+    Of a table of embeddings that are few rows of many; huge pages would hold them all.
+    """
+    size = 8 * tensor.numel()
+    if tensor.device.type != "cpu" or size < _LARGE:
+        return torch.zeros_like(tensor, dtype=torch.float64)
+    pages = mmap.mmap(-1, size)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=torch.float64).view(tensor.shape)
 
 
 def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list[str]:

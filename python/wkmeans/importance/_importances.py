@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from os import PathLike
 from typing import Any
 
 import torch
 
+# What `Importances.methods` calls the estimates of second derivatives, and how it marks others that
+# are random.
+PROPAGATED, SAMPLED, PROBED = "curvature propagation", "hutchinson", ", probes"
 OBJECTIVES = ("baseline", "fisher", "gradient", "hessian", "gradient+hessian")
 
 
@@ -29,13 +32,19 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     count : int
         The number of examples in the sums (1 for ``"baseline"``, which looks at none).
     sums, quartic_sums : dict of str to float64 tensor
-        Sums over examples of what the mapping gives the means of. ``sums`` of ``"hessian"`` may be
-        negative: the mapping clamps the mean at zero and adds ``mu``.
+        Sums over examples of what the mapping gives the means of. ``sums`` of ``"hessian"`` and
+        estimates of quartic sums may be negative: the mapping clamps the means at zero, and adds
+        ``mu`` to the Hessian's.
     methods : dict of str to str
         How each parameter was found: ``"rules"``, or ``"one example at a time"`` where no analytic
         rule covers it; for second derivatives, ``"gauss-newton, certified"`` (they equal the
         Hessian's, as the first examples show), ``"gauss-newton"`` (they do not), ``"second
-        derivatives"`` (exact) or ``"hutchinson"`` (unbiased estimates).
+        derivatives"`` (exact), ``"curvature propagation"`` or ``"hutchinson"`` (both unbiased
+        estimates). ``", probes"`` follows where random probes stand for all classes or outputs.
+        Of the objective with two importances it says how the quartic one was found.
+    variance_sums, quartic_variance_sums : dict of str to float64 tensor
+        Estimates of the variances of ``sums`` and ``quartic_sums``, over the random probes that
+        could have been drawn, for those parameters that have any; see ``standard_error``.
     """
 
     objective: str
@@ -46,6 +55,8 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     sums: dict[str, torch.Tensor]
     quartic_sums: dict[str, torch.Tensor] | None = None
     methods: dict[str, str] = field(default_factory=dict)
+    variance_sums: dict[str, torch.Tensor] = field(default_factory=dict)
+    quartic_variance_sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         importance = self.sums[name] / self.count
@@ -53,7 +64,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
             importance = importance.clamp_(min=0).add_(self.mu)
         if self.quartic_sums is None:
             return importance, None
-        return importance, self.quartic_sums[name] / self.count
+        return importance, (self.quartic_sums[name] / self.count).clamp_(min=0)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.sums)
@@ -63,8 +74,24 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
 
     @property
     def clamped(self) -> dict[str, int]:
-        """How many negative Hessian entries the mapping raises to zero, for each parameter."""
-        return {name: int((total < 0).sum()) for name, total in self.sums.items()}
+        """How many negative entries the mapping raises to zero, for each parameter.
+
+        Of the Hessian, or of an estimate of its mean square.
+        """
+        totals = self.sums if self.quartic_sums is None else self.quartic_sums
+        return {name: int((total < 0).sum()) for name, total in totals.items()}
+
+    def standard_error(self, name: str) -> tuple[torch.Tensor | None, torch.Tensor | None]:
+        """How far random probes may have left the two importances from their exact values.
+
+        One standard deviation of the mean over these very examples, float64, of the parameter's
+        shape; that other examples would give another mean is not in it. ``None`` where the value is
+        exact, or a single probe of each example leaves nothing to compare. From few probes that of
+        a quartic importance is too large rather than too small.
+        """
+        found = [each.get(name) for each in (self.variance_sums, self.quartic_variance_sums)]
+        first, second = (None if v is None else v.sqrt() / self.count for v in found)
+        return first, second
 
     def __add__(self, other: Importances) -> Importances:
         """Merge two runs of one estimate over different examples.
@@ -83,6 +110,12 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
             quartic_sums=_added(self.quartic_sums, other.quartic_sums)
             if self.quartic_sums is not None and other.quartic_sums is not None
             else None,
+            variance_sums=_added_variances(
+                (self, other), (self.variance_sums, other.variance_sums)
+            ),
+            quartic_variance_sums=_added_variances(
+                (self, other), (self.quartic_variance_sums, other.quartic_variance_sums)
+            ),
         )
 
     def all_reduce(self, group: Any = None) -> Importances:
@@ -95,6 +128,13 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         from wkmeans.importance._distributed import all_reduce
 
         return all_reduce(self, group)
+
+    def random_names(self) -> set[str]:
+        """The parameters whose methods say that they are estimates."""
+        return {
+            name for name, method in self.methods.items()
+            if method in (PROPAGATED, SAMPLED) or method.endswith(PROBED)
+        }  # fmt: skip
 
     def with_mu(self, mu: float) -> Importances:
         """The same estimate with another regulariser; only ``"hessian"`` has one."""
@@ -142,15 +182,12 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         return load(path)
 
     def __repr__(self) -> str:
-        clamped = f", clamped={n}" if self.objective == "hessian" and (n := self._clamps()) else ""
+        clamped = f", clamped={n}" if (n := sum(self.clamped.values())) else ""
         return (
             f"Importances({self.objective!r}, loss={self.loss!r}, "
             f"temperature={self.temperature:g}, mu={self.mu:g}, count={self.count}, "
             f"parameters={len(self)}{clamped})"
         )
-
-    def _clamps(self) -> int:
-        return sum(self.clamped.values())
 
 
 def _require_equal(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
@@ -162,6 +199,23 @@ def _require_equal(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
             raise ValueError(
                 f"cannot merge importances of different {key}: {mine[key]!r} and {theirs[key]!r}"
             )
+
+
+def with_known_variance(
+    random: Sequence[Collection[str]], known: Sequence[Collection[str]]
+) -> list[str]:
+    """Of runs to be merged: whose sum's variance is known in each where it is not exact."""
+    unknown = {n for names, own in zip(random, known, strict=True) for n in names if n not in own}
+    return sorted({name for own in known for name in own} - unknown)
+
+
+def _added_variances(
+    runs: tuple[Importances, Importances],
+    each: tuple[dict[str, torch.Tensor], dict[str, torch.Tensor]],
+) -> dict[str, torch.Tensor]:
+    names = with_known_variance([run.random_names() for run in runs], each)
+    found = {n: [own[n].to(runs[0].device) for own in each if n in own] for n in names}
+    return {n: one[0] if len(one) == 1 else one[0] + one[1] for n, one in found.items()}
 
 
 def _added(

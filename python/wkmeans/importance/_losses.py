@@ -49,6 +49,9 @@ class Loss:
     function: LossFunction
     temperature: float = 1.0
 
+    # Whether `curvature_seeds` can be random.
+    has_probes = False
+
     @property
     def name(self) -> str:
         """The function's qualified name."""
@@ -127,6 +130,7 @@ class SquaredError(Loss):
     """Squared error, averaged over one example's outputs."""
 
     name = "mse"
+    has_probes = True
 
     def __init__(self) -> None:
         super().__init__(_squared_error)

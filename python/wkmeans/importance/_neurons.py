@@ -13,17 +13,13 @@ from collections.abc import Collection, Sequence
 import torch
 from torch.nn import functional
 
-from wkmeans.importance._contributions import (
-    Contribution,
-    Reduction,
-    Total,
-    combined,
-    slices,
-)
+from wkmeans.importance._contributions import Total, slices
 from wkmeans.importance._engine import Recording, contributions_of, gradients
 from wkmeans.importance._functional import Tensors
 from wkmeans.importance._layout import Layout
 from wkmeans.importance._losses import Probes
+from wkmeans.importance._paired import add_products
+from wkmeans.importance._reductions import Reduction
 from wkmeans.importance._rules import RULES
 from wkmeans.importance._tape import Use
 
@@ -79,9 +75,9 @@ def exact(
 
 def estimate(
     recording: Recording, use: Use, layout: Layout, loss: torch.Tensor, reduction: Reduction,
-    probes: Probes, totals: Tensors,
+    probes: Probes, totals: Tensors, variances: Tensors,
 ) -> None:  # fmt: skip
-    """Add unbiased estimates of ``h`` (``FIRST``) or ``h^2 / 4`` (``PAIRS``) to ``totals``.
+    """Add unbiased estimates of ``h`` (``FIRST``) or ``h^2 / 4`` (``PAIRS``), and their variances.
 
     Hutchinson's, for the layer's outputs instead of its weights: ``(J' v) (J' M v)`` for signs
     ``v``. One pass through the first backward pass for each probe.
@@ -101,20 +97,7 @@ def estimate(
     second = dict(contributions_of(use, layout, torch.stack(products), n))
     for slot in first:
         if slot.name in totals:
-            scale = 1.0 if reduction is Reduction.FIRST else 0.25
-            _add_products(first[slot], second[slot], reduction, Total(slot.of(totals), scale))
-
-
-def _add_products(
-    first: Contribution, second: Contribution, reduction: Reduction, total: Total
-) -> None:
-    count = first.n_seeds
-    for examples in slices(
-        first.n_examples, max(1, _BYTES_AT_ONCE // (count * first.bytes_of_one))
-    ):
-        every = slice(0, count)
-        estimates = first.dense(every, examples) * second.dense(every, examples) / count
-        total.add(combined(estimates, reduction).sum(0))
+            add_products(first[slot], second[slot], reduction, slot, totals, variances)
 
 
 def _delta(loss: torch.Tensor, use: Use) -> torch.Tensor:

@@ -9,7 +9,11 @@ from typing import Protocol
 import torch
 
 from wkmeans import _core
-from wkmeans.importance._contributions import Reduction, Total, reduced_squares
+from wkmeans.importance._contributions import Total
+from wkmeans.importance._reductions import Reduction, multiplied
+
+# What the kernel knows; variances are torch's.
+KERNEL_REDUCTIONS = (Reduction.FIRST, Reduction.SECOND, Reduction.PAIRS)
 
 
 class Factor(Protocol):
@@ -111,20 +115,24 @@ class Products:
 
         They do where no sum over positions is squared: one multiplication in all.
         """
-        if _has_kernel(self.left.view, self.right.view, total.values):
+        if reduction in KERNEL_REDUCTIONS and _has_kernel(
+            self.left.view, self.right.view, total.values
+        ):
             self._reduce_by_kernel(signs, reduction, total)
             return True
-        if self.left.shape[-1] != 1 or reduction is Reduction.PAIRS:
+        if self.left.shape[-1] != 1:
             return False
-        left, right = (factor.cut(slice(None), slice(None))[..., 0] for factor in
-                       (self.left, self.right))  # fmt: skip
-        of_left, of_right = (signs, None) if len(right) == 1 else (None, signs)
-        left = reduced_squares(left, of_left, reduction)
-        right = reduced_squares(right, of_right, reduction)
-        # (examples, groups, rows) -> (groups, rows, examples) @ (groups, examples, columns)
-        product = left.permute(1, 2, 0) @ right.transpose(0, 1)
-        total.add(product.reshape(self.shape))
+        left, right = (side[..., 0].square() for side in self.sides())
+        if signs is not None:
+            seeded = left if len(right) == 1 else right
+            seeded *= signs[:, :, None, None].to(seeded.dtype)
+        total.add(multiplied(left, right, reduction).reshape(self.shape))
         return True
+
+    def sides(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Both factors, whole."""
+        everything = slice(None)
+        return self.left.cut(everything, everything), self.right.cut(everything, everything)
 
     def _reduce_by_kernel(
         self, signs: torch.Tensor | None, reduction: Reduction, total: Total

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 import torch
 
 from wkmeans.importance._batches import Batch
-from wkmeans.importance._contributions import Reduction
 from wkmeans.importance._curvature import Curvature
 from wkmeans.importance._engine import Engine, Recording
-from wkmeans.importance._functional import FunctionalModel, Tensors
-from wkmeans.importance._importances import Importances
+from wkmeans.importance._functional import FunctionalModel, Tensors, zeros_like
+from wkmeans.importance._importances import PROBED, Importances
 from wkmeans.importance._losses import Loss, Probes
+from wkmeans.importance._reductions import Reduction
 from wkmeans.importance._seeds import Seeds
 
 # So many seeds of an example share what is prepared of it, where they need not all be at hand.
@@ -35,11 +35,15 @@ class Run:
     count: int = 0
     sums: Tensors = field(default_factory=dict)
     quartic_sums: Tensors = field(default_factory=dict)
+    variance_sums: Tensors = field(default_factory=dict)
+    quartic_variance_sums: Tensors = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.engine = Engine(self.model)
         self.second = Curvature(self.engine, self.loss, self.curvature)
         self.seen = 0
+        self._kept_methods: dict[str, str] = {}
+        self._is_probed = False
         self._at_once: dict[tuple[torch.Size, ...], int] = {}
 
     @property
@@ -55,21 +59,31 @@ class Run:
         if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
             raise ValueError("checkpoint: holds other parameters than the model's")
         self.count = importances.count
-        self.sums = {n: importances.sums[n].to(p.device) for n, p in parameters.items()}
-        if (quartic := importances.quartic_sums) is not None:
-            self.quartic_sums = {n: quartic[n].to(p.device) for n, p in parameters.items()}
+        for own, kept in (
+            (self.sums, importances.sums),
+            (self.quartic_sums, importances.quartic_sums or {}),
+            (self.variance_sums, importances.variance_sums),
+            (self.quartic_variance_sums, importances.quartic_variance_sums),
+        ):
+            own |= {name: total.to(parameters[name].device) for name, total in kept.items()}
+        self._kept_methods = importances.methods
         self.second.methods = methods
 
     def importances(self) -> Importances:
         """What has been summed so far."""
-        covered = self.engine.covered
-        methods = {
-            name: "rules" if name in covered else "one example at a time" for name in self.sums
-        }
         return Importances(
             self.objective, self.loss.name, self.loss.temperature, self.mu, self.count, self.sums,
-            self.quartic_sums or None, methods | self.second.methods,
+            self.quartic_sums or None, self._methods() | self.second.methods,
+            self.variance_sums, self.quartic_variance_sums,
         )  # fmt: skip
+
+    def _methods(self) -> dict[str, str]:
+        if self.seen == 0:
+            return self._kept_methods
+        covered, probed = self.engine.covered, PROBED if self._is_probed else ""
+        found = {n: "rules" if n in covered else "one example at a time" for n in self.sums}
+        slow = [n for n, method in self._kept_methods.items() if method.startswith("one")]
+        return {n: ("one example at a time" if n in slow else m) + probed for n, m in found.items()}
 
     def add(self, batch: Batch, position: int) -> None:
         """Add a batch's examples, in chunks that bound memory."""
@@ -101,28 +115,34 @@ class Run:
         self.seen += len(chunk)
 
     def _accumulate(self, recording: Recording, seeds: Seeds) -> None:
-        totals = self._started(self.sums)
-        self.engine.accumulate(recording, seeds, Reduction.FIRST, list(totals), totals)
+        totals, variances = self._started(self.sums), None
+        self._is_probed = seeds.are_probes
+        if seeds.are_independent:
+            variances = self._started(self.variance_sums)
+        self.engine.accumulate(
+            recording, seeds, Reduction.FIRST, list(totals), totals, variances=variances
+        )
 
     def _accumulate_curvature(
         self, recording: Recording, chunk: Batch, probes: Probes, totals: Tensors
     ) -> None:
         squared = totals is self.quartic_sums
         self.second.accumulate(
-            recording, chunk, probes, squared=squared, totals=self._started(totals)
-        )
+            recording, chunk, probes, squared=squared, totals=self._started(totals),
+            variances=self.quartic_variance_sums if squared else self.variance_sums,
+        )  # fmt: skip
 
     def _started(self, totals: Tensors) -> Tensors:
         if not totals:
             for name, parameter in self.model.parameters.items():
-                totals[name] = torch.zeros_like(parameter, dtype=torch.float64)
+                totals[name] = zeros_like(parameter)
         return totals
 
     def _chunk_size(self, batch: Batch) -> int:
         """The user's, or what bounds memory: a function of the batch's shape alone, so that a
         resumed run cuts as an uninterrupted one does.
         """
-        if self.chunk_size is not None or self.objective == "gradient":
+        if self.chunk_size is not None or (self.objective == "gradient" and not self.n_probes):
             return self.chunk_size or max(1, len(batch))
         shape = tuple(tensor.shape[1:] for tensor in batch.inputs.tensors)
         if len(batch) and shape not in self._at_once:
@@ -132,13 +152,23 @@ class Run:
         return min(max(1, len(batch)), self._at_once.get(shape, 1))
 
     def _seeds_at_once(self, recording: Recording, few: Batch) -> int:
-        """Seeds of an example whose deltas are held together."""
-        outputs, probes = recording.outputs.detach(), Probes(self.n_probes, torch.Generator())
+        """Seeds of an example whose deltas are held together.
+
+        All of a loss's where their sum is squared, or where their variance is wanted.
+        """
+        probes = Probes(self.n_probes, torch.Generator())  # the user's random state stays as it is
+        seeds = self._seeds(recording.outputs.detach(), few, probes)
+        together = self.objective == "gradient+hessian" or seeds.are_independent
+        return seeds.per_group if together else min(_SEEDS, seeds.count)
+
+    def _seeds(self, outputs: torch.Tensor, chunk: Batch, probes: Probes) -> Seeds:
+        """Those of which an example has the most."""
         if self.objective == "fisher":
-            return min(_SEEDS, self.loss.fisher_seeds(outputs, few.targets, probes).count)
-        self.loss.check(outputs, few.labelled)
-        seeds = self.loss.curvature_seeds(outputs, few.labelled, probes)
-        return min(_SEEDS, seeds.count) if self.objective == "hessian" else seeds.per_group
+            return self.loss.fisher_seeds(outputs, chunk.targets, probes)
+        self.loss.check(outputs, chunk.labelled)
+        if self.objective == "gradient":
+            return self.loss.gradient_seeds(outputs, chunk.labelled, probes)
+        return self.loss.curvature_seeds(outputs, chunk.labelled, probes)
 
     def _check_outputs(self, outputs: torch.Tensor) -> None:
         finite = outputs.isfinite()

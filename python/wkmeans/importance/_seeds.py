@@ -49,6 +49,11 @@ class Seeds:
         """The number of seeds that belong to one loss."""
         return self.count // self.n_groups
 
+    @property
+    def are_independent(self) -> bool:
+        """Whether they are probes, and enough of them to tell how uncertain they are."""
+        return self.are_probes and self.per_group > 1
+
     def blocks(self, limit: int | None) -> Iterator[slice]:
         """All seeds, at most ``limit`` at a time; by default one group at a time."""
         return slices(self.count, self.per_group if limit is None else limit)

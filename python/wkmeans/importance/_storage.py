@@ -19,15 +19,23 @@ if TYPE_CHECKING:
 FORMAT = "wkmeans.importances"
 VERSION = "1"
 _SUMS, _QUARTIC_SUMS = "importance:", "quartic_importance:"
+_VARIANCES, _QUARTIC_VARIANCES = "variance:", "quartic_variance:"
 
 
 def save(
     importances: Importances, path: str | PathLike[str], extra: dict[str, str] | None = None
 ) -> None:
     """Write ``importances``, and ``extra`` metadata, to ``path``: all of it or nothing."""
-    tensors = {_SUMS + name: total for name, total in importances.sums.items()}
-    for name, total in (importances.quartic_sums or {}).items():
-        tensors[_QUARTIC_SUMS + name] = total
+    tensors = {
+        prefix + name: total
+        for prefix, totals in (
+            (_SUMS, importances.sums),
+            (_QUARTIC_SUMS, importances.quartic_sums or {}),
+            (_VARIANCES, importances.variance_sums),
+            (_QUARTIC_VARIANCES, importances.quartic_variance_sums),
+        )
+        for name, total in totals.items()
+    }
     metadata = {
         "format": FORMAT,
         "version": VERSION,
@@ -84,6 +92,8 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str
         sums=_with_prefix(tensors, _SUMS),
         quartic_sums=quartic if objective == "gradient+hessian" else None,
         methods=_methods(where, metadata),
+        variance_sums=_with_prefix(tensors, _VARIANCES),
+        quartic_variance_sums=_with_prefix(tensors, _QUARTIC_VARIANCES),
     )
     _check_tensors(where, importances, tensors, quartic)
     return importances, metadata
@@ -154,7 +164,8 @@ def _check_tensors(
     tensors: dict[str, torch.Tensor],
     quartic: dict[str, torch.Tensor],
 ) -> None:
-    strangers = [n for n in tensors if not n.startswith((_SUMS, _QUARTIC_SUMS))]
+    known = (_SUMS, _QUARTIC_SUMS, _VARIANCES, _QUARTIC_VARIANCES)
+    strangers = [n for n in tensors if not n.startswith(known)]
     if strangers:
         raise ValueError(f"{where}: unknown tensor {strangers[0]!r}")
     expected = importances.sums if importances.quartic_sums is not None else {}
@@ -164,13 +175,19 @@ def _check_tensors(
             f"{where}: {odd!r} has only one of the two importances, or one too many, for "
             f"objective {importances.objective!r}"
         )
+    signed = {_QUARTIC_SUMS: True, _SUMS: importances.objective == "hessian"}
     for name, total in tensors.items():
-        _check_sum(where, name, total, may_be_negative=importances.objective == "hessian")
-    for name, total in quartic.items():
-        if total.shape != importances.sums[name].shape:
+        prefix = name[: name.index(":") + 1]
+        _check_sum(where, name, total, may_be_negative=signed.get(prefix, False))
+    variances = (importances.variance_sums, importances.quartic_variance_sums)
+    for name, total in (item for totals in (quartic, *variances) for item in totals.items()):
+        mine = importances.sums.get(name)
+        if mine is None:
+            raise ValueError(f"{where}: {name!r} has a variance and no sum")
+        if total.shape != mine.shape:
             raise ValueError(
-                f"{where}: the two importances of {name!r} have shapes "
-                f"{tuple(importances.sums[name].shape)} and {tuple(total.shape)}"
+                f"{where}: the importances of {name!r} have shapes {tuple(mine.shape)} and "
+                f"{tuple(total.shape)}"
             )
 
 

@@ -105,6 +105,9 @@ class Use:
                 yield slot, found[argument]
 
 
+_ADDITIONS = frozenset({torch.add, torch.Tensor.add, torch.Tensor.add_, torch.Tensor.__iadd__})
+
+
 class Tape(TorchFunctionMode):
     """Records every call of a function with a rule that reads one of ``leaves``.
 
@@ -117,6 +120,7 @@ class Tape(TorchFunctionMode):
         self.uses: list[Use] = []
         self._names = {id(leaf): name for name, leaf in leaves.items()}
         self._by_module: set[str] = set()
+        self._tables: dict[int, tuple[torch.Tensor, Use]] = {}
 
     def __torch_function__(
         self, func: Any, _: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -130,6 +134,8 @@ class Tape(TorchFunctionMode):
         if rule is not None and isinstance(output, torch.Tensor) and output.requires_grad:
             arguments = dict(zip(rule.arguments, args, strict=False)) | kwargs
             self._record(rule, arguments, output)
+        if func in _ADDITIONS and self._tables:
+            self._spread(args, output)
         return output
 
     @contextmanager
@@ -160,6 +166,26 @@ class Tape(TorchFunctionMode):
         lead = rule.lead(arguments, output)
         if lead > 0:
             self._append(rule, arguments, slots, output, lead)
+            if rule is RULES[functional.embedding]:
+                self._tables[id(output)] = output, self.uses[-1]
+
+    def _spread(self, terms: tuple[Any, ...], output: torch.Tensor) -> None:
+        """Rows of a table read once for all examples, added to what each example has of its own.
+
+        As position embeddings are. The sum is where an example's own part of their gradient is.
+        """
+        for term in terms:
+            rows, use = self._tables.get(id(term), (None, None))
+            if rows is None or use is None or rows.numel() == output.numel():
+                continue
+            shape = (1,) * (output.ndim - rows.ndim) + tuple(rows.shape)
+            split = next((i for i, n in enumerate(shape) if n != 1), len(shape) - 1)
+            if shape[split:] == output.shape[split:]:
+                self.uses = [other for other in self.uses if other is not use]
+                lead = tuple(output.shape[:-1])
+                arguments = use.arguments | {"input": use.arguments["input"].expand(lead)}
+                edge = get_gradient_edge(output)
+                self.uses.append(Use(use.rule, arguments, use.slots, edge, lead, output.nbytes))
 
     def _append(
         self, rule: Rule, arguments: Arguments, slots: dict[str, Slot], output: torch.Tensor,
