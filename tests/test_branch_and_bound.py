@@ -11,7 +11,6 @@ import pytest
 
 from wkmeans import cost_curve, wkmeans
 
-
 FEWEST = 17  # with fewer centroids, problems of this size have a solver of their own
 
 

@@ -25,7 +25,7 @@ struct BufferAllocator {
   T* allocate(std::size_t n) {
     const std::size_t size = n * sizeof(T);
     if (size < kHuge) return static_cast<T*>(::operator new(size));
-    void* memory = ::operator new (size, std::align_val_t{kHugePage});
+    void* memory = ::operator new(size, std::align_val_t{kHugePage});
 #if defined(__linux__)
     madvise(memory, size, MADV_HUGEPAGE);  // advice: refused, it changes nothing
 #endif
@@ -36,7 +36,7 @@ struct BufferAllocator {
     if (n * sizeof(T) < kHuge) {
       ::operator delete(memory);
     } else {
-      ::operator delete (memory, std::align_val_t{kHugePage});
+      ::operator delete(memory, std::align_val_t{kHugePage});
     }
   }
 

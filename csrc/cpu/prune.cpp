@@ -197,7 +197,7 @@ private:
   }
 
   // Of the items that score exactly `tied`, keeps the first `count` and drops the rest.
-  void keep_first_at(double tied, std::int64_t count, std::int64_t PieceCensus::*n_tied) {
+  void keep_first_at(double tied, std::int64_t count, std::int64_t PieceCensus::* n_tied) {
     std::vector<std::int64_t> quota(pieces_.size());
     for (std::size_t p = 0; p < pieces_.size(); ++p) {
       quota[p] = std::min(count, census_[p].*n_tied);

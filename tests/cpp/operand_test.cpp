@@ -145,7 +145,7 @@ TEST_CASE("an operand with an invalid value is named") {
   constexpr double kInfinity = std::numeric_limits<double>::infinity();
   struct Case {
     std::string operand;
-    std::vector<double> Items::*values;
+    std::vector<double> Items::* values;
     std::vector<double> bad_values;
   };
   for (const Case& bad :
