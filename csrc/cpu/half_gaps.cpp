@@ -79,7 +79,7 @@ public:
     const double width = highs_[v] - lows_[v];
     begin_ = std::min(begin_, v);
     end_ = std::max(end_, v + 1);
-    double radius = std::max(radius_, width);
+    const double radius = std::max(radius_, width);
     double bound = bound_within(v, radius);
     const double wider = bound_within(v, radius * kStep);
     const bool grows = wider < bound;
