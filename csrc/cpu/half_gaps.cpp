@@ -6,11 +6,12 @@
 namespace wkmeans {
 namespace {
 
-// What lies between two cells, as a difference of sums from the first cell on: held in two doubles
-// each, or the light ends of the line would drown in the heavy ones.
+// Sums over a range of terms, which are not negative, as differences of sums from the first on:
+// held in two doubles each. Where even those drown a light range in a heavy one, term by term.
 class RunningSums {
 public:
   explicit RunningSums(std::size_t n) {
+    terms_.reserve(n);
     sums_.reserve(n + 1);
     sums_.push_back({0.0, 0.0});
   }
@@ -21,10 +22,18 @@ public:
     const double kept = sum - last.sum;
     const double lost = (last.sum - (sum - kept)) + (term - kept);
     sums_.push_back({sum, last.rest + lost});
+    terms_.push_back(term);
   }
 
   double between(std::size_t begin, std::size_t end) const {
-    return (sums_[end].sum - sums_[begin].sum) + (sums_[end].rest - sums_[begin].rest);
+    constexpr double kDigits = 1e9;
+    const auto n = static_cast<double>(end);
+    const double difference =
+        (sums_[end].sum - sums_[begin].sum) + (sums_[end].rest - sums_[begin].rest);
+    if (difference > kDigits * (n * n * 0x1p-104) * sums_[end].sum) return difference;
+    double sum = 0.0;
+    for (std::size_t i = begin; i < end; ++i) sum += terms_[i];
+    return sum;
   }
 
 private:
@@ -32,6 +41,7 @@ private:
     double sum, rest;
   };
   std::vector<Sum> sums_;
+  std::vector<double> terms_;
 };
 
 double quartic_mass_of(const QuadraticMoments&) { return 0.0; }

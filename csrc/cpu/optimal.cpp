@@ -232,7 +232,7 @@ private:
     Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
     for (std::size_t i = 0; i <= n; ++i) {
       through[i] = forward[i] + backward[n - i] + discounts[i];
-      verdict.alive[i] = i > 0 && i < n && through[i] <= limit + slack;
+      verdict.alive[i] = i > 0 && i < n && !(through[i] > limit + slack);
     }
     const double least = forward.back();
     const std::vector<double> unavoidable = least_excess_around(grid, through);

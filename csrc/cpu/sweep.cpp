@@ -124,7 +124,7 @@ struct SweepKernel {
                                               const SweepBuffers<Moments>& buffers) {
     double least_between = kInfinity;
     std::size_t n_done = 0;
-    while (n_done < n_ends && buffers.best.costs[n_done] <= least_between) {
+    while (n_done == 0 || (n_done < n_ends && buffers.best.costs[n_done] <= least_between)) {
       const std::size_t node = anchor + n_done + 1;
       const double earned = discounts && node < n ? discounts[node] : 0.0;
       buffers.costs[node] = buffers.best.costs[n_done] + multiplier - earned;
