@@ -71,66 +71,10 @@ struct GrowQuadratic {
   }
 };
 
-// The cost of one interval, its centroid followed by Newton from wherever it was last.
-struct QuarticInterval {
+struct GrowQuartic {
   static constexpr int kSteps = 2;        // usually enough from the root of the step before
   static constexpr int kMostRounds = 40;  // from anywhere
 
-  struct Anchor {
-    double origin, offset;
-  };
-
-  // Roots are held about the I-mean: the cost is at its most delicate where I dominates, and the
-  // distance to the I-mean is then too small to survive a detour over any other reference.
-  static WKM_ALWAYS_INLINE Anchor anchor(const QuarticMoments& m) {
-    const bool has_quadratic = m.quadratic.mass > 0.0;
-    return {has_quadratic ? m.quadratic.origin : m.quartic.origin,
-            has_quadratic ? m.quadratic.offset : m.quartic.offset};
-  }
-
-  double root;    // centroid - anchor
-  double cost;    // the placed centroid's, or a bound from below where `excess` is positive
-  double excess;  // by how much that bound is too loose
-
-  // Moves the root and bounds the cost from below: a convex function with curvature of at least K
-  // lies within slope^2 / 2K of its minimum.
-  template <class Cost>
-  static WKM_ALWAYS_INLINE QuarticInterval refined(const QuarticMoments& m, double root,
-                                                   Cost placed_cost) {
-    const Anchor base = anchor(m);
-    const double pull = 0.5 * m.quadratic.mass;
-    const double gap = mean_distance(m.quartic, base);
-    const double least_stiffness = pull + 3.0 * m.quartic.second;
-    double y = root;
-    for (int step = 0; step < kSteps; ++step) y -= newton_step(m, pull, gap + y, y);
-    const double x = gap + y;  // centroid - H-mean
-    const double residual = force(m, pull, x, y);
-    const double cost =
-        m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
-    const double slack =
-        2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
-    const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
-    const double safe = bound > 0.0 ? bound : 0.0;
-    const double excess = slack - 1e-14 * cost;
-    const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
-    // Around a root still far off may lie other values of a grid than around the optimum.
-    return {y, excess > 0.0 ? safe : placed, excess};
-  }
-
-private:
-  // Half the derivative of the cost by the centroid, halved again.
-  static WKM_ALWAYS_INLINE double force(const QuarticMoments& m, double pull, double x, double y) {
-    return pull * y + (x * (m.quartic.mass * (x * x) + 3.0 * m.quartic.second) - m.quartic.third);
-  }
-
-  static WKM_ALWAYS_INLINE double newton_step(const QuarticMoments& m, double pull, double x,
-                                              double y) {
-    const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * (x * x));
-    return force(m, pull, x, y) / (stiffness > 0.0 ? stiffness : 1.0);
-  }
-};
-
-struct GrowQuartic {
   template <class Cost>
   static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
     grow(front, cell);
@@ -141,7 +85,7 @@ struct GrowQuartic {
       alone.first = front.first + kLanes * block;
       alone.n_blocks = 1;
       bool loose = is_loose(alone);
-      for (int round = 1; round < QuarticInterval::kMostRounds && loose; ++round) {
+      for (int round = 1; round < kMostRounds && loose; ++round) {
         refine(alone, cost);
         loose = is_loose(alone);
       }
@@ -158,6 +102,18 @@ struct GrowQuartic {
     return loose;
   }
 
+  struct Anchor {
+    double origin, offset;
+  };
+
+  // Roots are held about the I-mean: the cost is at its most delicate where I dominates, and the
+  // distance to the I-mean is then too small to survive a detour over any other reference.
+  static WKM_ALWAYS_INLINE Anchor anchor(const QuarticMoments& m) {
+    const bool has_quadratic = m.quadratic.mass > 0.0;
+    return {has_quadratic ? m.quadratic.origin : m.quartic.origin,
+            has_quadratic ? m.quadratic.offset : m.quartic.offset};
+  }
+
   static WKM_ALWAYS_INLINE void grow(Front front, QuarticMoments cell) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
@@ -166,23 +122,52 @@ struct GrowQuartic {
       const QuarticMoments before = QuarticFields::load(at, front.stride);
       const QuarticMoments moments = merge(before, cell);
       QuarticFields::store(moments, at, front.stride);
-      const double shift =
-          mean_distance(QuarticInterval::anchor(moments), QuarticInterval::anchor(before));
+      const double shift = mean_distance(anchor(moments), anchor(before));
       front.roots[p] += before.quadratic.mass + before.quartic.mass > 0.0 ? shift : 0.0;
     }
   }
 
+  // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
+  // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
+  // still loose.
   template <class Cost>
   static WKM_ALWAYS_INLINE void refine(Front front, Cost placed_cost) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
       const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
-      const QuarticInterval at = QuarticInterval::refined(m, front.roots[p], placed_cost);
-      front.roots[p] = at.root;
-      front.candidates[p] = front.costs[p] + at.cost;
-      front.excess[p] = at.excess;
+      const double pull = 0.5 * m.quadratic.mass;
+      const double gap = mean_distance(m.quartic, anchor(m));
+      const double least_stiffness = pull + 3.0 * m.quartic.second;
+      double y = front.roots[p];  // centroid - anchor
+      for (int step = 0; step < kSteps; ++step) y -= newton_step(m, pull, gap + y, y);
+      front.roots[p] = y;
+      const double x = gap + y;  // centroid - H-mean
+      const double residual = force(m, pull, x, y);
+      const double cost =
+          m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
+      const double slack =
+          2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
+      const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
+      const double safe = bound > 0.0 ? bound : 0.0;
+      const double excess = slack - 1e-14 * cost;
+      const Anchor base = anchor(m);
+      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      // Around a root still far off may lie other values of a grid than around the optimum.
+      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
+      front.excess[p] = excess;
     }
+  }
+
+  // Half the derivative of the cost by the centroid, halved again.
+  static WKM_ALWAYS_INLINE double force(const QuarticMoments& m, double pull, double x, double y) {
+    return pull * y + (x * (m.quartic.mass * (x * x) + 3.0 * m.quartic.second) - m.quartic.third);
+  }
+
+  static WKM_ALWAYS_INLINE double newton_step(const QuarticMoments& m, double pull, double x,
+                                              double y) {
+    const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * (x * x));
+    return force(m, pull, x, y) / (stiffness > 0.0 ? stiffness : 1.0);
   }
 };
 

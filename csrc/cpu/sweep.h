@@ -35,7 +35,7 @@ private:
   Placement placement_;
   double budget_;
   Potentials potentials_;
-  std::vector<double> lefts_, rights_, best_, best_sampled_;
+  std::vector<double> state_, roots_, candidates_, excess_;
 };
 
 // Nodes of the shortest path, first and last included.
