@@ -11,7 +11,7 @@ Points sorted_points(const Layer& layer) {
   points.importance.assign(layer.importance.begin(), layer.importance.end());
   points.quartic_importance.assign(layer.quartic_importance.begin(),
                                    layer.quartic_importance.end());
-  std::sort(points.weight.begin(), points.weight.end());
+  std::sort(points.weight.as<double>().begin(), points.weight.as<double>().end());
   return points;
 }
 
