@@ -84,6 +84,22 @@ TEST_CASE("branch and bound costs what the layers cost") {
   });
 }
 
+// The pin outweighs all other importances by far more decades than two doubles hold.
+TEST_CASE("branch and bound costs what the layers cost around a pinned zero") {
+  for_each_family(300, 15, [](const Items& items, const std::string& name) {
+    CAPTURE(name);
+    for (const bool quartic : {false, true}) {
+      Points points = sorted_points(items, quartic);
+      pin_zero(points);
+      if (quartic) {
+        check_against_layers<QuarticMoments>(points, Placement());
+      } else {
+        check_against_layers<QuadraticMoments>(points, Placement());
+      }
+    }
+  });
+}
+
 TEST_CASE("branch and bound costs what the layers cost on the values of a format") {
   for (const CentroidFormat format :
        {CentroidFormat::float16, CentroidFormat::float8_e4m3fn, CentroidFormat::int8}) {
