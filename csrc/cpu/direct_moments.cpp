@@ -1,95 +1,140 @@
 #include "cpu/direct_moments.h"
 
+#include <algorithm>
+#include <limits>
+
+#include "cpu/eight.h"
 #include "cpu/isa.h"
 
 namespace wkmeans {
 namespace {
 
-// Sums are kept in this many lanes, whatever the instruction set.
-constexpr std::size_t kSums = 8;
-
-WKM_ALWAYS_INLINE double total(const double* sums) {
-  return ((sums[0] + sums[4]) + (sums[2] + sums[6])) + ((sums[1] + sums[5]) + (sums[3] + sums[7]));
-}
-
-// term(i, lane) for each i below count, in lanes; what `term` adds up to has a fixed shape.
-template <class Term>
-WKM_ALWAYS_INLINE void for_each_lane(std::size_t count, Term&& term) {
-  std::size_t i = 0;
-  for (; i + kSums <= count; i += kSums) {
-    for (std::size_t lane = 0; lane < kSums; ++lane) term(i + lane, lane);
-  }
-  for (std::size_t lane = 0; i + lane < count; ++lane) term(i + lane, lane);
-}
-
-// The heaviest point: distances to it are what the mean's digits are about. Stored: float or
-// double.
+// Up to sixteen points, in registers: those that are missing weigh nothing.
 template <class Stored>
-WKM_ALWAYS_INLINE double heaviest_weight(const Stored* weight, const Stored* mass,
-                                         std::size_t count) {
-  double most[kSums] = {};
-  for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-    const double candidate = mass[i];
-    most[lane] = candidate > most[lane] ? candidate : most[lane];
-  });
-  double heaviest = 0.0;
-  for (std::size_t lane = 0; lane < kSums; ++lane) {
-    heaviest = most[lane] > heaviest ? most[lane] : heaviest;
+class FewPoints {
+public:
+  static constexpr std::size_t kMost = 2 * Eight::kCount;
+
+  WKM_ALWAYS_INLINE FewPoints(const Stored* weight, const Stored* mass, std::size_t count) {
+    Stored weights[kMost];
+    Stored masses[kMost] = {};
+    if (count < kMost) {
+      std::fill(weights, weights + kMost, weight[0]);
+      std::copy(weight, weight + count, weights);
+      std::copy(mass, mass + count, masses);
+      weight = weights;
+      mass = masses;
+    }
+    for (std::size_t i = 0; i < 2; ++i) {
+      weights_[i] = Eight(weight + i * Eight::kCount);
+      masses_[i] = Eight(mass + i * Eight::kCount);
+    }
   }
-  std::size_t i = 0;
-  while (i + 1 < count && static_cast<double>(mass[i]) != heaviest) ++i;
-  return weight[i];
+
+  template <class Visit>  // visit(weights, masses) of eight points
+  WKM_ALWAYS_INLINE void visit_eights(Visit&& visit) const {
+    visit(weights_[0], masses_[0]);
+    visit(weights_[1], masses_[1]);
+  }
+
+private:
+  Eight weights_[2], masses_[2];
+};
+
+template <class Stored>
+class ManyPoints {
+public:
+  WKM_ALWAYS_INLINE ManyPoints(const Stored* weight, const Stored* mass, std::size_t count)
+      : weight_(weight), mass_(mass), count_(count) {}
+
+  template <class Visit>
+  WKM_ALWAYS_INLINE void visit_eights(Visit&& visit) const {
+    std::size_t i = 0;
+    for (; i + FewPoints<Stored>::kMost <= count_; i += Eight::kCount)
+      visit(Eight(weight_ + i), Eight(mass_ + i));
+    FewPoints<Stored>(weight_ + i, mass_ + i, count_ - i).visit_eights(visit);
+  }
+
+private:
+  const Stored* weight_;
+  const Stored* mass_;
+  std::size_t count_;
+};
+
+// The weight of the heaviest point: distances to it are what the mean's digits are about.
+template <class Points>
+WKM_ALWAYS_INLINE double heaviest_weight(const Points& points) {
+  Eight most;
+  points.visit_eights([&](const Eight&, const Eight& masses) { most.raise_to(masses); });
+  const double heaviest = most.largest();
+  Eight found = Eight::filled(-std::numeric_limits<double>::infinity());
+  points.visit_eights([&](const Eight& weights, const Eight& masses) {
+    found.raise_to(weights.where(masses, heaviest));
+  });
+  return found.largest();
 }
 
 struct Mean {
   double mass, origin, offset;
 };
 
-template <class Stored>
-WKM_ALWAYS_INLINE Mean mean_of(const Stored* weight, const Stored* mass, std::size_t count) {
-  const double origin = heaviest_weight(weight, mass, count);
-  double masses[kSums] = {};
-  double firsts[kSums] = {};
-  for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-    const double share = mass[i];
-    masses[lane] += share;
-    firsts[lane] += share * (static_cast<double>(weight[i]) - origin);
+template <class Points>
+WKM_ALWAYS_INLINE Mean mean_of(const Points& points) {
+  const double origin = heaviest_weight(points);
+  Eight sums;
+  Eight firsts;
+  points.visit_eights([&](const Eight& weights, const Eight& masses) {
+    for (std::size_t part = 0; part < Eight::kParts; ++part) {
+      sums.parts[part] += masses.parts[part];
+      firsts.parts[part] += masses.parts[part] * (weights.parts[part] - origin);
+    }
   });
-  const double sum = total(masses);
-  return {sum, origin, sum > 0.0 ? total(firsts) / sum : 0.0};
+  const double sum = sums.total();
+  return {sum, origin, sum > 0.0 ? firsts.total() / sum : 0.0};
 }
 
-struct SumSecond {
-  template <class Stored>
-  static WKM_ALWAYS_INLINE SecondMoments run(const Stored* weight, const Stored* mass,
-                                             std::size_t count) {
-    const Mean mean = mean_of(weight, mass, count);
-    double seconds[kSums] = {};
-    for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-      const double distance = (static_cast<double>(weight[i]) - mean.origin) - mean.offset;
-      seconds[lane] += static_cast<double>(mass[i]) * (distance * distance);
+struct Second {
+  template <class Points>
+  static WKM_ALWAYS_INLINE SecondMoments of(const Points& points) {
+    const Mean mean = mean_of(points);
+    Eight seconds;
+    points.visit_eights([&](const Eight& weights, const Eight& masses) {
+      for (std::size_t part = 0; part < Eight::kParts; ++part) {
+        const Eight::Part distance = (weights.parts[part] - mean.origin) - mean.offset;
+        seconds.parts[part] += masses.parts[part] * (distance * distance);
+      }
     });
-    return {mean.mass, mean.origin, mean.offset, total(seconds)};
+    return {mean.mass, mean.origin, mean.offset, seconds.total()};
   }
 };
 
-struct SumFourth {
-  template <class Stored>
-  static WKM_ALWAYS_INLINE FourthMoments run(const Stored* weight, const Stored* mass,
-                                             std::size_t count) {
-    const Mean mean = mean_of(weight, mass, count);
-    double seconds[kSums] = {};
-    double thirds[kSums] = {};
-    double fourths[kSums] = {};
-    for_each_lane(count, [&](std::size_t i, std::size_t lane) {
-      const double distance = (static_cast<double>(weight[i]) - mean.origin) - mean.offset;
-      const double square = distance * distance;
-      const double second = static_cast<double>(mass[i]) * square;
-      seconds[lane] += second;
-      thirds[lane] += second * distance;
-      fourths[lane] += second * square;
+struct Fourth {
+  template <class Points>
+  static WKM_ALWAYS_INLINE FourthMoments of(const Points& points) {
+    const Mean mean = mean_of(points);
+    Eight seconds;
+    Eight thirds;
+    Eight fourths;
+    points.visit_eights([&](const Eight& weights, const Eight& masses) {
+      for (std::size_t part = 0; part < Eight::kParts; ++part) {
+        const Eight::Part distance = (weights.parts[part] - mean.origin) - mean.offset;
+        const Eight::Part square = distance * distance;
+        const Eight::Part second = masses.parts[part] * square;
+        seconds.parts[part] += second;
+        thirds.parts[part] += second * distance;
+        fourths.parts[part] += second * square;
+      }
     });
-    return {mean.mass, mean.origin, mean.offset, total(seconds), total(thirds), total(fourths)};
+    return {mean.mass, mean.origin, mean.offset, seconds.total(), thirds.total(), fourths.total()};
+  }
+};
+
+template <class Moments>
+struct Sum {
+  template <class Stored>
+  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass, std::size_t count) {
+    return count <= FewPoints<Stored>::kMost ? Moments::of(FewPoints<Stored>(weight, mass, count))
+                                             : Moments::of(ManyPoints<Stored>(weight, mass, count));
   }
 };
 
@@ -101,12 +146,12 @@ auto sums_of(const Points& points, const Column& mass, std::size_t begin, std::s
 }
 
 void sum(const Points& points, std::size_t begin, std::size_t count, QuadraticMoments& moments) {
-  moments.quadratic = sums_of<SumSecond>(points, points.importance, begin, count);
+  moments.quadratic = sums_of<Sum<Second>>(points, points.importance, begin, count);
 }
 
 void sum(const Points& points, std::size_t begin, std::size_t count, QuarticMoments& moments) {
-  moments.quadratic = sums_of<SumSecond>(points, points.importance, begin, count);
-  moments.quartic = sums_of<SumFourth>(points, points.quartic_importance, begin, count);
+  moments.quadratic = sums_of<Sum<Second>>(points, points.importance, begin, count);
+  moments.quartic = sums_of<Sum<Fourth>>(points, points.quartic_importance, begin, count);
 }
 
 }  // namespace
