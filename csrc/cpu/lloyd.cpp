@@ -9,15 +9,57 @@
 namespace wkmeans {
 namespace {
 
-// boundaries[j] points lie in clusters 0..j.
+// The first of values [begin, end) above the threshold, looked for from `near` outward in steps
+// that double.
+template <class Stored>
+std::size_t first_above(const Stored* values, std::size_t begin, std::size_t end, std::size_t near,
+                        double threshold) {
+  const auto is_above = [&](std::size_t i) { return threshold < static_cast<double>(values[i]); };
+  std::size_t step = 1;
+  if (near == end || is_above(near)) {
+    for (end = near; end > begin; step *= 2) {
+      const std::size_t at = end - std::min(step, end - begin);
+      if (!is_above(at)) {
+        begin = at + 1;
+        break;
+      }
+      end = at;
+    }
+  } else {
+    for (begin = near + 1; begin < end; step *= 2) {
+      const std::size_t at = begin + std::min(step, end - begin) - 1;
+      if (is_above(at)) {
+        end = at;
+        break;
+      }
+      begin = at + 1;
+    }
+  }
+  return static_cast<std::size_t>(std::upper_bound(values + begin, values + end, threshold) -
+                                  values);
+}
+
+// boundaries[j] points lie in clusters 0..j. Where they were is near where they are.
+template <class Stored>
+void find_boundaries(const Stored* weights, std::size_t n, const std::vector<double>& thresholds,
+                     std::vector<std::size_t>& boundaries) {
+  std::size_t from = 0;
+  for (std::size_t j = 0; j < thresholds.size(); ++j) {
+    const std::size_t near = std::clamp(boundaries[j], from, n);
+    from = first_above(weights, from, n, near, thresholds[j]);
+    boundaries[j] = from;
+  }
+  boundaries.back() = n;
+}
+
 void find_boundaries(const Points& points, const std::vector<double>& thresholds,
                      std::vector<std::size_t>& boundaries) {
-  auto from = points.weight.begin();
-  for (std::size_t j = 0; j < thresholds.size(); ++j) {
-    from = std::upper_bound(from, points.weight.end(), thresholds[j]);
-    boundaries[j] = static_cast<std::size_t>(from - points.weight.begin());
+  const Column& weight = points.weight;
+  if (weight.is_narrow()) {
+    find_boundaries(weight.floats(), points.size(), thresholds, boundaries);
+  } else {
+    find_boundaries(weight.data(), points.size(), thresholds, boundaries);
   }
-  boundaries.back() = points.size();
 }
 
 template <class Moments>
