@@ -31,20 +31,41 @@ double measure(double importance, double quartic_importance, double width) {
   return std::cbrt((importance + quartic_importance * square) * square);
 }
 
-double measure_of_group(const Points& points, std::size_t begin, std::size_t end) {
-  double importance = 0.0;
-  double quartic_importance = 0.0;
-  for (std::size_t i = begin; i < end; ++i) {
-    if (i == points.pin) continue;  // it says where a centroid is, not where many are needed
-    importance += points.importance[i];
-    if (points.quartic()) quartic_importance += points.quartic_importance[i];
-  }
-  const std::size_t next = std::min(end, points.size() - 1);
-  return measure(importance, quartic_importance, points.high(next) - points.low(begin));
-}
-
 double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
 double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
+
+// A pinned point says where a centroid is, not where many are needed.
+template <class Moments>
+Moments moments_beside_pin(const Points& points, const Pyramid<Moments>& pyramid, std::size_t begin,
+                           std::size_t end) {
+  if (points.pin < begin || end <= points.pin) return pyramid.range(begin, end);
+  return merge(pyramid.range(begin, points.pin), pyramid.range(points.pin + 1, end));
+}
+
+// How many of the cells each of the pyramid's leaves needs, in proportion.
+template <class Moments>
+std::vector<double> measures_of_leaves(const Points& points, const Pyramid<Moments>& pyramid,
+                                       const Parallel& parallel) {
+  const std::size_t n = points.size();
+  const std::size_t leaf = pyramid.leaf();
+  std::vector<double> measures((n + leaf - 1) / leaf);
+  const auto measure_leaf = [&](std::size_t i) {
+    const std::size_t begin = i * leaf;
+    const std::size_t end = std::min(n, begin + leaf);
+    const Moments moments = end - begin < leaf || points.pin / leaf == i
+                                ? moments_beside_pin(points, pyramid, begin, end)
+                                : pyramid.node(0, i);
+    return measure(moments.quadratic.mass, quartic_mass_of(moments),
+                   points.high(std::min(end, n - 1)) - points.low(begin));
+  };
+  for_each_chunk(parallel, static_cast<std::int64_t>(measures.size()),
+                 [&](std::int64_t, std::int64_t begin, std::int64_t end) {
+                   for (std::int64_t i = begin; i < end; ++i)
+                     measures[static_cast<std::size_t>(i)] =
+                         measure_leaf(static_cast<std::size_t>(i));
+                 });
+  return measures;
+}
 
 // Sum of v_i and of v_i (w - mean)^2 over a cell for v_i = a I_i + b H_i.
 SecondMoments blend(const QuadraticMoments& m, double a, double /*b*/) {
@@ -109,22 +130,13 @@ bool Grid<Moments>::is_exact() const {
 template <class Moments>
 Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyramid,
                             std::size_t n_cells, const Parallel& parallel) {
-  constexpr std::size_t kGroup = 16;
-  const std::size_t n = points.size();
-  std::vector<double> measures((n + kGroup - 1) / kGroup);
-  for_each_chunk(
-      parallel, static_cast<std::int64_t>(measures.size()),
-      [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-        for (auto g = static_cast<std::size_t>(begin); g < static_cast<std::size_t>(end); ++g) {
-          measures[g] = measure_of_group(points, g * kGroup, std::min(n, (g + 1) * kGroup));
-        }
-      });
+  std::vector<double> measures = measures_of_leaves(points, pyramid, parallel);
   Grid<Moments> grid;
-  grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
+  grid.borders = borders_of_equal_share(points, measures, pyramid.leaf(), n_cells);
   // A few weights may hold all of the measure; the others need cells too.
   if (grid.borders.size() <= n_cells / 4) {
     std::fill(measures.begin(), measures.end(), 1.0);
-    grid.borders = borders_of_equal_share(points, measures, kGroup, n_cells);
+    grid.borders = borders_of_equal_share(points, measures, pyramid.leaf(), n_cells);
   }
   fill_cells(pyramid, grid, parallel);
   grid.half_gaps.assign(grid.size(), std::numeric_limits<double>::infinity());
