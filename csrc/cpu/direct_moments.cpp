@@ -10,24 +10,33 @@ namespace wkmeans {
 namespace {
 
 // Up to sixteen points, in registers: those that are missing weigh nothing.
-template <class Stored>
 class FewPoints {
 public:
   static constexpr std::size_t kMost = 2 * Eight::kCount;
 
-  WKM_ALWAYS_INLINE FewPoints(const Stored* weight, const Stored* mass, std::size_t count) {
-    Stored weights[kMost];
-    Stored masses[kMost] = {};
-    if (count < kMost) {
-      std::fill(weights, weights + kMost, weight[0]);
-      std::copy(weight, weight + count, weights);
-      std::copy(mass, mass + count, masses);
-      weight = weights;
-      mass = masses;
-    }
+  template <class Stored>
+  WKM_ALWAYS_INLINE FewPoints(const Stored* weight, const Stored* mass) {
     for (std::size_t i = 0; i < 2; ++i) {
       weights_[i] = Eight(weight + i * Eight::kCount);
       masses_[i] = Eight(mass + i * Eight::kCount);
+    }
+  }
+
+  // Where memory ends before the sixteenth.
+  template <class Stored>
+  static WKM_ALWAYS_INLINE FewPoints copied(const Stored* weight, const Stored* mass,
+                                            std::size_t count) {
+    Stored weights[kMost];
+    Stored masses[kMost] = {};
+    std::fill(weights, weights + kMost, weight[0]);
+    std::copy(weight, weight + count, weights);
+    std::copy(mass, mass + count, masses);
+    return {weights, masses};
+  }
+
+  WKM_ALWAYS_INLINE void keep_first(std::size_t count) {
+    for (std::size_t i = 0; i < 2; ++i) {
+      masses_[i].clear_from(static_cast<double>(count) - static_cast<double>(i * Eight::kCount));
     }
   }
 
@@ -41,6 +50,7 @@ private:
   Eight weights_[2], masses_[2];
 };
 
+// More than sixteen points.
 template <class Stored>
 class ManyPoints {
 public:
@@ -50,9 +60,12 @@ public:
   template <class Visit>
   WKM_ALWAYS_INLINE void visit_eights(Visit&& visit) const {
     std::size_t i = 0;
-    for (; i + FewPoints<Stored>::kMost <= count_; i += Eight::kCount)
+    for (; i + Eight::kCount <= count_; i += Eight::kCount)
       visit(Eight(weight_ + i), Eight(mass_ + i));
-    FewPoints<Stored>(weight_ + i, mass_ + i, count_ - i).visit_eights(visit);
+    if (i == count_) return;
+    Eight last(mass_ + count_ - Eight::kCount);
+    last.clear_below(static_cast<double>(i + Eight::kCount - count_));
+    visit(Eight(weight_ + count_ - Eight::kCount), last);
   }
 
 private:
@@ -129,29 +142,67 @@ struct Fourth {
   }
 };
 
+// A kernel for each way to load: compilers merge the ends of a common one and keep its registers in
+// memory.
 template <class Moments>
-struct Sum {
+struct SumSixteen {
   template <class Stored>
-  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass, std::size_t count) {
-    return count <= FewPoints<Stored>::kMost ? Moments::of(FewPoints<Stored>(weight, mass, count))
-                                             : Moments::of(ManyPoints<Stored>(weight, mass, count));
+  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass) {
+    return Moments::of(FewPoints(weight, mass));
   }
 };
 
-template <class Kernel>
+template <class Moments>
+struct SumSomeOfSixteen {
+  template <class Stored>
+  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass, std::size_t count) {
+    FewPoints points(weight, mass);
+    points.keep_first(count);
+    return Moments::of(points);
+  }
+};
+
+template <class Moments>
+struct SumLastFew {
+  template <class Stored>
+  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass, std::size_t count) {
+    return Moments::of(FewPoints::copied(weight, mass, count));
+  }
+};
+
+template <class Moments>
+struct SumMany {
+  template <class Stored>
+  static WKM_ALWAYS_INLINE auto run(const Stored* weight, const Stored* mass, std::size_t count) {
+    return Moments::of(ManyPoints<Stored>(weight, mass, count));
+  }
+};
+
+template <class Moments, class Stored>
+auto sums_of(const Stored* weight, const Stored* mass, std::size_t count, std::size_t n_beyond) {
+  if (count == FewPoints::kMost) return dispatch<SumSixteen<Moments>>(weight, mass);
+  if (count > FewPoints::kMost) return dispatch<SumMany<Moments>>(weight, mass, count);
+  return count + n_beyond < FewPoints::kMost
+             ? dispatch<SumLastFew<Moments>>(weight, mass, count)
+             : dispatch<SumSomeOfSixteen<Moments>>(weight, mass, count);
+}
+
+template <class Moments>
 auto sums_of(const Points& points, const Column& mass, std::size_t begin, std::size_t count) {
+  const std::size_t n_beyond = points.size() - begin - count;
   return mass.is_narrow()
-             ? dispatch<Kernel>(points.weight.floats() + begin, mass.floats() + begin, count)
-             : dispatch<Kernel>(points.weight.data() + begin, mass.data() + begin, count);
+             ? sums_of<Moments>(points.weight.floats() + begin, mass.floats() + begin, count,
+                                n_beyond)
+             : sums_of<Moments>(points.weight.data() + begin, mass.data() + begin, count, n_beyond);
 }
 
 void sum(const Points& points, std::size_t begin, std::size_t count, QuadraticMoments& moments) {
-  moments.quadratic = sums_of<Sum<Second>>(points, points.importance, begin, count);
+  moments.quadratic = sums_of<Second>(points, points.importance, begin, count);
 }
 
 void sum(const Points& points, std::size_t begin, std::size_t count, QuarticMoments& moments) {
-  moments.quadratic = sums_of<Sum<Second>>(points, points.importance, begin, count);
-  moments.quartic = sums_of<Sum<Fourth>>(points, points.quartic_importance, begin, count);
+  moments.quadratic = sums_of<Second>(points, points.importance, begin, count);
+  moments.quartic = sums_of<Fourth>(points, points.quartic_importance, begin, count);
 }
 
 }  // namespace

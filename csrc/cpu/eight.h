@@ -34,10 +34,28 @@ public:
                   larger(larger(most[1], most[5]), larger(most[3], most[7])));
   }
 
+  WKM_ALWAYS_INLINE static Eight numbered() {
+    constexpr double kLanes[kCount] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
+    return Eight(kLanes);
+  }
+
   WKM_ALWAYS_INLINE static Eight filled(double value) {
     Eight all;
     for (Part& part : all.parts) part += value;
     return all;
+  }
+
+  // Zero in the lanes from this one on.
+  WKM_ALWAYS_INLINE void clear_from(double lane) {
+    const Eight lanes = numbered();
+    for (std::size_t part = 0; part < kParts; ++part)
+      parts[part] = lanes.parts[part] < lane ? parts[part] : Part{};
+  }
+
+  WKM_ALWAYS_INLINE void clear_below(double lane) {
+    const Eight lanes = numbered();
+    for (std::size_t part = 0; part < kParts; ++part)
+      parts[part] = lanes.parts[part] < lane ? Part{} : parts[part];
   }
 
   WKM_ALWAYS_INLINE void raise_to(const Eight& other) {
