@@ -34,6 +34,14 @@ public:
                   larger(larger(most[1], most[5]), larger(most[3], most[7])));
   }
 
+  WKM_ALWAYS_INLINE double least() const {
+    double values[kCount];
+    std::memcpy(values, parts, sizeof values);
+    const auto lesser = [](double a, double b) { return a < b ? a : b; };
+    return lesser(lesser(lesser(values[0], values[4]), lesser(values[2], values[6])),
+                  lesser(lesser(values[1], values[5]), lesser(values[3], values[7])));
+  }
+
   WKM_ALWAYS_INLINE static Eight numbered() {
     constexpr double kLanes[kCount] = {0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0};
     return Eight(kLanes);
@@ -62,6 +70,20 @@ public:
     for (std::size_t part = 0; part < kParts; ++part)
       parts[part] = other.parts[part] > parts[part] ? other.parts[part] : parts[part];
   }
+
+  WKM_ALWAYS_INLINE void lower_to(const Eight& other) {
+    for (std::size_t part = 0; part < kParts; ++part)
+      parts[part] = other.parts[part] < parts[part] ? other.parts[part] : parts[part];
+  }
+
+  // `value` where one number is less than another.
+  WKM_ALWAYS_INLINE void replace_where_less(const Eight& a, const Eight& b, double value) {
+    const Part values = Part{} + value;
+    for (std::size_t part = 0; part < kParts; ++part)
+      parts[part] = a.parts[part] < b.parts[part] ? values : parts[part];
+  }
+
+  WKM_ALWAYS_INLINE void store(double* values) const { std::memcpy(values, parts, sizeof parts); }
 
   // These values where `others` are `value`, less than any number elsewhere.
   WKM_ALWAYS_INLINE Eight where(const Eight& others, double value) const {

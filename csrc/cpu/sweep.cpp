@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/block_sweep.h"
 #include "cpu/interval_front.h"
 #include "cpu/isa.h"
 
@@ -25,22 +26,24 @@ WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
   return *std::min_element(least, least + kLanes);
 }
 
-template <class Moments, class Cost>
-struct SweepKernel {
+// A sweep over cells with quartic moments, one end at a time: an interval's centroid is found from
+// that of the interval one cell shorter.
+template <class Cost>
+struct FrontSweep {
   // Returns the number of intervals looked at, at most a step's more than `budget`.
-  static WKM_ALWAYS_INLINE double run(const Moments* cells, std::size_t n, double multiplier,
+  static WKM_ALWAYS_INLINE double run(const QuarticMoments* cells, std::size_t n, double multiplier,
                                       const double* discounts, double budget, Cost cost,
                                       Front front, double* costs, std::uint32_t* previous) {
     costs[0] = 0.0;
     std::size_t first = 0;
     double work = 0.0;
     for (std::size_t i = 0; i < n && work <= budget; ++i) {
-      FieldsOf<Moments>::Type::store(Moments{}, front.state + i, front.stride);
+      QuarticFields::store(QuarticMoments{}, front.state + i, front.stride);
       front.roots[i] = 0.0;
       front.first = first / kLanes * kLanes;
       front.n_blocks = (i - front.first) / kLanes + 1;
       work += static_cast<double>(kLanes * front.n_blocks);
-      const bool settled = GrowFor<Moments>::Type::run(front, cells[i], cost);
+      const bool settled = GrowQuartic::run(front, cells[i], cost);
       const double least = least_candidate(front);
       // By the Monge property a start that has lost to a later one loses for good; starts that tie
       // within rounding have not lost, nor has any to a cost that is only bounded from below.
@@ -61,35 +64,40 @@ template <class Moments>
 const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, double multiplier,
                                         const std::vector<double>& discounts) {
   const std::size_t n = cells.size();
-  const std::size_t stride =
-      (n / kLanes + 2) * kLanes;  // whole blocks, whatever the last one holds
+  // Whole blocks of lanes, wherever the last one starts.
+  const std::size_t stride = (n / kLanes + 2) * kLanes;
   state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
-  roots_.assign(stride, 0.0);
   candidates_.resize(stride);
-  excess_.resize(stride);
   potentials_.costs.assign(stride, kInfinity);
   potentials_.previous.assign(n + 1, 0);
-  const Front front{state_.data(),
-                    stride,
-                    roots_.data(),
-                    candidates_.data(),
-                    excess_.data(),
-                    potentials_.costs.data(),
-                    0,
-                    0};
   const double* earned = discounts.empty() ? nullptr : discounts.data();
-  double* costs = potentials_.costs.data();
-  std::uint32_t* previous = potentials_.previous.data();
-  budget_ -=
-      placement_.grid()
-          ? dispatch<SweepKernel<Moments, GridCost>>(cells.data(), n, multiplier, earned, budget_,
-                                                     GridCost{*placement_.grid()}, front, costs,
-                                                     previous)
-          : dispatch<SweepKernel<Moments, FreeCost>>(cells.data(), n, multiplier, earned, budget_,
-                                                     FreeCost{}, front, costs, previous);
+  budget_ -= placement_.grid()
+                 ? sweep(cells, multiplier, earned, stride, GridCost{*placement_.grid()})
+                 : sweep(cells, multiplier, earned, stride, FreeCost{});
   if (budget_ < 0.0) throw OutOfWork{};
   potentials_.costs.resize(n + 1);
   return potentials_;
+}
+
+template <class Moments>
+template <class Cost>
+double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multiplier,
+                               const double* discounts, std::size_t stride, Cost cost) {
+  double* costs = potentials_.costs.data();
+  std::uint32_t* previous = potentials_.previous.data();
+  if constexpr (Moments::kQuartic) {
+    roots_.assign(stride, 0.0);
+    excess_.resize(stride);
+    const Front front{
+        state_.data(), stride, roots_.data(), candidates_.data(), excess_.data(), costs, 0, 0};
+    return dispatch<FrontSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                      cost, front, costs, previous);
+  } else {
+    const typename BlockSweep<Cost>::Buffers buffers{state_.data(), stride, candidates_.data(),
+                                                     costs, previous};
+    return dispatch<BlockSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                      cost, buffers);
+  }
 }
 
 std::vector<std::uint32_t> shortest_path(const Potentials& potentials) {

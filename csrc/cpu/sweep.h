@@ -32,6 +32,10 @@ public:
   const Potentials& potentials() const { return potentials_; }  // of the last run
 
 private:
+  template <class Cost>
+  double sweep(const std::vector<Moments>& cells, double multiplier, const double* discounts,
+               std::size_t stride, Cost cost);
+
   Placement placement_;
   double budget_;
   Potentials potentials_;

@@ -1,0 +1,172 @@
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+
+#include "cpu/eight.h"
+#include "cpu/interval_front.h"
+#include "cpu/isa.h"
+#include "cpu/moment_columns.h"
+
+namespace wkmeans {
+
+// A sweep over cells with quadratic moments. Ends are taken up to eight at a time: the starts
+// before the first of them, the anchor among them, are known, and an interval is one merge of what
+// lies left of the anchor with what lies right of it. By the Monge property the best starts never
+// fall from one end to the next, so those of the last end bound what the others look at.
+template <class Cost>
+class BlockSweep {
+public:
+  struct Buffers {
+    double* lefts;  // moments of [p, anchor) for each start p, a column a field
+    std::size_t stride;
+    double* candidates;  // by start, for one end
+    double* costs;       // potentials; infinite past those known
+    std::uint32_t* previous;
+  };
+
+  // Returns the number of intervals looked at, at most a block's more than `budget`.
+  static WKM_ALWAYS_INLINE double run(const QuadraticMoments* cells, std::size_t n,
+                                      double multiplier, const double* discounts, double budget,
+                                      Cost cost, Buffers buffers) {
+    BlockSweep sweep(cells, multiplier, cost, buffers);
+    std::size_t n_ends = 1;
+    double work = 0.0;
+    while (sweep.anchor_ < n && work <= budget) {
+      n_ends = std::min(n_ends, n - sweep.anchor_);
+      sweep.sum_rights(n_ends);
+      const Starts last = sweep.starts_of_last(n_ends);
+      sweep.find_best(last.last, n_ends);
+      work += sweep.work(last);
+      const std::size_t n_done = sweep.settle(n_ends, discounts, n);
+      sweep.advance(n_done == n_ends ? last.first : sweep.first_, n_done);
+      n_ends = n_done < n_ends ? n_done : std::min(n_ends + 1, Eight::kCount);
+    }
+    return work;
+  }
+
+private:
+  struct Starts {
+    std::size_t first, last;
+  };
+
+  WKM_ALWAYS_INLINE BlockSweep(const QuadraticMoments* cells, double multiplier, Cost cost,
+                               Buffers buffers)
+      : cells_(cells), multiplier_(multiplier), cost_(cost), buffers_(buffers) {
+    buffers_.costs[0] = 0.0;
+    store_left({}, 0);
+  }
+
+  WKM_ALWAYS_INLINE QuadraticMoments left(std::size_t start) const {
+    return QuadraticFields::load(buffers_.lefts + start, buffers_.stride);
+  }
+  WKM_ALWAYS_INLINE void store_left(const QuadraticMoments& moments, std::size_t start) const {
+    QuadraticFields::store(moments, buffers_.lefts + start, buffers_.stride);
+  }
+  WKM_ALWAYS_INLINE QuadraticMoments right(std::size_t i) const {
+    return QuadraticFields::load(rights_ + i, Eight::kCount);
+  }
+  WKM_ALWAYS_INLINE double cost_of(const QuadraticMoments& moments) const {
+    const SecondMoments& m = moments.quadratic;
+    return cost_(moments, m.origin + m.offset, m.second);
+  }
+  WKM_ALWAYS_INLINE std::size_t n_blocks() const { return (anchor_ - first_) / Eight::kCount + 1; }
+  WKM_ALWAYS_INLINE double work(const Starts& last) const {
+    return static_cast<double>(Eight::kCount * (n_blocks() + last.last - first_ + 1));
+  }
+
+  // Of [anchor, anchor + 1 + i); past the last end, that of the last end.
+  WKM_ALWAYS_INLINE void sum_rights(std::size_t n_ends) {
+    QuadraticMoments sum = cells_[anchor_];
+    for (std::size_t i = 0; i < Eight::kCount; ++i) {
+      if (0 < i && i < n_ends) sum = merge(sum, cells_[anchor_ + i]);
+      QuadraticFields::store(sum, rights_ + i, Eight::kCount);
+    }
+  }
+
+  // Of the last end's paths, those that are shortest or tie with these within rounding.
+  WKM_ALWAYS_INLINE Starts starts_of_last(std::size_t n_ends) const {
+    // Relative rounding of a potential: generous for the few hundred cells that an interval merges.
+    constexpr double kTie = 1e-12;
+    const QuadraticMoments rest = right(n_ends - 1);
+    double* candidates = buffers_.candidates + first_;
+    const std::size_t n_starts = Eight::kCount * n_blocks();
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < n_starts; ++i) {
+      const std::size_t p = first_ + i;
+      candidates[i] = buffers_.costs[p] + cost_of(merge(left(p), rest));
+    }
+    Eight least = Eight::filled(kInfinity);
+    for (std::size_t i = 0; i < n_starts; i += Eight::kCount) least.lower_to(Eight(candidates + i));
+    const double shortest = least.least();
+    const double lost = shortest + kTie * (std::fabs(shortest) + multiplier_);
+    Starts starts{first_, anchor_};
+    while (buffers_.candidates[starts.first] > lost) ++starts.first;
+    while (buffers_.candidates[starts.last] > lost) --starts.last;
+    return starts;
+  }
+
+  // The best starts before the anchor, or at it; of equal ones the first.
+  WKM_ALWAYS_INLINE void find_best(std::size_t last_start, std::size_t n_ends) {
+    const std::size_t width = (n_ends + Eight::kCount - 1) / Eight::kCount * Eight::kCount;
+    Eight least = Eight::filled(kInfinity);
+    Eight best = Eight::filled(0.0);
+    for (std::size_t p = first_; p <= last_start; ++p) {
+      const QuadraticMoments before = left(p);
+      const double path = buffers_.costs[p];
+      double candidates[Eight::kCount];
+      WKM_INDEPENDENT
+      for (std::size_t i = 0; i < width; ++i)
+        candidates[i] = path + cost_of(merge(before, right(i)));
+      const Eight offered(candidates);
+      best.replace_where_less(offered, least, static_cast<double>(p));
+      least.lower_to(offered);
+    }
+    least.store(least_);
+    best.store(best_);
+  }
+
+  // Makes potentials of what no start behind the anchor can better: an edge from there costs
+  // something, too. Returns for how many ends, one at least.
+  WKM_ALWAYS_INLINE std::size_t settle(std::size_t n_ends, const double* discounts,
+                                       std::size_t n) const {
+    double shortest_behind = kInfinity;
+    for (std::size_t i = 0; i < n_ends; ++i) {
+      if (least_[i] > shortest_behind) return i;
+      const std::size_t end = anchor_ + 1 + i;
+      buffers_.previous[end] = static_cast<std::uint32_t>(best_[i]);
+      buffers_.costs[end] = least_[i] + multiplier_ - (discounts && end < n ? discounts[end] : 0.0);
+      shortest_behind = std::min(shortest_behind, buffers_.costs[end]);
+    }
+    return n_ends;
+  }
+
+  WKM_ALWAYS_INLINE void advance(std::size_t first, std::size_t n_done) {
+    const QuadraticMoments done = right(n_done - 1);
+    first_ = first;
+    const std::size_t n_starts = Eight::kCount * n_blocks();
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < n_starts; ++i)
+      store_left(merge(left(first_ + i), done), first_ + i);
+    anchor_ += n_done;
+    QuadraticMoments behind{};
+    store_left(behind, anchor_);
+    for (std::size_t i = 1; i < n_done; ++i) {
+      behind = i == 1 ? cells_[anchor_ - 1] : merge(cells_[anchor_ - i], behind);
+      store_left(behind, anchor_ - i);
+    }
+  }
+
+  const QuadraticMoments* cells_;
+  const double multiplier_;
+  const Cost cost_;
+  const Buffers buffers_;
+  std::size_t anchor_ = 0;
+  std::size_t first_ = 0;  // of the starts that matter
+  double rights_[QuadraticFields::kCount * Eight::kCount];
+  double least_[Eight::kCount], best_[Eight::kCount];  // of each end
+};
+
+}  // namespace wkmeans
