@@ -44,37 +44,51 @@ private:
   std::vector<double> terms_;
 };
 
-double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
-double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
-
+// Of a range of cells.
 struct Masses {
-  template <class Moments>
-  explicit Masses(const std::vector<Moments>& cells)
-      : importance(cells.size()), quartic_importance(cells.size()) {
+  double importance, quartic_importance;
+};
+
+template <class Moments>
+class RunningMasses {
+public:
+  explicit RunningMasses(const std::vector<Moments>& cells)
+      : importance_(cells.size()), quartic_importance_(Moments::kQuartic ? cells.size() : 0) {
     for (const Moments& cell : cells) {
-      importance.add(cell.quadratic.mass);
-      quartic_importance.add(quartic_mass_of(cell));
+      importance_.add(cell.quadratic.mass);
+      if constexpr (Moments::kQuartic) quartic_importance_.add(cell.quartic.mass);
     }
   }
 
-  RunningSums importance, quartic_importance;
+  Masses between(std::size_t begin, std::size_t end) const {
+    return {importance_.between(begin, end),
+            Moments::kQuartic ? quartic_importance_.between(begin, end) : 0.0};
+  }
+
+private:
+  RunningSums importance_, quartic_importance_;
 };
 
 // How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
 // the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
 // where d is the half-gap: more than `worth` is impossible.
-double widest_half_gap(double radius, double importance, double quartic_importance, double worth) {
-  const double quadratic = radius + std::sqrt(radius * radius + worth / importance);
-  const double quartic = 2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / quartic_importance));
-  return quadratic < quartic ? quadratic : quartic;  // a zero importance bounds nothing
+// A zero importance bounds nothing.
+double widest_half_gap(double radius, const Masses& masses, double worth) {
+  const double quadratic = radius + std::sqrt(radius * radius + worth / masses.importance);
+  if (masses.quartic_importance == 0.0) return quadratic;
+  const double quartic =
+      2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / masses.quartic_importance));
+  return quadratic < quartic ? quadratic : quartic;
 }
 
 // Walks over the cells. Any radius gives a bound; the one that served a cell best is about right
-// for the next, too.
+// for the next few, too.
+template <class Moments>
 class HalfGaps {
 public:
-  HalfGaps(const std::vector<double>& lows, const std::vector<double>& highs, const Masses& masses,
-           const Placement& placement, double worth, std::size_t first)
+  HalfGaps(const std::vector<double>& lows, const std::vector<double>& highs,
+           const RunningMasses<Moments>& masses, const Placement& placement, double worth,
+           std::size_t first)
       : lows_(lows),
         highs_(highs),
         masses_(masses),
@@ -84,11 +98,18 @@ public:
         end_(first) {}
 
   double around(std::size_t v) {
+    constexpr int kCellsPerSearch = 4;
+    begin_ = std::min(begin_, v);
+    end_ = std::max(end_, v + 1);
+    if (n_since_search_++ % kCellsPerSearch == 0) return search(v);
+    return bound_within(v, std::max(radius_, highs_[v] - lows_[v]));
+  }
+
+private:
+  double search(std::size_t v) {
     constexpr double kStep = 1.5;
     constexpr int kMostSteps = 64;
     const double width = highs_[v] - lows_[v];
-    begin_ = std::min(begin_, v);
-    end_ = std::max(end_, v + 1);
     const double radius = std::max(radius_, width);
     double bound = bound_within(v, radius);
     const double wider = bound_within(v, radius * kStep);
@@ -107,7 +128,6 @@ public:
     return bound;
   }
 
-private:
   // From the cells of which every point lies within `reach` of every point of cell v.
   double bound_within(std::size_t v, double reach) {
     while (begin_ > 0 && highs_[v] - lows_[begin_ - 1] <= reach) --begin_;
@@ -118,16 +138,16 @@ private:
     const double misplaced =
         0.25 * placement_.step_at(std::max(std::fabs(lows_[v]), std::fabs(highs_[v])));
     const double radius = std::max(highs_[v] - lows_[begin_], highs_[end_ - 1] - lows_[v]);
-    return widest_half_gap(misplaced + radius, masses_.importance.between(begin_, end_),
-                           masses_.quartic_importance.between(begin_, end_), worth_);
+    return widest_half_gap(misplaced + radius, masses_.between(begin_, end_), worth_);
   }
 
   const std::vector<double>& lows_;
   const std::vector<double>& highs_;
-  const Masses& masses_;
+  const RunningMasses<Moments>& masses_;
   const Placement& placement_;
   double worth_;
   double radius_ = 0.0;
+  int n_since_search_ = 0;
   std::size_t begin_, end_;  // the cells that bound the last one
 };
 
@@ -138,7 +158,7 @@ void bound_half_gaps(const Points& points, const Placement& placement, double wo
                      const Parallel& parallel, Grid<Moments>& grid) {
   constexpr std::int64_t kCellsPerTask = 2048;
   const std::size_t n = grid.size();
-  const Masses masses(grid.cells);
+  const RunningMasses<Moments> masses(grid.cells);
   std::vector<double> lows(n), highs(n);
   for (std::size_t v = 0; v < n; ++v) {
     lows[v] = points.low(grid.borders[v]);
@@ -148,7 +168,7 @@ void bound_half_gaps(const Points& points, const Placement& placement, double wo
   parallel.run((n_cells + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
     const auto first = static_cast<std::size_t>(task * kCellsPerTask);
     const auto end = static_cast<std::size_t>(std::min(n_cells, (task + 1) * kCellsPerTask));
-    HalfGaps half_gaps(lows, highs, masses, placement, worth, first);
+    HalfGaps<Moments> half_gaps(lows, highs, masses, placement, worth, first);
     for (std::size_t v = first; v < end; ++v) {
       if (grid.open[v]) grid.half_gaps[v] = std::min(grid.half_gaps[v], half_gaps.around(v));
     }
