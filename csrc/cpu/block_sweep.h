@@ -36,13 +36,14 @@ public:
     double work = 0.0;
     while (sweep.anchor_ < n && work <= budget) {
       n_ends = std::min(n_ends, n - sweep.anchor_);
+      sweep.sum_cells(n_ends);
       sweep.sum_rights(n_ends);
       const Starts last = sweep.starts_of_last(n_ends);
       sweep.find_best(last.last, n_ends);
       work += sweep.work(last);
       const std::size_t n_done = sweep.settle(n_ends, discounts, n);
       sweep.advance(n_done == n_ends ? last.first : sweep.first_, n_done);
-      n_ends = n_done < n_ends ? n_done : std::min(n_ends + 1, Eight::kCount);
+      n_ends = n_done < n_ends ? n_done : std::min(2 * n_ends, Eight::kCount);
     }
     return work;
   }
@@ -77,12 +78,44 @@ private:
     return static_cast<double>(Eight::kCount * (n_blocks() + last.last - first_ + 1));
   }
 
-  // Of [anchor, anchor + 1 + i); past the last end, that of the last end.
+  // Sums of L cells behind the anchor, L up to four, from each of the eight on.
+  WKM_ALWAYS_INLINE QuadraticMoments sum(std::size_t n_cells, std::size_t from) const {
+    return QuadraticFields::load(sums_[n_cells - 1] + from, kWidth);
+  }
+
+  WKM_ALWAYS_INLINE void sum_cells(std::size_t n_ends) {
+    for (std::size_t i = 0; i < n_ends; ++i)
+      QuadraticFields::store(cells_[anchor_ + i], sums_[0] + i, kWidth);
+    for (std::size_t n_cells = 2; n_cells <= kMostSummed; ++n_cells) {
+      const std::size_t first = n_cells / 2;
+      const std::size_t n_lanes = (n_ends + Eight::kCount - 1) / Eight::kCount * Eight::kCount;
+      WKM_INDEPENDENT
+      for (std::size_t i = 0; i < n_lanes; ++i) {
+        QuadraticFields::store(merge(sum(first, i), sum(n_cells - first, i + first)),
+                               sums_[n_cells - 1] + i, kWidth);
+      }
+    }
+  }
+
+  // Of [anchor, anchor + 1 + i) for each of the ends.
   WKM_ALWAYS_INLINE void sum_rights(std::size_t n_ends) {
-    QuadraticMoments sum = cells_[anchor_];
-    for (std::size_t i = 0; i < Eight::kCount; ++i) {
-      if (0 < i && i < n_ends) sum = merge(sum, cells_[anchor_ + i]);
-      QuadraticFields::store(sum, rights_ + i, Eight::kCount);
+    for (std::size_t i = 0; i < kMostSummed; ++i)
+      QuadraticFields::store(sum(i + 1, 0), rights_ + i, Eight::kCount);
+    const QuadraticMoments four = sum(kMostSummed, 0);
+    for (std::size_t i = kMostSummed; i < n_ends; ++i) {
+      QuadraticFields::store(merge(four, sum(i + 1 - kMostSummed, kMostSummed)), rights_ + i,
+                             Eight::kCount);
+    }
+  }
+
+  // Of the starts behind the anchor.
+  WKM_ALWAYS_INLINE void sum_lefts(std::size_t n_done) const {
+    for (std::size_t i = 1; i < n_done; ++i) {
+      const std::size_t n_cells = n_done - i;
+      store_left(n_cells <= kMostSummed
+                     ? sum(n_cells, i)
+                     : merge(sum(n_cells - kMostSummed, i), sum(kMostSummed, n_done - kMostSummed)),
+                 anchor_ + i);
     }
   }
 
@@ -150,13 +183,9 @@ private:
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < n_starts; ++i)
       store_left(merge(left(first_ + i), done), first_ + i);
+    sum_lefts(n_done);
     anchor_ += n_done;
-    QuadraticMoments behind{};
-    store_left(behind, anchor_);
-    for (std::size_t i = 1; i < n_done; ++i) {
-      behind = i == 1 ? cells_[anchor_ - 1] : merge(cells_[anchor_ - i], behind);
-      store_left(behind, anchor_ - i);
-    }
+    store_left({}, anchor_);
   }
 
   const QuadraticMoments* cells_;
@@ -165,6 +194,10 @@ private:
   const Buffers buffers_;
   std::size_t anchor_ = 0;
   std::size_t first_ = 0;  // of the starts that matter
+  static constexpr std::size_t kMostSummed = 4;
+  static constexpr std::size_t kWidth =
+      Eight::kCount + kMostSummed;  // cells past the eighth are empty
+  double sums_[kMostSummed][QuadraticFields::kCount * kWidth] = {};
   double rights_[QuadraticFields::kCount * Eight::kCount];
   double least_[Eight::kCount], best_[Eight::kCount];  // of each end
 };
