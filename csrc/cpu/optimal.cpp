@@ -100,8 +100,9 @@ private:
   static constexpr int kLloydRounds = 20;
   static constexpr std::size_t kMostParts = 16;
   // A cell may leave undecided what k of add up to so small a part of the gap, or this share of
-  // what a boundary there costs anyway.
-  static constexpr double kReduction = 64.0;
+  // what a boundary there costs anyway. Sweeps over quartic cells take time by the square of their
+  // number.
+  static constexpr double kReduction = Moments::kQuartic ? 16.0 : 32.0;
   static constexpr double kToleratedShare = 0.25;
   // Half-gaps bounded on coarse cells serve their parts, unless a centroid is worth much less now.
   static constexpr int kRoundsOfNewHalfGaps = 2;
@@ -206,25 +207,18 @@ private:
   // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
   // cut the rest.
   Verdict judge(Grid<Moments>& grid) {
-    constexpr int kMostTightenings = 3;
     const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
     const double slack = path_slack(upper_bound_, multiplier_, k_);
-    std::vector<double> gains;
-    std::vector<double> discounts;
-    for (int tightening = 0; tightening < kMostTightenings; ++tightening) {
-      if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
-        bound_half_gaps(points_, placement_, worth_, parallel_, grid);
-        worth_of_half_gaps_ = worth_;
-      }
-      gains = split_gains(points_, grid);
-      discounts = boundary_discounts(gains, multiplier_);
-      sweep_both_ways(grid.cells, discounts);
-      const double gap = limit - sweeper_.potentials().costs.back() + slack;
-      lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
-      const bool tighter = multiplier_ + gap < 0.7 * worth_;
-      worth_ = std::min(worth_, multiplier_ + gap);
-      if (!tighter) break;
+    if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
+      bound_half_gaps(points_, placement_, worth_, parallel_, grid);
+      worth_of_half_gaps_ = worth_;
     }
+    const std::vector<double> gains = split_gains(points_, grid);
+    const std::vector<double> discounts = boundary_discounts(gains, multiplier_);
+    sweep_both_ways(grid.cells, discounts);
+    const double gap = limit - sweeper_.potentials().costs.back() + slack;
+    lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
+    worth_ = std::min(worth_, multiplier_ + gap);
     const std::size_t n = grid.size();
     const std::vector<double>& forward = sweeper_.potentials().costs;
     const std::vector<double>& backward = backward_sweeper_.potentials().costs;

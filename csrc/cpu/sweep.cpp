@@ -66,10 +66,10 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   const std::size_t n = cells.size();
   // Whole blocks of lanes, wherever the last one starts.
   const std::size_t stride = (n / kLanes + 2) * kLanes;
-  state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
+  state_.resize(FieldsOf<Moments>::Type::kCount * stride);
   candidates_.resize(stride);
   potentials_.costs.assign(stride, kInfinity);
-  potentials_.previous.assign(n + 1, 0);
+  potentials_.previous.resize(n + 1);
   const double* earned = discounts.empty() ? nullptr : discounts.data();
   budget_ -= placement_.grid()
                  ? sweep(cells, multiplier, earned, stride, GridCost{*placement_.grid()})
@@ -86,6 +86,7 @@ double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multipl
   double* costs = potentials_.costs.data();
   std::uint32_t* previous = potentials_.previous.data();
   if constexpr (Moments::kQuartic) {
+    std::fill(state_.begin(), state_.end(), 0.0);
     roots_.assign(stride, 0.0);
     excess_.resize(stride);
     const Front front{
