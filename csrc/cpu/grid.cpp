@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/split_gain.h"
+
 namespace wkmeans {
 namespace {
 
@@ -54,24 +56,10 @@ double measure_of_group(const Points& points, std::size_t begin, std::size_t end
 double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
 double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
 
-// Sum of v_i and of v_i (w - mean)^2 over a cell for v_i = a I_i + b H_i.
-SecondMoments blend(const QuadraticMoments& m, double a, double /*b*/) {
-  return {a * m.quadratic.mass, m.quadratic.origin, m.quadratic.offset, a * m.quadratic.second};
-}
-SecondMoments blend(const QuarticMoments& m, double a, double b) {
-  return merge(
-      blend(QuadraticMoments{m.quadratic}, a, b),
-      SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
-}
-
 // What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
 template <class Moments>
-double split_gain(const Moments& cell, double width, double half_gap) {
-  // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
-  // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
-  const SecondMoments gains =
-      blend(cell, 4.0 * half_gap, 8.0 * half_gap * (half_gap * half_gap + width * width));
-  const double one_boundary = 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
+double open_gain(const Moments& cell, double width, double half_gap) {
+  const double one_boundary = split_gain(cell, width, half_gap);
   // More: a centroid of the optimum lies inside the cell and can serve all of it.
   const double square = width * width;
   const double more = square * (cell.quadratic.mass + quartic_mass_of(cell) * square);
@@ -163,7 +151,7 @@ std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid)
   for (std::size_t v = 0; v < grid.size(); ++v) {
     if (!grid.open[v]) continue;
     const double width = points.high(grid.borders[v + 1] - 1) - points.low(grid.borders[v]);
-    gains[v] = split_gain(grid.cells[v], width, grid.half_gaps[v]);
+    gains[v] = open_gain(grid.cells[v], width, grid.half_gaps[v]);
   }
   return gains;
 }
