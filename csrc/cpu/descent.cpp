@@ -32,7 +32,8 @@ bool Descent<Moments>::step(double budget) {
   const std::size_t k = boundaries_.size() - 1;
   const double most_work = paths_.work() + budget;
   upper_bound_ = kInfinity;
-  Windows<Moments> windows = whole_windows(k);
+  cut_whole_windows(k);
+  Windows<Moments> windows = whole_;
   for (int level = 0; level < kMostLevels && paths_.work() <= most_work; ++level) {
     const std::vector<double> discounts = window_discounts(windows);
     const std::vector<double>& forward = paths_.run_forward(windows, discounts);
@@ -119,28 +120,45 @@ double Descent<Moments>::worth_of_a_cluster() const {
 }
 
 template <class Moments>
-Windows<Moments> Descent<Moments>::whole_windows(std::size_t k) const {
+void Descent<Moments>::cut_whole_windows(std::size_t k) {
   constexpr double kLeast = 0.02;  // of what a cluster is worth: for all boundaries together,
   constexpr double kMost = 0.04;   // and for one
+  constexpr double kStale = 0.7;   // worth less than that of today: cut more finely than needed
   const double worth = worth_of_a_cluster();
   const Tolerance tolerance{kLeast * worth / static_cast<double>(k), kMost * worth};
-  Windows<Moments> windows;
-  windows.begin_window();
-  windows.positions.push_back(0);
+  std::swap(whole_, last_whole_);
+  std::swap(cuts_, last_cuts_);
+  whole_.clear();
+  cuts_.assign(1, Cut{});
+  whole_.begin_window();
+  whole_.positions.push_back(0);
   Moments cell = clusters_.front();
+  std::size_t last = 1;  // of the last windows, where this one may be found
   for (std::size_t j = 1; j < k; ++j) {
     const std::size_t begin = boundaries_[j - 1];
     const std::size_t end = boundaries_[j];
-    windows.begin_window();
-    windows.add(cell, 0.0, begin);
-    if (begin < end)
-      cutter_.cut(begin, end, clusters_[j], surroundings_of(j), tolerance, windows);
+    whole_.begin_window();
+    whole_.add(cell, 0.0, begin);
     cell = Moments{};
+    cuts_.push_back({surroundings_of(j), worth});
+    const auto begins = [&](std::size_t window) {
+      return last_whole_.positions[last_whole_.first[window]];
+    };
+    while (last < last_cuts_.size() && begins(last) < begin) ++last;
+    const bool kept = last < last_cuts_.size() && begins(last) == begin &&
+                      last_whole_.positions[last_whole_.first[last + 1] - 1] == end &&
+                      last_cuts_[last].surroundings == cuts_[j].surroundings &&
+                      last_cuts_[last].worth >= kStale * worth;
+    if (kept) {
+      cuts_[j] = last_cuts_[last];
+      whole_.add_rest_of(last_whole_, last);
+    } else if (begin < end) {
+      cutter_.cut(begin, end, clusters_[j], cuts_[j].surroundings, tolerance, whole_);
+    }
   }
-  windows.begin_window();
-  windows.add(merge(cell, clusters_.back()), 0.0, points_.size());
-  windows.begin_window();
-  return windows;
+  whole_.begin_window();
+  whole_.add(merge(cell, clusters_.back()), 0.0, points_.size());
+  whole_.begin_window();
 }
 
 // Leaves out nodes through which every path costs more than `limit`, and cuts the cells beside the

@@ -33,7 +33,7 @@ private:
   void look_at_clusters();
   Surroundings surroundings_of(std::size_t window) const;
   double worth_of_a_cluster() const;
-  Windows<Moments> whole_windows(std::size_t k) const;
+  void cut_whole_windows(std::size_t k);
   Windows<Moments> refined(const Windows<Moments>& windows, const std::vector<double>& through,
                            double least, double limit) const;
   bool settle(double lower_bound);
@@ -52,6 +52,14 @@ private:
   double last_saving_ = 0.0;    // by the last optimum's additional cluster
   double upper_bound_ = 0.0;
   Nodes incumbent_;
+  // Every boundary's window cut for the first time, and how: most clusters stay from one optimum to
+  // the next, and so do their cells.
+  struct Cut {
+    Surroundings surroundings;
+    double worth;  // of a cluster, then
+  };
+  Windows<Moments> whole_, last_whole_;
+  std::vector<Cut> cuts_, last_cuts_;
 };
 
 }  // namespace wkmeans

@@ -29,6 +29,26 @@ struct Windows {
     gains.push_back(gain);
     positions.push_back(position);
   }
+
+  // The nodes of another's window after its first one, and the cells between them.
+  void add_rest_of(const Windows& other, std::size_t window) {
+    const auto append = [](const auto& from, std::size_t begin, std::size_t end, auto& to) {
+      to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(begin),
+                from.begin() + static_cast<std::ptrdiff_t>(end));
+    };
+    const std::size_t begin = other.first[window];
+    const std::size_t last = other.first[window + 1] - 1;
+    append(other.cells, begin, last, cells);
+    append(other.gains, begin, last, gains);
+    append(other.positions, begin + 1, last + 1, positions);
+  }
+
+  void clear() {
+    first.clear();
+    positions.clear();
+    cells.clear();
+    gains.clear();
+  }
 };
 
 // What a window's boundary may earn at a node for being moved there out of a cell beside it.
@@ -39,6 +59,10 @@ std::vector<double> window_discounts(const Windows<Moments>& windows);
 // it none right of `right`; `own` is that of all points in the window.
 struct Surroundings {
   double left, own, right;
+
+  bool operator==(const Surroundings& other) const {
+    return left == other.left && own == other.own && right == other.right;
+  }
 };
 
 // How much a boundary inside a cell may gain: `least` at the ends of a window, more where it costs
