@@ -78,6 +78,11 @@ struct GrowQuartic {
   template <class Cost>
   static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
     grow(front, cell);
+    return settle(front, cost);
+  }
+
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool settle(Front front, Cost cost) {
     refine(front, cost);
     bool settled = true;
     for (std::size_t block = 0; block < front.n_blocks; ++block) {

@@ -23,7 +23,8 @@ public:
   const std::vector<double>& run_backward(const Windows<Moments>& windows,
                                           const std::vector<double>& discounts);
 
-  // After run_forward: what the shortest path costs, and its nodes of the shortest path, one of each window.
+  // After run_forward: what the shortest path costs, and its nodes of the shortest path, one of
+  // each window.
   double least() const { return forward_.back(); }
   std::vector<std::size_t> shortest_path(const Windows<Moments>& windows) const;
 
@@ -31,13 +32,15 @@ public:
 
 private:
   void run(const std::vector<std::size_t>& first, const std::vector<Moments>& cells,
-           const std::vector<double>& discounts, std::vector<double>& costs);
+           const std::vector<double>& discounts, std::vector<double>& costs,
+           std::uint32_t* previous);
 
   Placement placement_;
   double work_ = 0.0;
   std::vector<double> forward_, backward_;
   std::vector<std::uint32_t> previous_;
-  std::vector<double> state_, roots_, candidates_, excess_, start_costs_;
+  std::vector<double> state_, roots_, candidates_, excess_, starts_, start_costs_;
+  std::vector<Moments> ends_;
 };
 
 }  // namespace wkmeans
