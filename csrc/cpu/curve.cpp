@@ -15,7 +15,7 @@ namespace {
 constexpr std::size_t kFewPoints = 4096;  // whose layers take milliseconds
 
 // What a descent costs a cluster of each number, in intervals of the layers, as measured.
-constexpr double kLayeredWorkOfACluster = 5e2;
+constexpr double kLayeredWorkOfACluster = 250.0;
 
 // The numbers of clusters from which to descend, side by side: each to that of the next. The work
 // on one number goes with it, so that their squares are evenly spaced.

@@ -51,6 +51,8 @@ struct Join<QuarticMoments> {
       QuarticFields::store(merge(QuarticFields::load(starts + p, front.stride), end),
                            front.state + p, front.stride);
     }
+    if (GrowQuartic::settle(front, cost)) return true;
+    GrowQuartic::restart_loose(front);
     return GrowQuartic::settle(front, cost);
   }
 };
