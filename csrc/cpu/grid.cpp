@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/split_gain.h"
+
 namespace wkmeans {
 namespace {
 
@@ -12,8 +14,9 @@ bool may_hold_boundary(const Points& points, std::size_t begin, std::size_t end)
   return end - begin > 1 || points.is_divisible(begin);
 }
 
-template <class Moments>
-void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Parallel& parallel) {
+// `cell_of(v, begin, end)`: the moments of cell v.
+template <class Moments, class CellOf>
+void fill_cells(Grid<Moments>& grid, const Parallel& parallel, CellOf&& cell_of) {
   constexpr std::int64_t kCellsPerTask = 256;
   const auto n = static_cast<std::int64_t>(grid.borders.size() - 1);
   grid.cells.resize(static_cast<std::size_t>(n));
@@ -21,8 +24,15 @@ void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Para
     const std::int64_t end = std::min(n, (task + 1) * kCellsPerTask);
     for (std::int64_t v = task * kCellsPerTask; v < end; ++v) {
       const auto cell = static_cast<std::size_t>(v);
-      grid.cells[cell] = pyramid.range(grid.borders[cell], grid.borders[cell + 1]);
+      grid.cells[cell] = cell_of(cell, grid.borders[cell], grid.borders[cell + 1]);
     }
+  });
+}
+
+template <class Moments>
+void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Parallel& parallel) {
+  fill_cells(grid, parallel, [&](std::size_t, std::size_t begin, std::size_t end) {
+    return pyramid.range(begin, end);
   });
 }
 
@@ -67,24 +77,10 @@ std::vector<double> measures_of_leaves(const Points& points, const Pyramid<Momen
   return measures;
 }
 
-// Sum of v_i and of v_i (w - mean)^2 over a cell for v_i = a I_i + b H_i.
-SecondMoments blend(const QuadraticMoments& m, double a, double /*b*/) {
-  return {a * m.quadratic.mass, m.quadratic.origin, m.quadratic.offset, a * m.quadratic.second};
-}
-SecondMoments blend(const QuarticMoments& m, double a, double b) {
-  return merge(
-      blend(QuadraticMoments{m.quadratic}, a, b),
-      SecondMoments{b * m.quartic.mass, m.quartic.origin, m.quartic.offset, b * m.quartic.second});
-}
-
 // What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
 template <class Moments>
-double split_gain(const Moments& cell, double width, double half_gap) {
-  // One boundary: weights t from it gain 4 d t I + 8 d t (t^2 + d^2) H on one side of it, and the
-  // lighter side is given up. min(a, b) <= (a + b) / 2, then Cauchy-Schwarz.
-  const SecondMoments gains =
-      blend(cell, 4.0 * half_gap, 8.0 * half_gap * (half_gap * half_gap + width * width));
-  const double one_boundary = 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
+double open_gain(const Moments& cell, double width, double half_gap) {
+  const double one_boundary = split_gain(cell, width, half_gap);
   // More: a centroid of the optimum lies inside the cell and can serve all of it.
   const double square = width * width;
   const double more = square * (cell.quadratic.mass + quartic_mass_of(cell) * square);
@@ -167,7 +163,7 @@ std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid)
   for (std::size_t v = 0; v < grid.size(); ++v) {
     if (!grid.open[v]) continue;
     const double width = points.high(grid.borders[v + 1] - 1) - points.low(grid.borders[v]);
-    gains[v] = split_gain(grid.cells[v], width, grid.half_gaps[v]);
+    gains[v] = open_gain(grid.cells[v], width, grid.half_gaps[v]);
   }
   return gains;
 }
@@ -189,11 +185,13 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
                            const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
   Grid<Moments> fine;
   fine.borders.push_back(0);
-  double half_gap = 0.0;  // a part's is bounded by that of the whole
-  const auto cut = [&](std::size_t border, bool open) {
+  std::vector<std::size_t> from;  // the cell that holds the end of each of the new ones
+  double half_gap = 0.0;          // a part's is bounded by that of the whole
+  const auto cut = [&](std::size_t border, std::size_t cell, bool open) {
     if (border == fine.borders.back()) return;
     fine.open.push_back(open && may_hold_boundary(points, fine.borders.back(), border));
     fine.half_gaps.push_back(half_gap);
+    from.push_back(cell);
     fine.borders.push_back(border);
   };
   auto boundary = boundaries.begin();
@@ -207,16 +205,21 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
       for (std::size_t part = 1; part <= parts; ++part) {
         const std::size_t border = begin + (end - begin) * part / parts;
         while (boundary != boundaries.end() && *boundary <= fine.borders.back()) ++boundary;
-        for (; boundary != boundaries.end() && *boundary < border; ++boundary) cut(*boundary, true);
-        cut(border, true);
+        for (; boundary != boundaries.end() && *boundary < border; ++boundary)
+          cut(*boundary, v, true);
+        cut(border, v, true);
       }
       continue;
     }
     const bool next_open =
         v + 1 < grid.size() && grid.open[v + 1] && (verdict.alive[v + 1] || verdict.alive[v + 2]);
-    if (v + 1 == grid.size() || verdict.alive[v + 1] || next_open) cut(end, false);
+    if (v + 1 == grid.size() || verdict.alive[v + 1] || next_open) cut(end, v, false);
   }
-  fill_cells(pyramid, fine, parallel);
+  fill_cells(fine, parallel, [&](std::size_t cell, std::size_t begin, std::size_t end) {
+    const std::size_t whole = from[cell];
+    const bool unchanged = begin == grid.borders[whole] && end == grid.borders[whole + 1];
+    return unchanged ? grid.cells[whole] : pyramid.range(begin, end);
+  });
   return fine;
 }
 

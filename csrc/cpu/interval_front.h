@@ -78,6 +78,11 @@ struct GrowQuartic {
   template <class Cost>
   static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
     grow(front, cell);
+    return settle(front, cost);
+  }
+
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool settle(Front front, Cost cost) {
     refine(front, cost);
     bool settled = true;
     for (std::size_t block = 0; block < front.n_blocks; ++block) {
@@ -92,6 +97,15 @@ struct GrowQuartic {
       settled = settled && !loose;
     }
     return settled;
+  }
+
+  // From far away Newton takes a step for every half a binade; the roots themselves are dearer.
+  static WKM_ALWAYS_INLINE void restart_loose(Front front) {
+    for (std::size_t p = front.first; p < front.first + kLanes * front.n_blocks; ++p) {
+      if (!(front.excess[p] > 0.0)) continue;
+      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
+      front.roots[p] = mean_distance(anchor(m), centre(m));
+    }
   }
 
   static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
@@ -146,10 +160,10 @@ struct GrowQuartic {
       const double residual = force(m, pull, x, y);
       const double cost =
           m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
-      const double slack =
+      const double above =
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
-      const double bound = least_stiffness > 0.0 ? cost - slack : (residual == 0.0 ? cost : 0.0);
-      const double safe = bound > 0.0 ? bound : 0.0;
+      const double slack = least_stiffness > 0.0 ? above : (residual == 0.0 ? 0.0 : cost);
+      const double safe = cost > slack ? cost - slack : 0.0;
       const double excess = slack - 1e-14 * cost;
       const Anchor base = anchor(m);
       const double placed = placed_cost(m, base.origin + (base.offset + y), safe);

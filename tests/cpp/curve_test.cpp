@@ -67,7 +67,13 @@ TEST_CASE("a curve that falls by decades between neighbours keeps its small digi
   check_curve<QuarticMoments>(sorted_points(items, true), Placement(), 2 * kClumps);
 }
 
-TEST_CASE("the layers give the curve where branch and bound does not close") {
+TEST_CASE("descents side by side join to one curve") {
+  const Items items = heavy_tailed_items(4500);
+  check_curve<QuadraticMoments>(sorted_points(items, false), Placement(), 100);
+  check_curve<QuarticMoments>(sorted_points(items, true), Placement(), 70);
+}
+
+TEST_CASE("evenly spaced weights, whose every shift costs the same, have the layers' curve") {
   Items items;
   for (std::size_t i = 0; i < 5000; ++i) {  // evenly spaced: every shift costs the same
     items.weight.push_back(static_cast<double>(i));
