@@ -207,6 +207,25 @@ void load_importances(const Problems& problems, std::int64_t problem, std::int64
   }
 }
 
+void keep(const std::uint32_t* numbers, std::int64_t count, ItemBuffer& items) {
+  for (std::vector<double>* values :
+       {&items.weight, &items.importance, &items.quartic_importance}) {
+    if (values->empty()) continue;
+    for (std::int64_t i = 0; i < count; ++i)
+      (*values)[static_cast<std::size_t>(i)] = (*values)[numbers[i]];
+    values->resize(static_cast<std::size_t>(count));
+  }
+}
+
+void append(const ItemBuffer& items, ItemBuffer& to) {
+  const auto append_values = [](const std::vector<double>& values, std::vector<double>& all) {
+    all.insert(all.end(), values.begin(), values.end());
+  };
+  append_values(items.weight, to.weight);
+  append_values(items.importance, to.importance);
+  append_values(items.quartic_importance, to.quartic_importance);
+}
+
 void check_items(const Problems& problems, const ItemBuffer& items) {
   check(*problems.weights, items.weight, -kLargest);
   check_importances(problems, items);

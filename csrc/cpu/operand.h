@@ -77,6 +77,13 @@ struct ItemBuffer {
   std::vector<double> quartic_importance;  // empty where the objective is quadratic
 };
 
+// Only the items of these numbers, ascending.
+void keep(const std::uint32_t* numbers, std::int64_t count, ItemBuffer& items);
+void append(const ItemBuffer& items, ItemBuffer& to);
+
+// Items that stay in the first caches from one loop over them to the next.
+constexpr std::int64_t kItemBlock = 1024;
+
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
                 std::int64_t count, ItemBuffer& out);
 

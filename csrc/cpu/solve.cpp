@@ -6,7 +6,6 @@
 #include <optional>
 #include <stdexcept>
 
-#include "cpu/buckets.h"
 #include "cpu/direct_moments.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
@@ -185,8 +184,6 @@ Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const Sol
   return solution;
 }
 
-namespace {
-
 // Enough that most hold no boundary; the sums of the fewest stay in the first caches.
 std::size_t bucket_count(std::size_t k) {
   constexpr std::size_t kFewest = 1024;
@@ -194,8 +191,6 @@ std::size_t bucket_count(std::size_t k) {
   constexpr std::size_t kBucketsPerCluster = 256;
   return std::clamp(kBucketsPerCluster * k, kFewest, kMost);
 }
-
-}  // namespace
 
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero) {
   constexpr std::size_t kMostCentroids = 64;  // for more, most buckets hold a boundary
@@ -207,12 +202,11 @@ bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero 
 }
 
 template <class Moments>
-std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
-                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
-                                       PointCollector& collector, const Parallel& parallel) {
+std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const SolverOptions& options,
+                                       Pyramid<Moments>& pyramid, PointCollector& collector,
+                                       const Parallel& parallel) {
   constexpr double kMostRounding = 1e-10;
   constexpr std::size_t kPointsPerCluster = 8;
-  const BucketedPoints buckets(problems, problem, bucket_count(options.k), parallel);
   if (buckets.points().size() < kPointsPerCluster * options.k) return std::nullopt;
   pyramid.build(buckets.points(), parallel);
   const std::optional<Remaining> remaining =
@@ -227,10 +221,10 @@ std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t pr
   return solution;
 }
 
-template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+template std::optional<Solution> solve_bucketed(const BucketedPoints&, const SolverOptions&,
                                                 Pyramid<QuadraticMoments>&, PointCollector&,
                                                 const Parallel&);
-template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+template std::optional<Solution> solve_bucketed(const BucketedPoints&, const SolverOptions&,
                                                 Pyramid<QuarticMoments>&, PointCollector&,
                                                 const Parallel&);
 template Solution solve_groups(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
