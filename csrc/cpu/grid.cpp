@@ -14,7 +14,7 @@ bool may_hold_boundary(const Points& points, std::size_t begin, std::size_t end)
 
 template <class Moments>
 void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Parallel& parallel) {
-  constexpr std::int64_t kCellsPerTask = 256;
+  constexpr std::int64_t kCellsPerTask = 4096;  // beside which starting a thread is little
   const auto n = static_cast<std::int64_t>(grid.borders.size() - 1);
   grid.cells.resize(static_cast<std::size_t>(n));
   parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
