@@ -139,9 +139,10 @@ std::optional<Solution> solve_small(const Points& points, const SolverOptions& o
 
 template <class Moments>
 Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
-                  const SolverOptions& options, const Parallel& parallel) {
+                  const SolverOptions& options, const Parallel& parallel,
+                  const std::optional<Start>& start = std::nullopt) {
   const auto find = [&](const Placement& placement) {
-    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel));
+    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel, start));
   };
   const std::optional<Solution> found = solve_optimal(points, pyramid, options, find);
   if (!found) throw std::logic_error("optimal() gives up on no problem");
@@ -177,9 +178,9 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
 
 template <class Moments>
 Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
-                      const Parallel& parallel) {
+                      const Parallel& parallel, const std::optional<Start>& start) {
   pyramid.build(points, parallel);
-  Solution solution = solve_on(points, pyramid, options, parallel);
+  Solution solution = solve_on(points, pyramid, options, parallel, start);
   for (double& centroid : solution.centroids) centroid += 0.0;
   return solution;
 }
@@ -216,7 +217,9 @@ std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const Solv
   if (!(rounding <= kMostRounding * remaining->upper_bound)) return std::nullopt;
   const Points points = buckets.opened(remaining->alive, remaining->open, collector);
   if (points.size() <= options.k) return std::nullopt;
-  Solution solution = solve_groups(points, pyramid, options, parallel);
+  Start start = remaining->next;
+  start.worth += 4.0 * rounding;  // of two costs, there and here
+  Solution solution = solve_groups(points, pyramid, options, parallel, {start});
   solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
   return solution;
 }
@@ -228,9 +231,9 @@ template std::optional<Solution> solve_bucketed(const BucketedPoints&, const Sol
                                                 Pyramid<QuarticMoments>&, PointCollector&,
                                                 const Parallel&);
 template Solution solve_groups(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
-                               const Parallel&);
+                               const Parallel&, const std::optional<Start>&);
 template Solution solve_groups(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&,
-                               const Parallel&);
+                               const Parallel&, const std::optional<Start>&);
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
                         std::int64_t, const Parallel&);
 template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, std::int64_t,

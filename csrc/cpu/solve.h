@@ -6,6 +6,7 @@
 
 #include "cpu/buckets.h"
 #include "cpu/centroid_format.h"
+#include "cpu/optimal.h"
 #include "cpu/parallel.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
@@ -48,7 +49,7 @@ void store_lloyd(CentroidFormat format, Zero zero, Solution& solution);
 // there are more of them than k.
 template <class Moments>
 Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
-                      const Parallel& parallel);
+                      const Parallel& parallel, const std::optional<Start>& start = std::nullopt);
 
 // Whether a problem is of the kind and the size at which buckets pay, and how many then.
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);
