@@ -106,6 +106,22 @@ struct SelectOpen {
   }
 };
 
+// Points of single weights, `inside` [begin, end).
+void append_weights(const Points& inside, std::size_t begin, std::size_t end, Points& points) {
+  const auto append_to = [&](const Column& from, Buffer<double>& to) {
+    to.insert(to.end(), from.data() + begin, from.data() + end);
+  };
+  append_to(inside.weight, points.weight.as<double>());
+  append_to(inside.importance, points.importance.as<double>());
+  if (inside.quartic())
+    append_to(inside.quartic_importance, points.quartic_importance.as<double>());
+  for (std::size_t i = begin; i < end; ++i)
+    points.groups.push_back(point_moments<QuarticMoments>(inside, i));
+  append_to(inside.weight, points.lows);
+  append_to(inside.weight, points.highs);
+  points.divisible.insert(points.divisible.end(), end - begin, false);
+}
+
 // As many parts as there can be threads, whatever their number is, where the sums of a part are few
 // beside its items.
 std::int64_t part_count(std::int64_t n_items) {
@@ -167,6 +183,7 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
   for (std::size_t b = 0; b < ranges.size(); ++b)
     middles[b] = ranges[b].low + 0.5 * (ranges[b].high - ranges[b].low);
   point_of_bucket_.assign(ranges.size(), kNowhere);
+  reserve_groups(ranges.size(), problems.quartic(), points_);
   const auto make_points = [&](const auto& sums) {
     for (std::size_t b = 0; b < ranges.size(); ++b) {
       if (sums[b].empty()) continue;
@@ -213,23 +230,24 @@ Points BucketedPoints::opened(const std::vector<bool>& alive, const std::vector<
     return dispatch<SelectOpen>(bucket_of_items_.data() + begin, count, is_open.data(), chosen);
   };
   const Points& inside = collector.collect_some(problems_, problem_, select, parallel_);
+  const auto joins = [&](std::size_t i) { return i > 0 && !open[i - 1] && !alive[i]; };
+  std::size_t n_closed = 0;
+  for (std::size_t i = 0; i < points_.size(); ++i) n_closed += !open[i] && !joins(i);
   Points result;
-  std::size_t next = 0;  // of those inside open buckets
   const bool quartic = points_.quartic();
+  reserve_groups(n_closed + inside.size(), quartic, result);
+  std::size_t next = 0;  // of those inside open buckets
   for (std::size_t i = 0; i < points_.size(); ++i) {
     if (open[i]) {
-      for (; next < inside.size() && inside.weight[next] <= points_.high(i); ++next) {
-        const double h = quartic ? inside.quartic_importance[next] : 0.0;
-        append_group(QuarticMoments::of(inside.weight[next], inside.importance[next], h),
-                     inside.weight[next], inside.weight[next], false, quartic, result);
-      }
+      const std::size_t first = next;
+      while (next < inside.size() && inside.weight[next] <= points_.high(i)) ++next;
+      append_weights(inside, first, next, result);
       continue;
     }
-    const bool joins = i > 0 && !open[i - 1] && !alive[i];
     const QuarticMoments own = points_.groups[i];
-    append_group(joins ? merge(result.groups.back(), own) : own,
-                 joins ? result.lows.back() : points_.low(i), points_.high(i), false, quartic,
-                 result, joins);
+    append_group(joins(i) ? merge(result.groups.back(), own) : own,
+                 joins(i) ? result.lows.back() : points_.low(i), points_.high(i), false, quartic,
+                 result, joins(i));
   }
   return result;
 }

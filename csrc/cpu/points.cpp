@@ -318,6 +318,16 @@ const Points& PointCollector::collect_kept(const ItemBuffer& kept, DType dtype,
   return points_;
 }
 
+void reserve_groups(std::size_t n, bool quartic, Points& points) {
+  points.weight.as<double>().reserve(n);
+  points.importance.as<double>().reserve(n);
+  if (quartic) points.quartic_importance.as<double>().reserve(n);
+  points.groups.reserve(n);
+  points.lows.reserve(n);
+  points.highs.reserve(n);
+  points.divisible.reserve(n);
+}
+
 void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
                   bool quartic, Points& points, bool replaces_last) {
   if (replaces_last) {

@@ -49,6 +49,9 @@ Moments point_moments(const Points& points, std::size_t i) {
                      points.quartic() ? points.quartic_importance[i] : 0.0);
 }
 
+// Room for so many groups.
+void reserve_groups(std::size_t n, bool quartic, Points& points);
+
 // Adds a point that stands for a group of weights; or puts it in the place of the last one.
 void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
                   bool quartic, Points& points, bool replaces_last = false);
@@ -113,15 +116,12 @@ const Points& PointCollector::collect_some(const Problems& problems, std::int64_
   const std::int64_t n = problems.weights->n_items();
   std::vector<ItemBuffer> kept(static_cast<std::size_t>(chunk_count(n)));
   for_each_chunk(parallel, n, [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
-    ItemBuffer items;
     std::uint32_t chosen[kItemBlock];
     for (; begin < end; begin += kItemBlock) {
-      const std::int64_t count = kItemBlock < end - begin ? kItemBlock : end - begin;
-      const std::int64_t n_chosen = select(begin, count, chosen);
-      if (n_chosen == 0) continue;
-      load_items(problems, problem, begin, count, items);
-      keep(chosen, n_chosen, items);
-      append(items, kept[static_cast<std::size_t>(chunk)]);
+      const std::int64_t n_chosen =
+          select(begin, kItemBlock < end - begin ? kItemBlock : end - begin, chosen);
+      append_chosen(problems, problem, begin, chosen, n_chosen,
+                    kept[static_cast<std::size_t>(chunk)]);
     }
   });
   ItemBuffer all;
