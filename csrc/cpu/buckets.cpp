@@ -2,64 +2,57 @@
 
 #include <algorithm>
 #include <cmath>
+#include <iterator>
 #include <limits>
 
-#include "cpu/radix_sort.h"
+#include "cpu/isa.h"
 #include "math/moments.h"
 
 namespace wkmeans {
 namespace {
 
 constexpr std::uint32_t kNowhere = 0xffffffffu;
-constexpr std::int64_t kMostParts = 8;  // of a problem, each with sums of its own
 
-// Sums of powers of the distance to a bucket's middle.
+// Sums of powers of the distance to a bucket's middle, in fields that are added as one.
 struct QuadraticSums {
   static constexpr bool kQuartic = false;
-  double count, mass, first, second;
+  double fields[4];  // count, I times powers 0 to 2
 
-  void add(double distance, double importance, double /*quartic_importance*/) {
-    const double term = importance * distance;
-    count += 1.0;
-    mass += importance;
-    first += term;
-    second += term * distance;
+  WKM_ALWAYS_INLINE void add(double distance, double importance, double /*quartic_importance*/) {
+    const double first = importance * distance;
+    const double terms[4] = {1.0, importance, first, first * distance};
+    for (int f = 0; f < 4; ++f) fields[f] += terms[f];
   }
-  void add(const QuadraticSums& other) {
-    count += other.count;
-    mass += other.mass;
-    first += other.first;
-    second += other.second;
-  }
-  bool empty() const { return mass == 0.0; }
+  bool empty() const { return fields[1] == 0.0; }
 };
 
 struct QuarticSums {
   static constexpr bool kQuartic = true;
-  double count, mass, first, second;
-  double quartic[5];  // H times powers 0 to 4
+  double fields[9];  // count, I times powers 0 to 2, H times powers 0 to 4
 
-  void add(double distance, double importance, double quartic_importance) {
-    const double term = importance * distance;
-    count += 1.0;
-    mass += importance;
-    first += term;
-    second += term * distance;
-    double power = quartic_importance;
-    for (double& sum : quartic) {
-      sum += power;
-      power *= distance;
-    }
+  WKM_ALWAYS_INLINE void add(double distance, double importance, double quartic_importance) {
+    const double first = importance * distance;
+    const double square = distance * distance;
+    const double quartic_first = quartic_importance * distance;
+    const double quartic_second = quartic_importance * square;
+    const double terms[9] = {1.0,
+                             importance,
+                             first,
+                             first * distance,
+                             quartic_importance,
+                             quartic_first,
+                             quartic_second,
+                             quartic_first * square,
+                             quartic_second * square};
+    for (int f = 0; f < 9; ++f) fields[f] += terms[f];
   }
-  void add(const QuarticSums& other) {
-    count += other.count;
-    mass += other.mass;
-    first += other.first;
-    second += other.second;
-    for (int p = 0; p < 5; ++p) quartic[p] += other.quartic[p];
-  }
-  bool empty() const { return mass == 0.0 && quartic[0] == 0.0; }
+  bool empty() const { return fields[1] == 0.0 && fields[4] == 0.0; }
 };
+
+template <class Sums>
+void add(const Sums& part, Sums& total) {
+  for (std::size_t f = 0; f < std::size(total.fields); ++f) total.fields[f] += part.fields[f];
+}
 
 double at_least_zero(double value) { return value < 0.0 ? 0.0 : value; }
 
@@ -69,7 +62,7 @@ SecondMoments about_mean(double mass, double middle, double first, double second
   return {mass, middle, offset, at_least_zero(second - first * offset)};
 }
 
-FourthMoments about_mean(const double (&sums)[5], double middle) {
+FourthMoments about_mean(const double* sums, double middle) {
   if (!(sums[0] > 0.0)) return {0.0, middle, 0.0, 0.0, 0.0, 0.0};
   const double m = sums[1] / sums[0];
   const double third = sums[3] - m * (3.0 * sums[2] - m * (3.0 * sums[1] - m * sums[0]));
@@ -81,127 +74,102 @@ FourthMoments about_mean(const double (&sums)[5], double middle) {
 }
 
 QuarticMoments moments_of(const QuadraticSums& sums, double middle) {
-  return {about_mean(sums.mass, middle, sums.first, sums.second), {}};
+  return {about_mean(sums.fields[1], middle, sums.fields[2], sums.fields[3]), {}};
 }
 QuarticMoments moments_of(const QuarticSums& sums, double middle) {
-  return {about_mean(sums.mass, middle, sums.first, sums.second), about_mean(sums.quartic, middle)};
+  return {about_mean(sums.fields[1], middle, sums.fields[2], sums.fields[3]),
+          about_mean(sums.fields + 4, middle)};
 }
 
-// Adds up a problem's items by bucket: in parts of their own, which are added in order, so that the
-// sums do not depend on the number of threads.
 template <class Sums>
-std::vector<Sums> bucket_sums(const Problems& problems, std::int64_t problem, const BucketMap& map,
-                              const std::vector<double>& middles, const Parallel& parallel) {
-  const std::int64_t n = problems.weights->n_items();
-  const std::int64_t n_chunks = chunk_count(n);
-  const std::int64_t n_parts = std::min(kMostParts, n_chunks);
-  std::vector<std::vector<Sums>> parts(static_cast<std::size_t>(n_parts));
-  parallel.run_with_workers(n_parts, [&] {
-    return [&, items = ItemBuffer{}](std::int64_t part) mutable {
-      std::vector<Sums>& sums = parts[static_cast<std::size_t>(part)];
-      sums.assign(map.size(), Sums{});
-      for (std::int64_t chunk = n_chunks * part / n_parts; chunk < n_chunks * (part + 1) / n_parts;
-           ++chunk) {
-        const std::int64_t begin = chunk * kChunk;
-        const auto count = static_cast<std::size_t>(std::min(kChunk, n - begin));
-        load_items(problems, problem, begin, static_cast<std::int64_t>(count), items);
-        check_items(problems, items);
-        for (std::size_t i = 0; i < count; ++i) {
-          const std::size_t bucket = map.bucket_of(items.weight[i]);
-          sums[bucket].add(items.weight[i] - middles[bucket], items.importance[i],
-                           Sums::kQuartic ? items.quartic_importance[i] : 0.0);
-        }
-      }
-    };
-  });
-  std::vector<Sums> total = std::move(parts.front());
-  for (std::size_t part = 1; part < parts.size(); ++part) {
-    for (std::size_t bucket = 0; bucket < total.size(); ++bucket)
-      total[bucket].add(parts[part][bucket]);
+struct AddToBuckets {
+  static WKM_ALWAYS_INLINE void run(const BucketMap::Bucket* buckets, const double* weight,
+                                    const double* importance, const double* quartic_importance,
+                                    std::int64_t count, const double* middles, Sums* sums) {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::size_t bucket = buckets[i];
+      sums[bucket].add(weight[i] - middles[bucket], importance[i],
+                       Sums::kQuartic ? quartic_importance[i] : 0.0);
+    }
   }
-  return total;
+};
+
+struct SelectOpen {
+  static WKM_ALWAYS_INLINE std::int64_t run(const BucketMap::Bucket* buckets, std::int64_t count,
+                                            const std::uint8_t* is_open, std::uint32_t* chosen) {
+    std::int64_t n_chosen = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      chosen[n_chosen] = static_cast<std::uint32_t>(i);
+      n_chosen += is_open[buckets[i]];
+    }
+    return n_chosen;
+  }
+};
+
+// Points of single weights, `inside` [begin, end).
+void append_weights(const Points& inside, std::size_t begin, std::size_t end, Points& points) {
+  const auto append_to = [&](const Column& from, Buffer<double>& to) {
+    to.insert(to.end(), from.data() + begin, from.data() + end);
+  };
+  append_to(inside.weight, points.weight.as<double>());
+  append_to(inside.importance, points.importance.as<double>());
+  if (inside.quartic())
+    append_to(inside.quartic_importance, points.quartic_importance.as<double>());
+  for (std::size_t i = begin; i < end; ++i)
+    points.groups.push_back(point_moments<QuarticMoments>(inside, i));
+  append_to(inside.weight, points.lows);
+  append_to(inside.weight, points.highs);
+  points.divisible.insert(points.divisible.end(), end - begin, false);
 }
 
-// The few weights far out count most, and a sample misses them: binades next to the outermost ones
-// that it names are expected to hold some too, ever fewer.
-void expect_rare_weights(std::vector<double>& counts) {
-  constexpr std::size_t kBinadesBeyond = 12;
-  constexpr double kFall = 0.125;  // about t5's tails, and steeper than any that need it not
-  const auto is_named = [](double count) { return count > 0.0; };
-  const std::size_t size = counts.size();
-  const auto first = static_cast<std::size_t>(std::find_if(counts.begin(), counts.end(), is_named) -
-                                              counts.begin());
-  if (first == size) return;
-  std::size_t last = size - 1;
-  while (!is_named(counts[last])) --last;
-  // Keys descend towards the largest magnitudes among negative weights, ascend among positive ones.
-  double expected = 1.0;
-  for (std::size_t i = 1; i <= kBinadesBeyond; ++i, expected *= kFall) {
-    if (first < size / 2 && first >= i) counts[first - i] = expected;
-    if (last >= size / 2 && last + i < size) counts[last + i] = expected;
-  }
+// As many parts as there can be threads, whatever their number is, where the sums of a part are few
+// beside its items.
+std::int64_t part_count(std::int64_t n_items) {
+  constexpr std::int64_t kMostParts = 8;
+  constexpr std::int64_t kFewestItems = std::int64_t{1} << 15;
+  std::int64_t n_parts = 1;
+  while (n_parts < kMostParts && 2 * n_parts * kFewestItems <= n_items) n_parts *= 2;
+  return n_parts;
 }
 
 }  // namespace
 
-std::uint64_t BucketMap::key_of(double weight) const {
-  return wide_ ? sort_key(weight) : sort_key(static_cast<float>(weight));
+// Adds up the items by bucket: in parts of their own, which are added in order, so that the sums do
+// not depend on the number of threads.
+template <class Sums>
+std::vector<Sums> BucketedPoints::sum(const std::vector<double>& middles) {
+  const std::int64_t n = problems_.weights->n_items();
+  const std::int64_t n_parts = part_count(n);
+  bucket_of_items_.resize(static_cast<std::size_t>(n));
+  std::vector<std::vector<Sums>> parts(static_cast<std::size_t>(n_parts));
+  parallel_.run(n_parts, [&](std::int64_t part) {
+    std::vector<Sums>& sums = parts[static_cast<std::size_t>(part)];
+    sums.assign(map_.size(), Sums{});
+    add_items(n * part / n_parts, n * (part + 1) / n_parts, middles, sums);
+  });
+  std::vector<Sums> total = std::move(parts.front());
+  for (std::size_t part = 1; part < parts.size(); ++part) {
+    for (std::size_t bucket = 0; bucket < total.size(); ++bucket)
+      add(parts[part][bucket], total[bucket]);
+  }
+  return total;
 }
 
-double BucketMap::value_of(std::uint64_t key) const {
-  return wide_ ? value_of_key(key) : value_of_key(static_cast<std::uint32_t>(key));
-}
-
-// The optimal density of centroids goes with the cube root of the weights' own: a binade gets
-// buckets in proportion to (share of the sample * width^2)^(1/3).
-BucketMap::BucketMap(const Problems& problems, std::int64_t problem, std::size_t n_buckets)
-    : wide_(problems.weights->dtype() == DType::float64),
-      mantissa_bits_(wide_ ? 52 : 23),
-      mantissa_mask_((std::uint64_t{1} << mantissa_bits_) - 1) {
-  constexpr std::int64_t kSample = 8192;
-  constexpr std::int64_t kRun = 16;  // neighbours, which are read together
-  const std::int64_t n = problems.weights->n_items();
-  const std::int64_t n_runs = std::min(kSample, n) / kRun;
-  binades_.resize(std::size_t{1} << (wide_ ? 12 : 9));
-  std::vector<double> counts(binades_.size(), 0.0);
-  double sample[kRun];
-  for (std::int64_t run = 0; run < n_runs; ++run) {
-    problems.weights->load(problem, (n - kRun) / n_runs * run, kRun, sample);
-    for (const double weight : sample) {
-      if (std::isfinite(weight))
-        counts[static_cast<std::size_t>(key_of(weight) >> mantissa_bits_)] += 1.0;
-    }
+template <class Sums>
+void BucketedPoints::add_items(std::int64_t begin, std::int64_t end,
+                               const std::vector<double>& middles, std::vector<Sums>& sums) {
+  ItemBuffer items;
+  for (; begin < end; begin += kItemBlock) {
+    const std::int64_t count = std::min(kItemBlock, end - begin);
+    load_items(problems_, problem_, begin, count, items);
+    check_items(problems_, items);
+    BucketMap::Bucket* buckets = bucket_of_items_.data() + begin;
+    map_.find(items.weight.data(), count, buckets);
+    dispatch<AddToBuckets<Sums>>(static_cast<const BucketMap::Bucket*>(buckets),
+                                 items.weight.data(), items.importance.data(),
+                                 items.quartic_importance.data(), count, middles.data(),
+                                 sums.data());
   }
-  expect_rare_weights(counts);
-  std::vector<double> shares(binades_.size(), 0.0);
-  double total = 0.0;
-  for (std::size_t b = 0; b < binades_.size(); ++b) {
-    if (counts[b] == 0.0) continue;
-    const std::uint64_t first = static_cast<std::uint64_t>(b) << mantissa_bits_;
-    const double width = value_of(first | mantissa_mask_) - value_of(first);
-    shares[b] = std::cbrt(counts[b]) * std::cbrt(width) * std::cbrt(width);
-    if (std::isfinite(shares[b])) total += shares[b];
-  }
-  for (std::size_t b = 0; b < binades_.size(); ++b) {
-    const double wanted = total > 0.0 ? static_cast<double>(n_buckets) * shares[b] / total : 1.0;
-    int bits = 0;
-    while (bits < mantissa_bits_ && bits < 20 && std::ldexp(1.0, bits) < wanted) ++bits;
-    binades_[b] = {static_cast<std::uint32_t>(size_),
-                   static_cast<std::uint32_t>(mantissa_bits_ - bits)};
-    size_ += std::size_t{1} << bits;
-  }
-}
-
-std::vector<BucketMap::Range> BucketMap::ranges() const {
-  std::vector<Range> found;
-  found.reserve(size_);
-  for (std::size_t b = 0; b < binades_.size(); ++b) {
-    const std::uint64_t first = static_cast<std::uint64_t>(b) << mantissa_bits_;
-    const std::uint64_t step = std::uint64_t{1} << binades_[b].shift;
-    for (std::uint64_t at = 0; at <= mantissa_mask_; at += step)
-      found.push_back({value_of(first | at), value_of(first | (at + step - 1))});
-  }
-  return found;
 }
 
 BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
@@ -215,6 +183,7 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
   for (std::size_t b = 0; b < ranges.size(); ++b)
     middles[b] = ranges[b].low + 0.5 * (ranges[b].high - ranges[b].low);
   point_of_bucket_.assign(ranges.size(), kNowhere);
+  reserve_groups(ranges.size(), problems.quartic(), points_);
   const auto make_points = [&](const auto& sums) {
     for (std::size_t b = 0; b < ranges.size(); ++b) {
       if (sums[b].empty()) continue;
@@ -223,14 +192,14 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
       append_group(moments, ranges[b].low, ranges[b].high, ranges[b].low < ranges[b].high,
                    problems.quartic(), points_);
       const double square = (ranges[b].high - ranges[b].low) * (ranges[b].high - ranges[b].low);
-      rounding_.add(sums[b].count, moments.quadratic.mass * square,
+      rounding_.add(sums[b].fields[0], moments.quadratic.mass * square,
                     moments.quartic.mass * (square * square));
     }
   };
   if (problems.quartic()) {
-    make_points(bucket_sums<QuarticSums>(problems, problem, map_, middles, parallel));
+    make_points(sum<QuarticSums>(middles));
   } else {
-    make_points(bucket_sums<QuadraticSums>(problems, problem, map_, middles, parallel));
+    make_points(sum<QuadraticSums>(middles));
   }
 }
 
@@ -254,30 +223,31 @@ void BucketRounding::add(double count, double square, double fourth_power) {
 
 Points BucketedPoints::opened(const std::vector<bool>& alive, const std::vector<bool>& open,
                               PointCollector& collector) const {
-  const Points& inside = collector.collect_some(
-      problems_, problem_,
-      [&](double weight) {
-        const std::uint32_t point = point_of_bucket_[map_.bucket_of(weight)];
-        return point != kNowhere && open[point];
-      },
-      parallel_);
+  std::vector<std::uint8_t> is_open(map_.size(), 0);
+  for (std::size_t b = 0; b < map_.size(); ++b)
+    is_open[b] = point_of_bucket_[b] != kNowhere && open[point_of_bucket_[b]];
+  const auto select = [&](std::int64_t begin, std::int64_t count, std::uint32_t* chosen) {
+    return dispatch<SelectOpen>(bucket_of_items_.data() + begin, count, is_open.data(), chosen);
+  };
+  const Points& inside = collector.collect_some(problems_, problem_, select, parallel_);
+  const auto joins = [&](std::size_t i) { return i > 0 && !open[i - 1] && !alive[i]; };
+  std::size_t n_closed = 0;
+  for (std::size_t i = 0; i < points_.size(); ++i) n_closed += !open[i] && !joins(i);
   Points result;
-  std::size_t next = 0;  // of those inside open buckets
   const bool quartic = points_.quartic();
+  reserve_groups(n_closed + inside.size(), quartic, result);
+  std::size_t next = 0;  // of those inside open buckets
   for (std::size_t i = 0; i < points_.size(); ++i) {
     if (open[i]) {
-      for (; next < inside.size() && inside.weight[next] <= points_.high(i); ++next) {
-        const double h = quartic ? inside.quartic_importance[next] : 0.0;
-        append_group(QuarticMoments::of(inside.weight[next], inside.importance[next], h),
-                     inside.weight[next], inside.weight[next], false, quartic, result);
-      }
+      const std::size_t first = next;
+      while (next < inside.size() && inside.weight[next] <= points_.high(i)) ++next;
+      append_weights(inside, first, next, result);
       continue;
     }
-    const bool joins = i > 0 && !open[i - 1] && !alive[i];
     const QuarticMoments own = points_.groups[i];
-    append_group(joins ? merge(result.groups.back(), own) : own,
-                 joins ? result.lows.back() : points_.low(i), points_.high(i), false, quartic,
-                 result, joins);
+    append_group(joins(i) ? merge(result.groups.back(), own) : own,
+                 joins(i) ? result.lows.back() : points_.low(i), points_.high(i), false, quartic,
+                 result, joins(i));
   }
   return result;
 }

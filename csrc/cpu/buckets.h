@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/bucket_map.h"
 #include "cpu/buffer.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
@@ -13,42 +14,6 @@ namespace wkmeans {
 
 // Ordering all weights costs more than reading them. One pass sums the moments of narrow buckets,
 // which bound where the optimum's boundaries can lie; a second one collects the few weights there.
-
-// Cuts the number line into buckets: every binade, of either sign, into a power of two of them.
-class BucketMap {
-public:
-  // Fine where a sample of the problem's weights says that boundaries are needed.
-  BucketMap(const Problems& problems, std::int64_t problem, std::size_t n_buckets);
-
-  std::size_t size() const { return size_; }
-
-  std::size_t bucket_of(double weight) const {
-    const std::uint64_t key = key_of(weight);
-    const Binade& binade = binades_[static_cast<std::size_t>(key >> mantissa_bits_)];
-    return binade.first + static_cast<std::size_t>((key & mantissa_mask_) >> binade.shift);
-  }
-
-  // The least and the largest weight that a bucket can hold.
-  struct Range {
-    double low, high;
-  };
-  std::vector<Range> ranges() const;
-
-private:
-  struct Binade {
-    std::uint32_t first = 0;
-    std::uint32_t shift = 0;
-  };
-
-  std::uint64_t key_of(double weight) const;
-  double value_of(std::uint64_t key) const;
-
-  bool wide_;  // keys are of doubles
-  int mantissa_bits_;
-  std::uint64_t mantissa_mask_;
-  std::vector<Binade> binades_;
-  std::size_t size_ = 0;
-};
 
 // What the rounding of buckets' sums adds up to.
 class BucketRounding {
@@ -70,7 +35,12 @@ public:
   BucketedPoints(const Problems& problems, std::int64_t problem, std::size_t n_buckets,
                  const Parallel& parallel);
 
+  const Problems& problems() const { return problems_; }
+  std::int64_t problem() const { return problem_; }
   const Points& points() const { return points_; }
+
+  const BucketMap& map() const { return map_; }
+  const BucketMap::Bucket* bucket_of_items() const { return bucket_of_items_.data(); }
 
   // At most by how much rounding within buckets can have changed the cost of a clustering that
   // costs no more than `cost`. Importances too large or too small for the sums make it NaN.
@@ -83,10 +53,17 @@ public:
                 PointCollector& collector) const;
 
 private:
+  template <class Sums>
+  std::vector<Sums> sum(const std::vector<double>& middles);
+  template <class Sums>
+  void add_items(std::int64_t begin, std::int64_t end, const std::vector<double>& middles,
+                 std::vector<Sums>& sums);
+
   const Problems& problems_;
   std::int64_t problem_;
   const Parallel& parallel_;
   BucketMap map_;
+  Buffer<BucketMap::Bucket> bucket_of_items_;
   Points points_;
   std::vector<std::uint32_t> point_of_bucket_;
   BucketRounding rounding_;

@@ -4,6 +4,8 @@
 #include <optional>
 
 #include "cpu/assign.h"
+#include "cpu/bucket_labels.h"
+#include "cpu/buckets.h"
 #include "cpu/certificate.h"
 #include "cpu/curve.h"
 #include "cpu/histogram.h"
@@ -50,17 +52,18 @@ bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
                         Workspace& workspace, const ClusterOutput<Label>& output) {
   if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
     return false;
+  const BucketedPoints buckets(problems, problem, bucket_count(options.solver.k), parallel);
   const std::optional<Solution> solution =
-      problems.quartic() ? solve_bucketed(problems, problem, options.solver, workspace.quartic,
+      problems.quartic() ? solve_bucketed(buckets, options.solver, workspace.quartic,
                                           workspace.collector, parallel)
-                         : solve_bucketed(problems, problem, options.solver, workspace.quadratic,
+                         : solve_bucketed(buckets, options.solver, workspace.quadratic,
                                           workspace.collector, parallel);
   if (!solution || solution->lower_bound < kUnderflowing) return false;
   const std::int64_t n = problems.weights->n_items();
   const auto k = static_cast<std::int64_t>(options.solver.k);
   std::copy(solution->centroids.begin(), solution->centroids.end(), output.centroids + problem * k);
   const double cost =
-      assign(problems, problem, solution->centroids, false, parallel, output.labels + problem * n);
+      assign_in_buckets(buckets, solution->centroids, parallel, output.labels + problem * n);
   output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);
   output.lower_bounds[problem] =
       Rounding{relative_rounding(static_cast<double>(n)), 0.0}.below(solution->lower_bound);

@@ -167,6 +167,18 @@ void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
                });
 }
 
+void Operand::gather(std::int64_t problem, std::int64_t begin, const std::uint32_t* chosen,
+                     std::int64_t n_chosen, double* out) const {
+  const std::byte* base = address(problem_dims_, problem, data_);
+  const bool is_one_run = item_dims_.size() == 1;
+  const std::int64_t stride = item_dims_.back().stride;
+  for (std::int64_t i = 0; i < n_chosen; ++i) {
+    const std::int64_t item = begin + chosen[i];
+    const std::byte* at = is_one_run ? base + item * stride : address(item_dims_, item, base);
+    read_run(dtype_, at, 0, 1, out + i);
+  }
+}
+
 const std::uint16_t* Operand::bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
                                    std::uint16_t* spare) const {
   const std::uint16_t* in_place = nullptr;
@@ -205,6 +217,27 @@ void load_importances(const Problems& problems, std::int64_t problem, std::int64
     out.quartic_importance.resize(size);
     problems.quartic_importance->load(problem, begin, count, out.quartic_importance.data());
   }
+}
+
+void append(const ItemBuffer& items, ItemBuffer& to) {
+  const auto append_values = [](const std::vector<double>& values, std::vector<double>& all) {
+    all.insert(all.end(), values.begin(), values.end());
+  };
+  append_values(items.weight, to.weight);
+  append_values(items.importance, to.importance);
+  append_values(items.quartic_importance, to.quartic_importance);
+}
+
+void append_chosen(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                   const std::uint32_t* chosen, std::int64_t n_chosen, ItemBuffer& to) {
+  const auto append_values = [&](const Operand* operand, std::vector<double>& values) {
+    const std::size_t size = values.size();
+    values.resize(size + static_cast<std::size_t>(n_chosen), 1.0);
+    if (operand) operand->gather(problem, begin, chosen, n_chosen, values.data() + size);
+  };
+  append_values(problems.weights, to.weight);
+  append_values(problems.importance, to.importance);
+  if (problems.quartic()) append_values(problems.quartic_importance, to.quartic_importance);
 }
 
 void check_items(const Problems& problems, const ItemBuffer& items) {

@@ -32,6 +32,10 @@ public:
 
   void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
 
+  // Few of the items from `begin` on: those of the numbers `chosen`, counted from there.
+  void gather(std::int64_t problem, std::int64_t begin, const std::uint32_t* chosen,
+              std::int64_t n_chosen, double* out) const;
+
   // The items' own bits, of a dtype of 16 of them: where they lie, or copied to `spare` where they
   // do not lie one behind another.
   const std::uint16_t* bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
@@ -76,6 +80,13 @@ struct ItemBuffer {
   std::vector<double> importance;
   std::vector<double> quartic_importance;  // empty where the objective is quadratic
 };
+
+void append(const ItemBuffer& items, ItemBuffer& to);
+void append_chosen(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                   const std::uint32_t* chosen, std::int64_t n_chosen, ItemBuffer& to);
+
+// Items that stay in the first caches from one loop over them to the next.
+constexpr std::int64_t kItemBlock = 1024;
 
 void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
                 std::int64_t count, ItemBuffer& out);

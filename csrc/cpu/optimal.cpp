@@ -10,6 +10,7 @@
 #include "cpu/k_path.h"
 #include "cpu/lloyd.h"
 #include "cpu/optimal_layers.h"
+#include "cpu/zoned_grid.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -21,23 +22,24 @@ template <class Moments>
 class BranchAndBound {
 public:
   BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-                 std::size_t k, double budget, const Parallel& parallel)
+                 std::size_t k, double budget, const Parallel& parallel,
+                 const std::optional<Start>& start)
       : points_(points),
         pyramid_(pyramid),
         placement_(placement),
         k_(k),
         parallel_(parallel),
+        start_(start),
         sweeper_(placement, budget),
         backward_sweeper_(placement, budget) {}
 
   Optimum run() {
-    const double whole = placement_.cost(pyramid_.range(0, points_.size()));
-    multiplier_ = 2.0 * whole / std::pow(static_cast<double>(k_), 3.0);
+    multiplier_ = first_multiplier();
     if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
       return finish({{1, points_.size() - 1}});
-    Grid<Moments> grid = measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_);
-    if (!improve_on(grid)) throw OutOfWork{};  // costs beyond what a double holds
-    worth_ = worth_of_a_centroid();
+    Grid<Moments> grid = first_grid();
+    if (incumbent_.empty()) throw OutOfWork{};  // costs beyond what a double holds
+    worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
       const Verdict verdict = judge(grid);
       const std::vector<Zone> zones = open_zones(grid, verdict.alive);
@@ -50,11 +52,10 @@ public:
 
   // Closes what it can without looking into groups of weights.
   std::optional<Remaining> narrow() {
-    multiplier_ = 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
-                  std::pow(static_cast<double>(k_), 3.0);
-    Grid<Moments> grid = measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_);
-    if (grid.size() < k_ || !improve_on(grid)) return std::nullopt;
-    worth_ = worth_of_a_centroid();
+    multiplier_ = first_multiplier();
+    Grid<Moments> grid = first_grid();
+    if (incumbent_.empty()) return std::nullopt;
+    worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
       const Verdict verdict = judge(grid);
       if (!is_to_be_cut(grid, verdict)) return remaining(grid, verdict);
@@ -65,6 +66,25 @@ public:
   }
 
 private:
+  double first_multiplier() const {
+    return start_ ? start_->multiplier
+                  : 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
+                        std::pow(static_cast<double>(k_), 3.0);
+  }
+
+  Grid<Moments> first_grid() {
+    if (start_) take(cluster_boundaries(points_, start_->centroids));
+    Grid<Moments> grid =
+        incumbent_.empty() ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
+                           : zoned_grid(points_, pyramid_, inner(incumbent_), parallel_);
+    improve_on(grid);
+    return grid;
+  }
+
+  double first_worth() const {
+    return start_ ? std::min(start_->worth, worth_of_a_centroid()) : worth_of_a_centroid();
+  }
+
   static bool is_open(const Grid<Moments>& grid, const Verdict& verdict, std::size_t v) {
     return grid.open[v] && (verdict.alive[v] || verdict.alive[v + 1]);
   }
@@ -81,7 +101,9 @@ private:
 
   Remaining remaining(const Grid<Moments>& grid, const Verdict& verdict) const {
     Remaining found{std::vector<bool>(points_.size() + 1, false),
-                    std::vector<bool>(points_.size(), false), upper_bound_};
+                    std::vector<bool>(points_.size(), false),
+                    upper_bound_,
+                    {centroids_of(incumbent_), multiplier_, worth_}};
     for (std::size_t v = 0; v < grid.size(); ++v) {
       if (verdict.alive[v]) found.alive[grid.borders[v]] = true;
       if (!is_open(grid, verdict, v)) continue;
@@ -118,30 +140,36 @@ private:
                               : cost_of(merged);
   }
 
-  // Takes the best path over the grid, after some rounds of Lloyd, as the new incumbent if it is
-  // cheaper.
-  bool improve_on(const Grid<Moments>& grid) {
-    if (grid.size() < k_) return false;
+  // Takes the best path over the grid as the new incumbent if it is cheaper.
+  void improve_on(const Grid<Moments>& grid) {
+    if (grid.size() < k_) return;
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
     if (path.multiplier > 0.0 && std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
-    Boundaries polished = lloyd_boundaries(boundaries);
-    double cost = cost_of(polished);
-    const double raw_cost = cost_of(boundaries);
-    if (raw_cost < cost) {
-      cost = raw_cost;
-      polished = boundaries;
-    }
-    const bool improved = cost < upper_bound_ * (1.0 - 1e-12);
-    if (cost < upper_bound_) {
-      upper_bound_ = cost;
-      incumbent_ = polished;
-    }
-    return improved;
+    take(boundaries);
   }
 
-  Boundaries lloyd_boundaries(const Boundaries& boundaries) {
+  // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper
+  // than the incumbent.
+  void take(const Boundaries& boundaries) {
+    if (has_empty(boundaries)) return;
+    const Boundaries polished = lloyd_boundaries(boundaries);
+    for (const Boundaries* candidate : {&polished, &boundaries}) {
+      const double cost = cost_of(*candidate);
+      if (cost < upper_bound_) {
+        upper_bound_ = cost;
+        incumbent_ = *candidate;
+      }
+    }
+  }
+
+  static bool has_empty(const Boundaries& boundaries) {
+    return boundaries.front() == 0 ||
+           std::adjacent_find(boundaries.begin(), boundaries.end()) != boundaries.end();
+  }
+
+  std::vector<double> centroids_of(const Boundaries& boundaries) const {
     std::vector<double> centroids;
     std::size_t begin = 0;
     for (const std::size_t end : boundaries) {
@@ -149,11 +177,14 @@ private:
       begin = end;
     }
     std::sort(centroids.begin(), centroids.end());
+    return centroids;
+  }
+
+  Boundaries lloyd_boundaries(const Boundaries& boundaries) {
+    std::vector<double> centroids = centroids_of(boundaries);
     lloyd(points_, pyramid_, kLloydRounds, centroids);
     Boundaries moved = cluster_boundaries(points_, centroids);
-    const bool has_empty =
-        moved.front() == 0 || std::adjacent_find(moved.begin(), moved.end()) != moved.end();
-    return has_empty ? boundaries : moved;
+    return has_empty(moved) ? boundaries : moved;
   }
 
   double cost_of(const Boundaries& boundaries) const {
@@ -270,6 +301,7 @@ private:
   const Placement& placement_;
   const std::size_t k_;
   const Parallel& parallel_;
+  const std::optional<Start> start_;
   Sweeper<Moments> sweeper_, backward_sweeper_;
   Boundaries incumbent_;
   double upper_bound_ = std::numeric_limits<double>::infinity();
@@ -298,7 +330,7 @@ Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
 
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-                std::size_t k, const Parallel& parallel) {
+                std::size_t k, const Parallel& parallel, const std::optional<Start>& start) {
   constexpr double kSweepSpeed = 8.0;
   constexpr double kFreeWork = 1e6;          // a millisecond or two
   constexpr double kMostLayeredWork = 4e9;   // some ten seconds
@@ -311,7 +343,7 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
       has_fallback ? kFreeWork + kSweepSpeed * layered : std::numeric_limits<double>::infinity();
   std::optional<Optimum> found;
   try {
-    found = BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+    found = BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel, start).run();
   } catch (const OutOfWork&) {
     // The layered programme is now the quicker way.
   }
@@ -329,7 +361,8 @@ std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& 
                                   const Parallel& parallel) {
   constexpr double kMostWork = 4e8;  // intervals: about a second
   try {
-    return BranchAndBound<Moments>(points, pyramid, placement, k, kMostWork, parallel).narrow();
+    return BranchAndBound<Moments>(points, pyramid, placement, k, kMostWork, parallel, std::nullopt)
+        .narrow();
   } catch (const OutOfWork&) {
     return std::nullopt;
   }
@@ -345,7 +378,9 @@ std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Mom
                                          const Placement& placement, std::size_t k, double budget,
                                          const Parallel& parallel) {
   try {
-    Optimum found = BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel).run();
+    Optimum found =
+        BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel, std::nullopt)
+            .run();
     if (found.cost - found.lower_bound <= kCertified * found.cost) return found;
   } catch (const OutOfWork&) {
     // As documented.
@@ -360,8 +395,8 @@ template std::optional<Optimum> certified_optimum(const Points&, const Pyramid<Q
                                                   const Placement&, std::size_t, double,
                                                   const Parallel&);
 template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,
-                         std::size_t, const Parallel&);
+                         std::size_t, const Parallel&, const std::optional<Start>&);
 template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, const Placement&,
-                         std::size_t, const Parallel&);
+                         std::size_t, const Parallel&, const std::optional<Start>&);
 
 }  // namespace wkmeans

@@ -19,18 +19,27 @@ struct Optimum {
   int n_rounds = 1;
 };
 
+// What a look at coarser points of the same problem has shown, to begin with.
+struct Start {
+  std::vector<double> centroids;
+  double multiplier = 0.0;
+  double worth = 0.0;  // at most what one more centroid saves
+};
+
 // The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
 // shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
 // boundary of the optimum are closed, the others refined until only single points are left.
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-                std::size_t k, const Parallel& parallel);
+                std::size_t k, const Parallel& parallel,
+                const std::optional<Start>& start = std::nullopt);
 
 // Where boundaries of the optimum can still lie, among points that stand for groups of weights.
 struct Remaining {
   std::vector<bool> alive;   // node i, before point i
   std::vector<bool> open;    // inside point i
   double upper_bound = 0.0;  // the cost of some clustering
+  Start next;                // for a closer look
 };
 
 // Closes all that can be closed without looking into the divisible points; nothing where that takes

@@ -294,7 +294,8 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
   return points_;
 }
 
-const Points& PointCollector::collect_kept(const ItemBuffer& kept, const Parallel& parallel) {
+const Points& PointCollector::collect_kept(const ItemBuffer& kept, DType dtype,
+                                           const Parallel& parallel) {
   const auto n = static_cast<std::int64_t>(kept.weight.size());
   const auto operand = [&](const char* name, const std::vector<double>& values) {
     return Operand(name, reinterpret_cast<const std::byte*>(values.data()), DType::float64, {},
@@ -305,11 +306,26 @@ const Points& PointCollector::collect_kept(const ItemBuffer& kept, const Paralle
   const Operand quartic_importance = operand("quartic_importance", kept.quartic_importance);
   const Problems problems{&weights, &importance,
                           kept.quartic_importance.empty() ? nullptr : &quartic_importance};
-  scatter<double, double>(problems, 0, parallel);
-  sort<double, double>(parallel);
+  if (dtype == DType::float64) {
+    scatter<double, double>(problems, 0, parallel);
+    sort<double, double>(parallel);
+  } else {
+    scatter<float, double>(problems, 0, parallel);
+    sort<float, double>(parallel);
+  }
   unit_importance_ = false;
   points_.pin = kNoPoint;
   return points_;
+}
+
+void reserve_groups(std::size_t n, bool quartic, Points& points) {
+  points.weight.as<double>().reserve(n);
+  points.importance.as<double>().reserve(n);
+  if (quartic) points.quartic_importance.as<double>().reserve(n);
+  points.groups.reserve(n);
+  points.lows.reserve(n);
+  points.highs.reserve(n);
+  points.divisible.reserve(n);
 }
 
 void append_group(const QuarticMoments& moments, double low, double high, bool divisible,

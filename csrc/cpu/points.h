@@ -49,6 +49,9 @@ Moments point_moments(const Points& points, std::size_t i) {
                      points.quartic() ? points.quartic_importance[i] : 0.0);
 }
 
+// Room for so many groups.
+void reserve_groups(std::size_t n, bool quartic, Points& points);
+
 // Adds a point that stands for a group of weights; or puts it in the place of the last one.
 void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
                   bool quartic, Points& points, bool replaces_last = false);
@@ -70,9 +73,10 @@ public:
   const Points& collect(const Problems& problems, std::int64_t problem, Zero zero,
                         const Parallel& parallel, Ties ties = Ties::merged);
 
-  // Only the weights for which `wanted(weight)`, of a problem that has been checked.
-  template <class Wanted>
-  const Points& collect_some(const Problems& problems, std::int64_t problem, Wanted&& wanted,
+  // Only some weights of a problem that has been checked: of the `count` from `begin` on those
+  // whose numbers, counted from there, `select(begin, count, chosen)` writes; it returns how many.
+  template <class Select>
+  const Points& collect_some(const Problems& problems, std::int64_t problem, Select&& select,
                              const Parallel& parallel);
 
   // Whether the problem last collected carries no importance at all, so that each weight counts 1.
@@ -97,7 +101,7 @@ private:
   void sort(const Parallel& parallel);
   template <class Value, class Stored>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
-  const Points& collect_kept(const ItemBuffer& kept, const Parallel& parallel);
+  const Points& collect_kept(const ItemBuffer& kept, DType dtype, const Parallel& parallel);
 
   Points points_;
   Partitions partitions_;
@@ -106,35 +110,23 @@ private:
   std::tuple<Scratch<float, float>, Scratch<float, double>, Scratch<double, double>> scratch_;
 };
 
-template <class Wanted>
+template <class Select>
 const Points& PointCollector::collect_some(const Problems& problems, std::int64_t problem,
-                                           Wanted&& wanted, const Parallel& parallel) {
+                                           Select&& select, const Parallel& parallel) {
   const std::int64_t n = problems.weights->n_items();
   std::vector<ItemBuffer> kept(static_cast<std::size_t>(chunk_count(n)));
-  parallel.run_with_workers(chunk_count(n), [&] {
-    return [&, items = ItemBuffer{}](std::int64_t chunk) mutable {
-      const std::int64_t begin = chunk * kChunk;
-      const auto count = static_cast<std::size_t>(kChunk < n - begin ? kChunk : n - begin);
-      load_items(problems, problem, begin, static_cast<std::int64_t>(count), items);
-      ItemBuffer& found = kept[static_cast<std::size_t>(chunk)];
-      for (std::size_t i = 0; i < count; ++i) {
-        if (!wanted(items.weight[i])) continue;
-        found.weight.push_back(items.weight[i]);
-        found.importance.push_back(items.importance[i]);
-        if (problems.quartic()) found.quartic_importance.push_back(items.quartic_importance[i]);
-      }
-    };
+  for_each_chunk(parallel, n, [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
+    std::uint32_t chosen[kItemBlock];
+    for (; begin < end; begin += kItemBlock) {
+      const std::int64_t n_chosen =
+          select(begin, kItemBlock < end - begin ? kItemBlock : end - begin, chosen);
+      append_chosen(problems, problem, begin, chosen, n_chosen,
+                    kept[static_cast<std::size_t>(chunk)]);
+    }
   });
   ItemBuffer all;
-  const auto append = [](const std::vector<double>& values, std::vector<double>& to) {
-    to.insert(to.end(), values.begin(), values.end());
-  };
-  for (const ItemBuffer& found : kept) {
-    append(found.weight, all.weight);
-    append(found.importance, all.importance);
-    append(found.quartic_importance, all.quartic_importance);
-  }
-  return collect_kept(all, parallel);
+  for (const ItemBuffer& found : kept) append(found, all);
+  return collect_kept(all, problems.weights->dtype(), parallel);
 }
 
 }  // namespace wkmeans

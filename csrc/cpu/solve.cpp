@@ -6,7 +6,6 @@
 #include <optional>
 #include <stdexcept>
 
-#include "cpu/buckets.h"
 #include "cpu/direct_moments.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd.h"
@@ -140,9 +139,10 @@ std::optional<Solution> solve_small(const Points& points, const SolverOptions& o
 
 template <class Moments>
 Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
-                  const SolverOptions& options, const Parallel& parallel) {
+                  const SolverOptions& options, const Parallel& parallel,
+                  const std::optional<Start>& start = std::nullopt) {
   const auto find = [&](const Placement& placement) {
-    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel));
+    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel, start));
   };
   const std::optional<Solution> found = solve_optimal(points, pyramid, options, find);
   if (!found) throw std::logic_error("optimal() gives up on no problem");
@@ -178,14 +178,12 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
 
 template <class Moments>
 Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
-                      const Parallel& parallel) {
+                      const Parallel& parallel, const std::optional<Start>& start) {
   pyramid.build(points, parallel);
-  Solution solution = solve_on(points, pyramid, options, parallel);
+  Solution solution = solve_on(points, pyramid, options, parallel, start);
   for (double& centroid : solution.centroids) centroid += 0.0;
   return solution;
 }
-
-namespace {
 
 // Enough that most hold no boundary; the sums of the fewest stay in the first caches.
 std::size_t bucket_count(std::size_t k) {
@@ -194,8 +192,6 @@ std::size_t bucket_count(std::size_t k) {
   constexpr std::size_t kBucketsPerCluster = 256;
   return std::clamp(kBucketsPerCluster * k, kFewest, kMost);
 }
-
-}  // namespace
 
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero) {
   constexpr std::size_t kMostCentroids = 64;  // for more, most buckets hold a boundary
@@ -207,12 +203,11 @@ bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero 
 }
 
 template <class Moments>
-std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
-                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
-                                       PointCollector& collector, const Parallel& parallel) {
+std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const SolverOptions& options,
+                                       Pyramid<Moments>& pyramid, PointCollector& collector,
+                                       const Parallel& parallel) {
   constexpr double kMostRounding = 1e-10;
   constexpr std::size_t kPointsPerCluster = 8;
-  const BucketedPoints buckets(problems, problem, bucket_count(options.k), parallel);
   if (buckets.points().size() < kPointsPerCluster * options.k) return std::nullopt;
   pyramid.build(buckets.points(), parallel);
   const std::optional<Remaining> remaining =
@@ -222,21 +217,23 @@ std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t pr
   if (!(rounding <= kMostRounding * remaining->upper_bound)) return std::nullopt;
   const Points points = buckets.opened(remaining->alive, remaining->open, collector);
   if (points.size() <= options.k) return std::nullopt;
-  Solution solution = solve_groups(points, pyramid, options, parallel);
+  Start start = remaining->next;
+  start.worth += 4.0 * rounding;  // of two costs, there and here
+  Solution solution = solve_groups(points, pyramid, options, parallel, {start});
   solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
   return solution;
 }
 
-template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+template std::optional<Solution> solve_bucketed(const BucketedPoints&, const SolverOptions&,
                                                 Pyramid<QuadraticMoments>&, PointCollector&,
                                                 const Parallel&);
-template std::optional<Solution> solve_bucketed(const Problems&, std::int64_t, const SolverOptions&,
+template std::optional<Solution> solve_bucketed(const BucketedPoints&, const SolverOptions&,
                                                 Pyramid<QuarticMoments>&, PointCollector&,
                                                 const Parallel&);
 template Solution solve_groups(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
-                               const Parallel&);
+                               const Parallel&, const std::optional<Start>&);
 template Solution solve_groups(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&,
-                               const Parallel&);
+                               const Parallel&, const std::optional<Start>&);
 template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
                         std::int64_t, const Parallel&);
 template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, std::int64_t,

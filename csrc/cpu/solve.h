@@ -4,7 +4,9 @@
 #include <optional>
 #include <vector>
 
+#include "cpu/buckets.h"
 #include "cpu/centroid_format.h"
+#include "cpu/optimal.h"
 #include "cpu/parallel.h"
 #include "cpu/points.h"
 #include "cpu/pyramid.h"
@@ -47,17 +49,18 @@ void store_lloyd(CentroidFormat format, Zero zero, Solution& solution);
 // there are more of them than k.
 template <class Moments>
 Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
-                      const Parallel& parallel);
+                      const Parallel& parallel, const std::optional<Start>& start = std::nullopt);
 
-// Whether a problem is of the kind and the size at which buckets pay.
+// Whether a problem is of the kind and the size at which buckets pay, and how many then.
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);
+std::size_t bucket_count(std::size_t k);
 
 // The codebook without ordering all weights: only those around boundaries are collected and sorted.
 // Nothing where the buckets cannot tell it to 1e-10: where clusters are narrower than buckets, or
 // importances so far apart that rounding inside a bucket counts.
 template <class Moments>
-std::optional<Solution> solve_bucketed(const Problems& problems, std::int64_t problem,
-                                       const SolverOptions& options, Pyramid<Moments>& pyramid,
-                                       PointCollector& collector, const Parallel& parallel);
+std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const SolverOptions& options,
+                                       Pyramid<Moments>& pyramid, PointCollector& collector,
+                                       const Parallel& parallel);
 
 }  // namespace wkmeans

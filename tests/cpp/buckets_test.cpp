@@ -2,8 +2,11 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <limits>
 
+#include "cpu/assign.h"
+#include "cpu/bucket_labels.h"
 #include "cpu/solve.h"
 #include "support.h"
 
@@ -43,10 +46,13 @@ void check_map(const Column<Value>& column) {
   for (std::size_t b = 1; b < ranges.size(); ++b) {
     if (std::isfinite(ranges[b].high)) CHECK(ranges[b - 1].high < ranges[b].low + 1e-300);
   }
+  const std::vector<double> weights(column.values.begin(), column.values.end());
+  std::vector<BucketMap::Bucket> buckets(weights.size());
+  map.find(weights.data(), static_cast<std::int64_t>(weights.size()), buckets.data());
   bool all_inside = true;
-  for (const Value value : column.values) {
-    const BucketMap::Range& range = ranges[map.bucket_of(static_cast<double>(value))];
-    all_inside &= range.low <= value && value <= range.high;
+  for (std::size_t i = 0; i < weights.size(); ++i) {
+    const BucketMap::Range& range = ranges[buckets[i]];
+    all_inside &= range.low <= weights[i] && weights[i] <= range.high;
   }
   CHECK(all_inside);
 }
@@ -56,7 +62,29 @@ std::optional<Solution> solved(const Operand& weights, std::size_t k) {
   options.k = k;
   Pyramid<QuadraticMoments> pyramid;
   PointCollector collector;
-  return solve_bucketed({&weights, nullptr, nullptr}, 0, options, pyramid, collector, Parallel(2));
+  const Problems problems{&weights, nullptr, nullptr};
+  const Parallel parallel(2);
+  const BucketedPoints buckets(problems, 0, bucket_count(k), parallel);
+  return solve_bucketed(buckets, options, pyramid, collector, parallel);
+}
+
+// Centroids between and inside buckets, several of them in one where there are many.
+template <class Value>
+void check_labels(const Column<Value>& column, std::size_t k) {
+  const Problems problems{&column.operand, nullptr, nullptr};
+  const Parallel parallel(2);
+  const BucketedPoints buckets(problems, 0, kBuckets, parallel);
+  Random random(6);
+  std::vector<double> centroids;
+  for (std::size_t j = 0; j < k; ++j) {
+    const bool repeats = j > 0 && random.below(8) == 0;
+    centroids.push_back(repeats ? centroids.back() : column.values[random.below(kItems)]);
+  }
+  std::sort(centroids.begin(), centroids.end());
+  std::vector<std::uint16_t> expected(kItems), found(kItems);
+  const double cost = assign(problems, 0, centroids, false, parallel, expected.data());
+  CHECK(assign_in_buckets(buckets, centroids, parallel, found.data()) == cost);
+  CHECK(found == expected);
 }
 
 }  // namespace
@@ -74,4 +102,14 @@ TEST_CASE("buckets suffice for weights that spread, and say so where they do not
   const auto clumped =
       drawn<double>([](Random& r) { return (r.below(2) ? 1.0 : -1.0) + 1e-12 * r.normal(); });
   CHECK(!solved(clumped.operand, 2).has_value());
+}
+
+TEST_CASE("labels looked up in buckets are the nearest centroids'") {
+  for (const std::size_t k : {2, 16, 60, 3000}) {
+    check_labels(drawn<float>([](Random& r) { return r.normal(); }), k);
+    check_labels(drawn<double>([](Random& r) { return 1e-3 * r.normal() / r.uniform(1e-3, 1.0); }),
+                 k);
+    check_labels(drawn<float>([](Random& r) { return static_cast<double>(r.below(50)) - 25.0; }),
+                 k);
+  }
 }
