@@ -39,16 +39,9 @@ struct MeasurePoints {
   }
 };
 
-// Cells on either side that the bound on a half-gap takes in.
-constexpr std::size_t kReach = 4;
-
-// Cells in columns, with kReach empty ones before the first and after the last.
-struct CellColumns {
-  const double *low, *high, *importance, *quartic_importance;
-};
-
-// Of the cells taken in so far, for each cell.
-struct Totals {
+// Sums over what lies around each cell: of I and of I times how far from any point of the cell, at
+// most; the same of H.
+struct Surroundings {
   double *mass, *radius, *quartic_mass, *quartic_radius;
 };
 
@@ -77,61 +70,21 @@ WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass,
 }
 
 // One more centroid, put at a boundary inside a cell, would save at least d (d - 2r) (I + H d^2 /
-// 2) on points within r of it, where d is the half-gap: more than `worth` is impossible.
-template <class Sums>
+// 2) on a point within r of it, where d is the half-gap: more than `worth` is impossible.
+template <bool Quartic>
 struct BoundHalfGaps {
-  static constexpr bool kQuartic = Sums::kCount > QuadraticSums::kCount;
-
-  static WKM_ALWAYS_INLINE void run(CellColumns cells, std::size_t n, double worth, Totals totals,
+  static WKM_ALWAYS_INLINE void run(Surroundings around, std::size_t n, double worth, double widest,
                                     double* bounds) {
-    take<0>(cells, n, totals);
-    for (std::size_t v = 0; v < n; ++v) bounds[v] = kInfinity;
-    take<1>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-    take<2>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-    take<3>(cells, n, totals);
-    take<4>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-  }
-
-  // Adds the cells that lie `Reach` to the left and to the right of each.
-  template <std::size_t Reach>
-  static WKM_ALWAYS_INLINE void take(CellColumns cells, std::size_t n, Totals totals) {
     WKM_INDEPENDENT
     for (std::size_t v = 0; v < n; ++v) {
-      const std::size_t at = kReach + v;
-      const std::size_t left = at - Reach;
-      const std::size_t right = at + Reach;
-      const double left_radius = cells.high[at] - cells.low[left];
-      const double right_radius = cells.high[right] - cells.low[at];
-      const double again = Reach > 0 ? 1.0 : 0.0;
-      const double mass = cells.importance[left] + again * cells.importance[right];
-      const double radius =
-          cells.importance[left] * left_radius + again * (cells.importance[right] * right_radius);
-      totals.mass[v] = Reach > 0 ? totals.mass[v] + mass : mass;
-      totals.radius[v] = Reach > 0 ? totals.radius[v] + radius : radius;
-      if (!kQuartic) continue;
-      const double h_mass =
-          cells.quartic_importance[left] + again * cells.quartic_importance[right];
-      const double h_radius = cells.quartic_importance[left] * left_radius +
-                              again * (cells.quartic_importance[right] * right_radius);
-      totals.quartic_mass[v] = Reach > 0 ? totals.quartic_mass[v] + h_mass : h_mass;
-      totals.quartic_radius[v] = Reach > 0 ? totals.quartic_radius[v] + h_radius : h_radius;
-    }
-  }
-
-  static WKM_ALWAYS_INLINE void lower(std::size_t n, double worth, Totals totals, double* bounds) {
-    WKM_INDEPENDENT
-    for (std::size_t v = 0; v < n; ++v) {
-      const double mass = totals.mass[v];
-      const double radius = totals.radius[v];
+      const double mass = around.mass[v];
+      const double radius = around.radius[v];
       double bound = (radius + std::sqrt(radius * radius + mass * worth)) / mass;
-      if (kQuartic) {
-        bound = with_fourth_powers(bound, mass, radius, totals.quartic_mass[v],
-                                   totals.quartic_radius[v], worth);
+      if (Quartic) {
+        bound = with_fourth_powers(bound, mass, radius, around.quartic_mass[v],
+                                   around.quartic_radius[v], worth);
       }
-      bounds[v] = bound < bounds[v] ? bound : bounds[v];  // no mass bounds nothing
+      bounds[v] = bound < widest ? bound : widest;  // no mass bounds nothing
     }
   }
 };
@@ -178,9 +131,9 @@ void ClusterMeasure::measure(const Points& points) {
   running_[n] = sum;
 }
 
-void ClusterMeasure::cut(std::size_t begin, std::size_t end, std::size_t n_parts,
+void ClusterMeasure::cut(std::size_t begin, std::size_t end, double n_parts,
                          std::vector<std::size_t>& borders) const {
-  const double part = (running_[end] - running_[begin]) / static_cast<double>(n_parts);
+  const double part = running_.back() / n_parts;
   borders.push_back(begin);
   for (std::size_t at = begin; at < end;) {
     const double limit = running_[at] + part;
@@ -188,34 +141,6 @@ void ClusterMeasure::cut(std::size_t begin, std::size_t end, std::size_t n_parts
     while (at < end && running_[at + 1] <= limit) ++at;
     borders.push_back(at);
   }
-}
-
-bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
-                   const ClusterMeasure& measure, std::size_t most_cells, SmallGrid& grid) {
-  std::size_t n_positions = 0;
-  for (const Stretch& stretch : stretches) n_positions += stretch.size();
-  const bool exact = n_positions <= most_cells;
-  grid.borders.assign(1, 0);
-  grid.open.clear();
-  const auto fill_open = [&](bool after_gap) {
-    if (after_gap) grid.open.push_back(0);
-    while (grid.open.size() < grid.borders.size() - 1) {
-      const std::size_t v = grid.open.size();
-      grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1 ? 1 : 0);
-    }
-  };
-  for (const Stretch& stretch : stretches) {
-    if (exact) {
-      for (std::size_t i = stretch.low; i <= stretch.high; ++i) grid.borders.push_back(i);
-    } else {
-      const std::size_t n_parts = 2 + most_cells * stretch.size() / n_positions;
-      measure.cut(stretch.low, stretch.high, n_parts, grid.borders);
-    }
-    fill_open(true);
-  }
-  grid.borders.push_back(n_points);
-  grid.open.push_back(0);
-  return exact;
 }
 
 template <class Moments>
@@ -234,30 +159,48 @@ void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
 }
 
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid) {
+void bound_half_gaps(const SmallSums<Moments>& sums, const Incumbent& incumbent, double worth,
+                     SmallGrid& grid) {
   using Sums = typename SumsOf<Moments>::Type;
+  constexpr double kReach = 0.7;  // of half-gaps: best where the weights are uniform
   thread_local Buffer<double> columns;
   const std::size_t n = grid.size();
-  const std::size_t stride = n + 2 * kReach;
-  columns.assign(8 * stride, 0.0);
-  const auto column = [&](std::size_t number) { return columns.data() + number * stride; };
-  double* low = column(0);
-  double* high = column(1);
-  double* importance = column(2);
-  double* quartic_importance = column(3);
+  const std::size_t k = incumbent.boundaries.size() - 1;
+  const double* x = sums.x();
+  columns.resize(4 * n);
+  const Surroundings around{columns.data(), columns.data() + n, columns.data() + 2 * n,
+                            columns.data() + 3 * n};
+  std::size_t nearest = 1;  // boundary
+  std::size_t first = 0;
+  std::size_t last = 0;
   for (std::size_t v = 0; v < n; ++v) {
+    const double low = x[grid.borders[v]];
+    const double high = x[grid.borders[v + 1] - 1];
+    while (nearest + 1 < k &&
+           2.0 * low > x[incumbent.boundaries[nearest]] + x[incumbent.boundaries[nearest + 1]])
+      ++nearest;
+    const double reach = kReach * incumbent.half_gaps[nearest];
+    while (first < v && x[grid.borders[first]] < low - reach) ++first;
+    while (first > 0 && x[grid.borders[first - 1]] >= low - reach) --first;
+    last = std::max(last, v + 1);
+    while (last > v + 1 && x[grid.borders[last] - 1] > high + reach) --last;
+    while (last < n && x[grid.borders[last + 1] - 1] <= high + reach) ++last;
+    const Sums left = Sums::between(grid.columns(), first, v);
     const Sums cell = Sums::between(grid.columns(), v, v + 1);
-    low[kReach + v] = sums.x()[grid.borders[v]];
-    high[kReach + v] = sums.x()[grid.borders[v + 1] - 1];
-    importance[kReach + v] = cell.importance();
-    quartic_importance[kReach + v] = cell.quartic_importance();
+    const Sums right = Sums::between(grid.columns(), v + 1, last);
+    const double width = high - low;
+    around.mass[v] =
+        left.importance() + cell.importance() + right.importance() - sums.importance_error();
+    around.radius[v] = right.pull_from(low) - left.pull_from(high) + width * cell.importance() +
+                       3.0 * sums.pull_error();
+    around.quartic_mass[v] = left.quartic_importance() + cell.quartic_importance() +
+                             right.quartic_importance() - sums.quartic_importance_error();
+    around.quartic_radius[v] = right.quartic_pull_from(low) - left.quartic_pull_from(high) +
+                               width * cell.quartic_importance() + 3.0 * sums.quartic_pull_error();
   }
   grid.half_gaps.resize(n);
-  dispatch<BoundHalfGaps<Sums>>(CellColumns{low, high, importance, quartic_importance}, n, worth,
-                                Totals{column(4), column(5), column(6), column(7)},
-                                grid.half_gaps.data());
-  const double widest = 0.5 * (sums.x()[sums.size() - 1] - sums.x()[0]);
-  for (double& half_gap : grid.half_gaps) half_gap = std::min(half_gap, widest);
+  const double widest = 0.5 * (x[sums.size() - 1] - x[0]);
+  dispatch<BoundHalfGaps<Moments::kQuartic>>(around, n, worth, widest, grid.half_gaps.data());
 }
 
 template <class Moments>
@@ -274,9 +217,9 @@ void find_discounts(const SmallSums<Moments>& sums, const SmallGrid& grid,
   discounts[0] = discounts[n] = 0.0;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                \
-  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);             \
-  template void bound_half_gaps(const SmallSums<Moments>&, double, SmallGrid&); \
+#define WKM_INSTANTIATE(Moments)                                                                  \
+  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);                               \
+  template void bound_half_gaps(const SmallSums<Moments>&, const Incumbent&, double, SmallGrid&); \
   template void find_discounts(const SmallSums<Moments>&, const SmallGrid&, std::vector<double>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

@@ -42,9 +42,9 @@ class ClusterMeasure {
 public:
   void measure(const Points& points);
 
-  // Appends the first points after each of about `n_parts` equal shares of points [begin, end); a
-  // point worth more than a share stands alone. Ascending, begin and end included.
-  void cut(std::size_t begin, std::size_t end, std::size_t n_parts,
+  // Appends the first points after shares of at most 1 / n_parts of the whole, begin and end
+  // included, ascending; a point worth more stands alone.
+  void cut(std::size_t begin, std::size_t end, double n_parts,
            std::vector<std::size_t>& borders) const;
 
 private:
@@ -52,18 +52,41 @@ private:
   Buffer<double> running_;  // sums of the shares before each point
 };
 
-// Cuts the stretches into about `most_cells` cells, to single points if they suffice, and leaves
-// each space between them one closed cell. Whether all open positions are borders.
-bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
-                   const ClusterMeasure& measure, std::size_t most_cells, SmallGrid& grid);
+// Makes borders of the stretches' positions that `cut(low, high, borders)` appends, and leaves each
+// space between the stretches one closed cell.
+template <class Cut>
+void cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points, SmallGrid& grid,
+                   Cut&& cut) {
+  std::vector<std::size_t>& borders = grid.borders;
+  borders.assign(1, 0);
+  grid.open.clear();
+  for (const Stretch& stretch : stretches) {
+    grid.open.push_back(0);
+    cut(stretch.low, stretch.high, borders);
+    while (grid.open.size() < borders.size() - 1) {
+      const std::size_t v = grid.open.size();
+      grid.open.push_back(borders[v + 1] - borders[v] > 1 ? 1 : 0);
+    }
+  }
+  borders.push_back(n_points);
+  grid.open.push_back(0);
+}
 
 // Fills in the sums up to each border.
 template <class Moments>
 void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid);
 
+// A good clustering: its boundaries, ends included, and half the distance of the centroids on
+// either side of each inner one.
+struct Incumbent {
+  std::vector<std::size_t> boundaries;
+  std::vector<double> half_gaps;
+};
+
 // Fills in the half-gaps, where one more centroid would save the optimum at most `worth`.
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid);
+void bound_half_gaps(const SmallSums<Moments>& sums, const Incumbent& incumbent, double worth,
+                     SmallGrid& grid);
 
 // What each node earns for the boundaries that are moved to it out of the cells on either side: by
 // how much a clustering with boundaries inside a cell can cost less than the same centroids with

@@ -66,6 +66,7 @@ struct QuadraticSums {
   }
   static double residual_scale(const double* s, double radius) { return s[1] + radius * s[0]; }
   static double stiffness_scale(const double* s, double /*radius*/) { return s[0]; }
+  static double quartic_importance_scale(const double* /*s*/) { return 0.0; }
   static double pull_scale(const double* s, double radius) { return s[1] + radius * s[0]; }
   static double quartic_pull_scale(const double* /*s*/, double /*radius*/) { return 0.0; }
 
@@ -139,6 +140,7 @@ struct QuarticSums {
   static double stiffness_scale(const double* s, double radius) {
     return s[0] + 12.0 * (s[5] + radius * (s[4] + radius * s[3]));
   }
+  static double quartic_importance_scale(const double* s) { return s[3]; }
   static double pull_scale(const double* s, double radius) {
     return QuadraticSums::pull_scale(s, radius);
   }
@@ -186,6 +188,10 @@ public:
   // How far rounding can move a weight or a point halfway between two.
   double x_error() const { return x_error_; }
 
+  // How far rounding can move sums of importances.
+  double importance_error() const { return importance_error_; }
+  double quartic_importance_error() const { return quartic_importance_error_; }
+
   // The same of a pull from within the points.
   double pull_error() const { return pull_error_; }
   double quartic_pull_error() const { return quartic_pull_error_; }
@@ -201,6 +207,7 @@ private:
   Buffer<double> x_, sums_;
   std::size_t stride_ = 0;
   double cost_error_ = 0.0, residual_error_ = 0.0, stiffness_error_ = 0.0, x_error_ = 0.0;
+  double importance_error_ = 0.0, quartic_importance_error_ = 0.0;
   double pull_error_ = 0.0, quartic_pull_error_ = 0.0;
 };
 

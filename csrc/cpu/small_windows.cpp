@@ -66,6 +66,15 @@ double SmallLloyd<Moments>::cost(const std::vector<std::size_t>& boundaries) {
   return cost;
 }
 
+template <class Moments>
+void SmallLloyd<Moments>::half_gaps(const std::vector<std::size_t>& boundaries,
+                                    std::vector<double>& half_gaps) {
+  const std::size_t k = boundaries.size() - 1;
+  estimate(boundaries);
+  half_gaps.assign(k + 1, 0.0);
+  for (std::size_t j = 1; j < k; ++j) half_gaps[j] = 0.5 * (centroids_[j] - centroids_[j - 1]);
+}
+
 // Of cluster j of those last estimated; it lies between the cluster's points whatever its sums say.
 template <class Moments>
 double SmallLloyd<Moments>::centroid(const std::vector<std::size_t>& boundaries, std::size_t j,

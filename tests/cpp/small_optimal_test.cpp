@@ -17,7 +17,7 @@ void check_against_brute_force(const Points& points) {
   const std::vector<Real> best = brute_force_costs(points, direct_optimal_cost);
   for (std::size_t k = 1; k < points.size(); ++k) {
     CAPTURE(k);
-    const std::optional<Optimum> optimum = small_optimum<Moments>(points, k);
+    const auto optimum = small_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     CHECK(optimum->boundaries.back() == points.size());
     const Real cost = partition_cost(points, optimum->boundaries, direct_optimal_cost);
@@ -37,7 +37,7 @@ void check_against_layers(const Points& points) {
   for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{7}, most}) {
     if (k > most) continue;
     CAPTURE(k);
-    const std::optional<Optimum> optimum = small_optimum<Moments>(points, k);
+    const auto optimum = small_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     const Real cost = partition_cost(points, optimum->boundaries,
                                      [&](const Points&, std::size_t begin, std::size_t end) {
@@ -96,7 +96,7 @@ void check_squeezed_windows(const Points& points) {
 template <class Moments>
 void check_closes(const Points& points) {
   constexpr std::size_t kClusters = 8;
-  const std::optional<Optimum> optimum = small_optimum<Moments>(points, kClusters);
+  const auto optimum = small_optimum<Moments>(points, kClusters);
   REQUIRE(optimum);
   const double cost = layered<Moments>(points, kClusters).costs.back();
   CHECK(close(optimum->cost, cost, 1e-11 * cost));
