@@ -7,7 +7,7 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kTolerated = 1e-9;  // slack, of the limit
+constexpr double kTolerated = 1e-5;  // slack, of the limit: next to discounts it is nothing
 
 struct Rows {
   float* values;

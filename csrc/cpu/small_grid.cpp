@@ -39,12 +39,6 @@ struct MeasurePoints {
   }
 };
 
-// Sums over what lies around each cell: of I and of I times how far from any point of the cell, at
-// most; the same of H.
-struct Surroundings {
-  double *mass, *radius, *quartic_mass, *quartic_radius;
-};
-
 // The same with H: I d^2 - 2 I r d + (H d^4 - 2 H r d^3) / 2 is convex and rises beyond `start`, so
 // that Newton's steps never fall short of where it reaches `worth`.
 WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass, double radius,
@@ -69,20 +63,41 @@ WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass,
   return d;
 }
 
+// What rounding can move sums and pulls by.
+struct SumErrors {
+  double importance, quartic_importance, pull, quartic_pull;
+};
+
 // One more centroid, put at a boundary inside a cell, would save at least d (d - 2r) (I + H d^2 /
 // 2) on a point within r of it, where d is the half-gap: more than `worth` is impossible.
-template <bool Quartic>
+template <class Sums>
 struct BoundHalfGaps {
-  static WKM_ALWAYS_INLINE void run(Surroundings around, std::size_t n, double worth, double widest,
+  static constexpr bool kQuartic = Sums::kCount > QuadraticSums::kCount;
+
+  // lows, highs: the least and the largest point of each cell.
+  static WKM_ALWAYS_INLINE void run(SumColumns sums, const double* lows, const double* highs,
+                                    std::size_t n, SumErrors errors, double worth, double widest,
                                     double* bounds) {
+    const SumColumns before{sums.data - SmallGrid::kReach, sums.stride};
     WKM_INDEPENDENT
     for (std::size_t v = 0; v < n; ++v) {
-      const double mass = around.mass[v];
-      const double radius = around.radius[v];
+      const Sums left = Sums::between(before, v, v + SmallGrid::kReach);
+      const Sums cell = Sums::between(sums, v, v + 1);
+      const Sums right = Sums::between(sums, v + 1, v + 1 + SmallGrid::kReach);
+      const double width = highs[v] - lows[v];
+      const double mass =
+          (left.importance() + cell.importance() + right.importance()) - errors.importance;
+      const double radius = (right.pull_from(lows[v]) - left.pull_from(highs[v])) +
+                            (width * cell.importance() + 3.0 * errors.pull);
       double bound = (radius + std::sqrt(radius * radius + mass * worth)) / mass;
-      if (Quartic) {
-        bound = with_fourth_powers(bound, mass, radius, around.quartic_mass[v],
-                                   around.quartic_radius[v], worth);
+      if (kQuartic) {
+        const double quartic_mass =
+            (left.quartic_importance() + cell.quartic_importance() + right.quartic_importance()) -
+            errors.quartic_importance;
+        const double quartic_radius =
+            (right.quartic_pull_from(lows[v]) - left.quartic_pull_from(highs[v])) +
+            (width * cell.quartic_importance() + 3.0 * errors.quartic_pull);
+        bound = with_fourth_powers(bound, mass, radius, quartic_mass, quartic_radius, worth);
       }
       bounds[v] = bound < widest ? bound : widest;  // no mass bounds nothing
     }
@@ -143,64 +158,46 @@ void ClusterMeasure::cut(std::size_t begin, std::size_t end, double n_parts,
   }
 }
 
+void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse) {
+  coarse.borders.clear();
+  for (std::size_t v = 0; v < grid.size(); v += n_cells) coarse.borders.push_back(grid.borders[v]);
+  coarse.borders.push_back(grid.borders.back());
+  coarse.open.assign(coarse.size(), 0);
+}
+
 template <class Moments>
 void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
   const SumColumns from = sums.columns();
   const std::size_t n_nodes = grid.borders.size();
-  grid.stride = n_nodes + kLanes;
+  grid.stride = SmallGrid::kReach + n_nodes + kLanes;
   constexpr std::size_t kCount = SumsOf<Moments>::Type::kCount;
   grid.sums.resize(kCount * grid.stride);
   for (std::size_t f = 0; f < kCount; ++f) {
-    double* column = grid.sums.data() + f * grid.stride;
+    double* padding = grid.sums.data() + f * grid.stride;
+    double* column = std::fill_n(padding, SmallGrid::kReach, 0.0);
     for (std::size_t i = 0; i < n_nodes; ++i)
       column[i] = from.data[f * from.stride + grid.borders[i]];
-    std::fill(column + n_nodes, column + grid.stride, 0.0);
+    std::fill_n(column + n_nodes, kLanes, column[n_nodes - 1]);
   }
 }
 
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, const Incumbent& incumbent, double worth,
-                     SmallGrid& grid) {
-  using Sums = typename SumsOf<Moments>::Type;
-  constexpr double kReach = 0.7;  // of half-gaps: best where the weights are uniform
-  thread_local Buffer<double> columns;
+void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid) {
   const std::size_t n = grid.size();
-  const std::size_t k = incumbent.boundaries.size() - 1;
   const double* x = sums.x();
-  columns.resize(4 * n);
-  const Surroundings around{columns.data(), columns.data() + n, columns.data() + 2 * n,
-                            columns.data() + 3 * n};
-  std::size_t nearest = 1;  // boundary
-  std::size_t first = 0;
-  std::size_t last = 0;
+  grid.lows.resize(n);
+  grid.highs.resize(n);
   for (std::size_t v = 0; v < n; ++v) {
-    const double low = x[grid.borders[v]];
-    const double high = x[grid.borders[v + 1] - 1];
-    while (nearest + 1 < k &&
-           2.0 * low > x[incumbent.boundaries[nearest]] + x[incumbent.boundaries[nearest + 1]])
-      ++nearest;
-    const double reach = kReach * incumbent.half_gaps[nearest];
-    while (first < v && x[grid.borders[first]] < low - reach) ++first;
-    while (first > 0 && x[grid.borders[first - 1]] >= low - reach) --first;
-    last = std::max(last, v + 1);
-    while (last > v + 1 && x[grid.borders[last] - 1] > high + reach) --last;
-    while (last < n && x[grid.borders[last + 1] - 1] <= high + reach) ++last;
-    const Sums left = Sums::between(grid.columns(), first, v);
-    const Sums cell = Sums::between(grid.columns(), v, v + 1);
-    const Sums right = Sums::between(grid.columns(), v + 1, last);
-    const double width = high - low;
-    around.mass[v] =
-        left.importance() + cell.importance() + right.importance() - sums.importance_error();
-    around.radius[v] = right.pull_from(low) - left.pull_from(high) + width * cell.importance() +
-                       3.0 * sums.pull_error();
-    around.quartic_mass[v] = left.quartic_importance() + cell.quartic_importance() +
-                             right.quartic_importance() - sums.quartic_importance_error();
-    around.quartic_radius[v] = right.quartic_pull_from(low) - left.quartic_pull_from(high) +
-                               width * cell.quartic_importance() + 3.0 * sums.quartic_pull_error();
+    grid.lows[v] = x[grid.borders[v]];
+    grid.highs[v] = x[grid.borders[v + 1] - 1];
   }
   grid.half_gaps.resize(n);
   const double widest = 0.5 * (x[sums.size() - 1] - x[0]);
-  dispatch<BoundHalfGaps<Moments::kQuartic>>(around, n, worth, widest, grid.half_gaps.data());
+  const SumErrors errors{sums.importance_error(), sums.quartic_importance_error(),
+                         sums.pull_error(), sums.quartic_pull_error()};
+  dispatch<BoundHalfGaps<typename SumsOf<Moments>::Type>>(grid.columns(), grid.lows.data(),
+                                                          grid.highs.data(), n, errors, worth,
+                                                          widest, grid.half_gaps.data());
 }
 
 template <class Moments>
@@ -217,9 +214,9 @@ void find_discounts(const SmallSums<Moments>& sums, const SmallGrid& grid,
   discounts[0] = discounts[n] = 0.0;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                                  \
-  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);                               \
-  template void bound_half_gaps(const SmallSums<Moments>&, const Incumbent&, double, SmallGrid&); \
+#define WKM_INSTANTIATE(Moments)                                                \
+  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);             \
+  template void bound_half_gaps(const SmallSums<Moments>&, double, SmallGrid&); \
   template void find_discounts(const SmallSums<Moments>&, const SmallGrid&, std::vector<double>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -14,11 +15,16 @@ struct SmallGrid {
   std::vector<std::size_t> borders;
   std::vector<char> open;         // a boundary of the optimum may lie inside the cell
   std::vector<double> half_gaps;  // the centroids on either side are no further apart, halved
-  Buffer<double> sums;            // up to each border, in columns
+  Buffer<double> lows, highs;     // the least and the largest point of each cell, once asked for
+  Buffer<double> sums;            // up to each border, in columns, with kReach before and after
   std::size_t stride = 0;
 
+  static constexpr std::size_t kReach = 5;  // cells on either side that a half-gap's bound takes in
+
   std::size_t size() const { return borders.size() - 1; }
-  SumColumns columns() const { return {sums.data(), stride}; }
+  // Whether no boundary of the optimum lies inside a cell.
+  bool is_exact() const { return std::find(open.begin(), open.end(), 1) == open.end(); }
+  SumColumns columns() const { return {sums.data() + kReach, stride}; }
 
   // Where a boundary can have been that was moved to a node.
   std::size_t low(std::size_t node) const {
@@ -72,21 +78,17 @@ void cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points, 
   grid.open.push_back(0);
 }
 
+// Makes one cell of each `n_cells`, which no boundary is moved out of.
+void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse);
+
 // Fills in the sums up to each border.
 template <class Moments>
 void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid);
 
-// A good clustering: its boundaries, ends included, and half the distance of the centroids on
-// either side of each inner one.
-struct Incumbent {
-  std::vector<std::size_t> boundaries;
-  std::vector<double> half_gaps;
-};
-
-// Fills in the half-gaps, where one more centroid would save the optimum at most `worth`.
+// Fills in the half-gaps, where one more centroid would save the optimum at most `worth`; for cells
+// of about equal share of the measure.
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, const Incumbent& incumbent, double worth,
-                     SmallGrid& grid);
+void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid);
 
 // What each node earns for the boundaries that are moved to it out of the cells on either side: by
 // how much a clustering with boundaries inside a cell can cost less than the same centroids with

@@ -16,9 +16,9 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kIncumbentCells = 5.0;   // a cluster
 constexpr double kFirstCells = 13.0;      // a cluster, of the first round
-constexpr double kRefinement = 1.5;       // of cells, from round to round
+constexpr std::size_t kThinning = 3;      // of those, to find an incumbent
+constexpr double kRefinement = 2.0;       // of cells, from round to round
 constexpr std::size_t kFewPositions = 6;  // a boundary: to be tried out one by one
 constexpr std::size_t kMostCells = 768;   // beyond, a Lagrangian is the quicker way
 constexpr int kMostRounds = 16;
@@ -35,7 +35,7 @@ template <class Moments>
 struct Scratch {
   ClusterMeasure measure;
   SmallSums<Moments> sums;
-  SmallGrid grid;
+  SmallGrid grid, coarse;
   IntervalCosts costs;
   Layers layers;
   SmallLloyd<Moments> lloyd{sums};
@@ -43,7 +43,6 @@ struct Scratch {
   Starts starts;
   std::vector<NodeRange> ranges;
   std::vector<std::size_t> boundaries;
-  Incumbent incumbent;
   std::vector<char> reached;
   std::vector<Stretch> stretches, clipped;
 };
@@ -59,12 +58,18 @@ public:
     s_.sums.build(points_);
     margin_ = kCostsAnEdge * static_cast<double>(k_) * s_.sums.cost_error();
     if (!std::isfinite(margin_) || !find_incumbent()) return std::nullopt;
-    int round = 0;
-    do {
-      if (++round > kMostRounds || !narrow_windows(round)) return std::nullopt;
+    double cells_per_cluster = kFirstCells;
+    int round = 1;
+    for (;; ++round) {
+      if (!narrow_windows()) return std::nullopt;
       if (!s_.lloyd.squeeze(kSqueezingRounds, windows_)) return std::nullopt;
       clip_stretches();
-    } while (n_positions() > kFewPositions * k_);
+      if (n_positions() <= kFewPositions * k_ || s_.grid.is_exact()) break;
+      if (round == kMostRounds) return std::nullopt;
+      cut(cells_per_cluster *= kRefinement);
+      if (s_.grid.size() > kMostCells || !find_ranges()) return std::nullopt;
+      find_half_gaps();
+    }
     cut_to_points();
     if (!find_ranges()) return std::nullopt;
     auto optimum = cheapest_within<Moments>(points_, s_.grid.borders, s_.ranges);
@@ -84,32 +89,47 @@ private:
     }
     if (s_.boundaries.size() == k_ + 1) {
       s_.lloyd.polish(kPolishingRounds, s_.boundaries);
-      const double cost = s_.lloyd.cost(s_.boundaries) + margin_;
-      if (cost < upper_bound_) {
-        upper_bound_ = cost;
-        s_.incumbent.boundaries.swap(s_.boundaries);
-      }
+      upper_bound_ = std::min(upper_bound_, s_.lloyd.cost(s_.boundaries) + margin_);
     }
     return margin_ <= kMostRounding * upper_bound_ && upper_bound_ < kInfinity;
   }
 
-  // The shortest path over coarse cells, of equal share of the measure: as many to a cluster make a
-  // fair clustering, which bounds all clusters' costs.
+  // Cuts cells of about equal share of the measure. A shortest path over coarser ones is the first
+  // incumbent, and bounds the half-gaps.
   bool find_incumbent() {
     s_.measure.measure(points_);
     s_.stretches.assign(1, {1, points_.size() - 1});
-    cut(kIncumbentCells);
+    cut(kFirstCells);
+    thin_out(s_.grid, s_.grid.size() > kThinning * k_ ? kThinning : 1, s_.coarse);
+    gather_sums(s_.sums, s_.coarse);
+    std::swap(s_.grid, s_.coarse);
+    const bool found = find_coarse_path();
+    std::swap(s_.grid, s_.coarse);
+    if (!found) return false;
+    bound_half_gaps(s_.sums, worth_of_a_centroid(), s_.grid);
+    set_all_ranges();
+    return true;
+  }
+
+  // As many cells to a cluster make a fair clustering, which bounds all clusters' costs.
+  bool find_coarse_path() {
     const std::size_t n = s_.grid.size();
     if (n <= k_) return false;
     s_.boundaries.clear();
     for (std::size_t j = 0; j <= k_; ++j) s_.boundaries.push_back(s_.grid.borders[n * j / k_]);
     s_.discounts.assign(n + 1, 0.0);
-    s_.ranges.assign(1, {0, 0});
-    s_.ranges.resize(k_, {1, n - 1});
-    s_.ranges.push_back({n, n});
+    set_all_ranges();
     if (!fill_costs(2.0 * s_.lloyd.cost(s_.boundaries) + margin_)) return false;
     s_.layers.run_forward(s_.costs, k_, s_.discounts);
     return bound_above();
+  }
+
+  // A boundary may be any inner node.
+  void set_all_ranges() {
+    const std::size_t n = s_.grid.size();
+    s_.ranges.assign(1, {0, 0});
+    s_.ranges.resize(k_, {1, n - 1});
+    s_.ranges.push_back({n, n});
   }
 
   // False where the limit is no unit of costs.
@@ -118,13 +138,13 @@ private:
     const std::size_t n = s_.grid.size();
     s_.starts.earliest.assign(n + 1, n);
     s_.starts.latest.assign(n + 1, 0);
-    std::size_t j = 1;
+    std::size_t earliest = 1;  // of the edges that may come to an end
+    std::size_t latest = 1;
     for (std::size_t end = 1; end <= n; ++end) {
-      while (j < k_ && s_.ranges[j].last < end) ++j;
-      s_.starts.earliest[end] = s_.ranges[j - 1].first;
-      std::size_t next = j;
-      while (next < k_ && s_.ranges[next + 1].first <= end) ++next;
-      s_.starts.latest[end] = s_.ranges[next - 1].last;
+      while (earliest < k_ && s_.ranges[earliest].last < end) ++earliest;
+      while (latest < k_ && s_.ranges[latest + 1].first <= end) ++latest;
+      s_.starts.earliest[end] = s_.ranges[earliest - 1].first;
+      s_.starts.latest[end] = s_.ranges[latest - 1].last;
     }
     s_.costs.template fill<Sums>(s_.grid.columns(), s_.starts, limit);
     return true;
@@ -139,24 +159,11 @@ private:
     return std::accumulate(s_.largest.begin(), end, 0.0);
   }
 
-  // Leaves the nodes that a path as good as the incumbent may go through.
-  bool close() {
-    // No edge of such a path costs more by itself.
-    if (!fill_costs(upper_bound_ + most_discounted() + margin_)) return false;
-    s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    if (!bound_above()) return false;
-    s_.layers.run_backward(s_.costs, k_, s_.discounts);
-    if (!s_.layers.keep_reached(upper_bound_ + margin_, s_.ranges, s_.reached)) return false;
-    take_windows();
-    return true;
-  }
-
   // The optimal cost is convex in k: one more centroid saves at most what each of those between
   // fewer and k saves on average.
   double worth_of_a_centroid() const {
     double worth = upper_bound_;
-    for (const std::size_t fewer : {k_ / 2, k_ - k_ / 4, k_ - 1}) {
-      if (fewer < 1 || fewer >= k_) continue;
+    for (std::size_t fewer = 1; fewer < k_; ++fewer) {
       const double cost =
           s_.layers.least(fewer) + margin_ + static_cast<double>(fewer) * s_.costs.slack();
       worth = std::min(worth, cost / static_cast<double>(k_ - fewer));
@@ -254,18 +261,17 @@ private:
     }
   }
 
-  bool narrow_windows(int round) {
-    const double worth = round == 1 ? worth_of_a_centroid() : 0.0;
-    cut(kFirstCells * std::pow(kRefinement, round - 1));
-    if (s_.grid.size() > kMostCells || !find_ranges()) return false;
-    if (round == 1) {
-      s_.lloyd.half_gaps(s_.incumbent.boundaries, s_.incumbent.half_gaps);
-      bound_half_gaps(s_.sums, s_.incumbent, worth, s_.grid);
-    } else {
-      find_half_gaps();
-    }
+  // Leaves the nodes that a path as good as the incumbent may go through.
+  bool narrow_windows() {
     find_discounts(s_.sums, s_.grid, s_.discounts);
-    return close();
+    // No edge of such a path costs more by itself.
+    if (!fill_costs(upper_bound_ + most_discounted() + margin_)) return false;
+    s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    if (!bound_above()) return false;
+    s_.layers.run_backward(s_.costs, k_, s_.discounts);
+    if (!s_.layers.keep_reached(upper_bound_ + margin_, s_.ranges, s_.reached)) return false;
+    take_windows();
+    return true;
   }
 
   const Points& points_;

@@ -50,6 +50,7 @@ struct QuadraticSums {
   }
 
   // `guess`: a centroid nearby, where that must be searched.
+  WKM_ALWAYS_INLINE Estimate estimate_from_afar(double guess) const { return estimate(guess); }
   WKM_ALWAYS_INLINE Estimate estimate(double /*guess*/) const {
     const double mean = i0 > 0.0 ? i1 / i0 : 0.0;
     const double cost = i2 - i1 * mean;
@@ -102,9 +103,13 @@ struct QuarticSums {
     sums[7] += h * square * square;
   }
 
-  // Two of Newton's steps: how far they are from the root shows in the residual.
+  WKM_ALWAYS_INLINE Estimate estimate_from_afar(double guess) const {
+    return estimate(stepped(stepped(stepped(guess))));
+  }
+
+  // One of Newton's steps: how far it is from the root shows in the residual.
   WKM_ALWAYS_INLINE Estimate estimate(double guess) const {
-    const double c = stepped(stepped(guess));
+    const double c = stepped(guess);
     const double cost =
         (i2 + h4) + c * (c * ((i0 + 6.0 * h2) + c * (h0 * c - 4.0 * h1)) - 2.0 * (i1 + 2.0 * h3));
     const double mean = h0 > 0.0 ? h1 / h0 : 0.0;
@@ -175,8 +180,7 @@ public:
   const double* x() const { return x_.data(); }  // the weights, from the centre of the sums
   SumColumns columns() const { return {sums_.data(), stride_}; }
   Estimate estimate(std::size_t begin, std::size_t end) const {
-    const Sums sums = Sums::between(columns(), begin, end);
-    return sums.estimate(sums.estimate(middle(begin, end)).centroid);
+    return Sums::between(columns(), begin, end).estimate_from_afar(middle(begin, end));
   }
   double middle(std::size_t begin, std::size_t end) const {
     return 0.5 * (x_[begin] + x_[end - 1]);

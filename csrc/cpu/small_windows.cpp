@@ -16,8 +16,7 @@ struct EstimateClusters {
     for (std::size_t block = 0; block < k; block += kLanes) {
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         const std::size_t j = block + lane;
-        const Sums cluster = Sums::between(sums, j, j + 1);
-        const Estimate e = cluster.estimate(cluster.estimate(centroids[j]).centroid);
+        const Estimate e = Sums::between(sums, j, j + 1).estimate_from_afar(centroids[j]);
         centroids[j] = e.centroid;
         costs[j] = e.cost;
         residuals[j] = e.residual;
@@ -64,15 +63,6 @@ double SmallLloyd<Moments>::cost(const std::vector<std::size_t>& boundaries) {
   double cost = 0.0;
   for (std::size_t j = 0; j + 1 < boundaries.size(); ++j) cost += costs_[j];
   return cost;
-}
-
-template <class Moments>
-void SmallLloyd<Moments>::half_gaps(const std::vector<std::size_t>& boundaries,
-                                    std::vector<double>& half_gaps) {
-  const std::size_t k = boundaries.size() - 1;
-  estimate(boundaries);
-  half_gaps.assign(k + 1, 0.0);
-  for (std::size_t j = 1; j < k; ++j) half_gaps[j] = 0.5 * (centroids_[j] - centroids_[j - 1]);
 }
 
 // Of cluster j of those last estimated; it lies between the cluster's points whatever its sums say.

@@ -40,9 +40,6 @@ public:
   // What the clusters cost, but for rounding.
   double cost(const std::vector<std::size_t>& boundaries);
 
-  // Half the distance of the centroids on either side of each inner boundary.
-  void half_gaps(const std::vector<std::size_t>& boundaries, std::vector<double>& half_gaps);
-
 private:
   enum class Bound { none, low, high };
 
