@@ -7,10 +7,10 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kTolerated = 1e-9;  // slack, of the limit
+constexpr double kTolerated = 1e-5;  // slack, of the limit: next to discounts it is nothing
 
 struct Rows {
-  double* values;
+  float* values;
   std::size_t *first, *last, *row;
 };
 
@@ -22,6 +22,7 @@ struct FillRows {
     std::size_t first = 0;
     std::size_t used = 0;
     const double tolerated = kTolerated * limit;
+    const double scale = 1.0 / limit;
     double most_slack = 0.0;
     double loosest = 0.0;
     for (std::size_t end = 1; end <= n_cells; ++end) {
@@ -32,7 +33,7 @@ struct FillRows {
       const std::size_t begin = first / kLanes * kLanes;
       // At least kLanes values an end: a row's number of values used never lags its first start.
       const std::size_t row = used - begin;
-      double* costs = rows.values + row;
+      float* costs = rows.values + row;
       for (std::size_t block = begin; block <= last; block += kLanes) {
         for (int round = 0; round < Sums::kMostRounds; ++round) {
           double slacks[kLanes];
@@ -42,8 +43,9 @@ struct FillRows {
             const Estimate e = Sums::between(sums, block + lane, end).estimate(guess);
             centroids[block + lane] = block + lane < end ? e.centroid : guess;
             const double slack = Sums::slack(e);
-            costs[block + lane] = e.cost - slack;
-            slacks[lane] = block + lane < end && costs[block + lane] <= limit ? slack : 0.0;
+            const double cost = e.cost - slack;
+            costs[block + lane] = static_cast<float>(scale * cost);
+            slacks[lane] = block + lane < end && cost <= limit ? slack : 0.0;
           }
           if (Sums::kMostRounds == 1) break;
           loosest = *std::max_element(slacks, slacks + kLanes);
@@ -52,7 +54,7 @@ struct FillRows {
         most_slack = loosest > most_slack ? loosest : most_slack;
         used += kLanes;
       }
-      while (first < last && costs[first] > limit) ++first;
+      while (first < last && costs[first] > 1.0f) ++first;
       rows.first[end] = first;
       rows.last[end] = last;
       rows.row[end] = row;
@@ -73,6 +75,7 @@ void start_centroids(SumColumns sums, std::size_t n_cells, double* centroids) {
 template <class Sums>
 void IntervalCosts::fill(SumColumns sums, const Starts& starts, double limit) {
   const std::size_t n_nodes = starts.latest.size();
+  unit_ = limit;
   n_cells_ = n_nodes - 1;
   std::size_t most = 0;
   for (std::size_t end = 1; end < n_nodes; ++end) {
@@ -85,15 +88,6 @@ void IntervalCosts::fill(SumColumns sums, const Starts& starts, double limit) {
   slack_ = dispatch<FillRows<Sums>>(sums, n_cells_, starts.earliest.data(), starts.latest.data(),
                                     limit, centroids_.data(),
                                     Rows{values_.data(), first_.data(), last_.data(), row_.data()});
-}
-
-void IntervalCosts::tighten(double limit) {
-  std::size_t first = 0;
-  for (std::size_t end = 1; end <= n_cells_; ++end) {
-    if (first < first_[end]) first = first_[end];
-    while (first < last_[end] && at(first, end) > limit) ++first;
-    first_[end] = first;
-  }
 }
 
 template void IntervalCosts::fill<QuadraticSums>(SumColumns, const Starts&, double);

@@ -2,22 +2,23 @@
 
 #include <cstddef>
 #include <cstring>
+#include <limits>
 
-#include "cpu/interval_front.h"
 #include "cpu/isa.h"
 
 namespace wkmeans {
 
-// kLanes running minima that stay in registers. Compilers unroll short loops over an array before
-// they think of vectors, so this one is spelt out where they have vector types.
+// Running minima of a row of floats that stay in registers. Compilers unroll short loops over an
+// array before they think of vectors, so these are spelt out where they have vector types.
+template <std::size_t N>
 class LaneMinima {
 public:
   WKM_ALWAYS_INLINE LaneMinima() {
-    for (Part& part : parts_) part = Part{} + kInfinity;
+    for (Part& part : parts_) part = Part{} + std::numeric_limits<float>::infinity();
   }
 
   // The lesser of each lane and of values[lane] + summand.
-  WKM_ALWAYS_INLINE void take(const double* values, double summand) {
+  WKM_ALWAYS_INLINE void take(const float* values, float summand) {
     for (std::size_t part = 0; part < kParts; ++part) {
       Part sums;
       std::memcpy(&sums, values + part * kPart, sizeof sums);
@@ -26,7 +27,7 @@ public:
     }
   }
 
-  WKM_ALWAYS_INLINE void take(const double* values, const double* summands) {
+  WKM_ALWAYS_INLINE void take(const float* values, const float* summands) {
     for (std::size_t part = 0; part < kParts; ++part) {
       Part sums;
       Part others;
@@ -43,7 +44,7 @@ public:
     }
   }
 
-  WKM_ALWAYS_INLINE void store(double* values, double subtrahend) const {
+  WKM_ALWAYS_INLINE void store(float* values, float subtrahend) const {
     for (std::size_t part = 0; part < kParts; ++part) {
       const Part differences = parts_[part] - subtrahend;
       std::memcpy(values + part * kPart, &differences, sizeof differences);
@@ -52,13 +53,13 @@ public:
 
 private:
 #if defined(__GNUC__) || defined(__clang__)
-  static constexpr std::size_t kPart = 4;
-  typedef double Part __attribute__((vector_size(kPart * sizeof(double))));
+  static constexpr std::size_t kPart = 8;
+  typedef float Part __attribute__((vector_size(kPart * sizeof(float))));
 #else
   static constexpr std::size_t kPart = 1;
-  using Part = double;
+  using Part = float;
 #endif
-  static constexpr std::size_t kParts = kLanes / kPart;
+  static constexpr std::size_t kParts = N / kPart;
 
   Part parts_[kParts];
 };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <limits>
 
 #include "cpu/interval_front.h"
 #include "cpu/isa.h"
@@ -10,20 +11,26 @@
 namespace wkmeans {
 namespace {
 
-constexpr std::size_t kLine = 64 / sizeof(double);
+constexpr std::size_t kLine = 64 / sizeof(float);
 
-struct Table {
-  double* layers;
-  std::size_t stride;
-  std::size_t n_blocks;
+struct Edges {
+  const float* values;
+  const std::size_t *rows, *firsts, *lasts;
+  std::size_t n;
 };
 
-// layers[to] = min over the edges of layers[from] + cost, a lane a layer. `cost_at(from)`.
-template <class CostAt>
-WKM_ALWAYS_INLINE void relax(const double* from_rows, std::size_t stride, std::size_t begin,
-                             std::size_t end, CostAt&& cost_at, double discount, double* out) {
-  LaneMinima even;
-  LaneMinima odd;
+struct Table {
+  float* layers;
+  std::size_t stride;
+  std::size_t n_lanes;
+};
+
+// out = min over the edges of layers[from] + cost, less the discount, N layers at once.
+template <std::size_t N, class CostAt>  // cost_at(from)
+WKM_ALWAYS_INLINE void relax(const float* from_rows, std::size_t stride, std::size_t begin,
+                             std::size_t end, CostAt&& cost_at, float discount, float* out) {
+  LaneMinima<N> even;
+  LaneMinima<N> odd;
   std::size_t from = begin;
   for (; from + 2 <= end; from += 2) {
     even.take(from_rows + from * stride, cost_at(from));
@@ -34,61 +41,64 @@ WKM_ALWAYS_INLINE void relax(const double* from_rows, std::size_t stride, std::s
   even.store(out, discount);
 }
 
+// relax() for all layers, as wide as they suffice. `in` and `out` are what it reads and writes of
+// a row.
+template <class CostAt>
+WKM_ALWAYS_INLINE void relax_all(const Table& table, const float* in, std::size_t begin,
+                                 std::size_t end, CostAt&& cost_at, float discount, float* out) {
+  std::size_t lane = 0;
+  for (; lane + 2 * kLanes <= table.n_lanes; lane += 2 * kLanes)
+    relax<2 * kLanes>(in + lane, table.stride, begin, end, cost_at, discount, out + lane);
+  if (lane < table.n_lanes)
+    relax<kLanes>(in + lane, table.stride, begin, end, cost_at, discount, out + lane);
+}
+
 struct RunForward {
-  static WKM_ALWAYS_INLINE void run(const double* values, const std::size_t* rows,
-                                    const std::size_t* firsts, const std::size_t* lasts,
-                                    std::size_t n, const double* discounts, Table table) {
-    for (std::size_t to = 1; to <= n; ++to) {
-      const double* costs = values + rows[to];
-      double* out = table.layers + to * table.stride;
-      out[0] = kInfinity;
-      for (std::size_t block = 0; block < table.n_blocks; ++block) {
-        relax(
-            table.layers + block * kLanes, table.stride, firsts[to], lasts[to] + 1,
-            [&](std::size_t from) { return costs[from]; }, discounts[to], out + block * kLanes + 1);
-      }
+  static WKM_ALWAYS_INLINE void run(Edges edges, const float* discounts, Table table) {
+    for (std::size_t to = 1; to <= edges.n; ++to) {
+      const float* costs = edges.values + edges.rows[to];
+      float* out = table.layers + to * table.stride;
+      out[0] = std::numeric_limits<float>::infinity();
+      relax_all(
+          table, table.layers, edges.firsts[to], edges.lasts[to] + 1,
+          [&](std::size_t from) { return costs[from]; }, discounts[to], out + 1);
     }
   }
 };
 
 struct RunBackward {
-  static WKM_ALWAYS_INLINE void run(const double* values, const std::size_t* rows,
-                                    const std::size_t* firsts, const std::size_t* lasts,
-                                    std::size_t n, const double* discounts, Table table) {
-    std::size_t first = n;
-    std::size_t last = n;
-    for (std::size_t to = n; to-- > 0;) {
-      while (first > to + 1 && lasts[first - 1] >= to) --first;
-      while (firsts[last] > to) --last;
-      double* out = table.layers + to * table.stride;
-      for (std::size_t block = 0; block < table.n_blocks; ++block) {
-        relax(
-            table.layers + block * kLanes + 1, table.stride, first, last + 1,
-            [&](std::size_t from) { return values[rows[from] + to]; }, discounts[to],
-            out + block * kLanes);
-      }
-      out[table.n_blocks * kLanes] = kInfinity;
+  static WKM_ALWAYS_INLINE void run(Edges edges, const float* discounts, Table table) {
+    std::size_t first = edges.n;
+    std::size_t last = edges.n;
+    for (std::size_t to = edges.n; to-- > 0;) {
+      while (first > to + 1 && edges.lasts[first - 1] >= to) --first;
+      while (edges.firsts[last] > to) --last;
+      float* out = table.layers + to * table.stride;
+      relax_all(
+          table, table.layers + 1, first, last + 1,
+          [&](std::size_t from) { return edges.values[edges.rows[from] + to]; }, discounts[to],
+          out);
+      out[table.n_lanes] = std::numeric_limits<float>::infinity();
     }
   }
 };
 
 struct FindReached {
-  static WKM_ALWAYS_INLINE void run(const double* forward, const double* backward,
-                                    std::size_t stride, std::size_t n_nodes, std::size_t n_layers,
-                                    double most, const double* discounts, std::size_t* first,
-                                    std::size_t* last, char* reached) {
+  static WKM_ALWAYS_INLINE void run(const float* forward, const float* backward, std::size_t stride,
+                                    std::size_t n_nodes, std::size_t n_lanes, float most,
+                                    const float* discounts, std::size_t* first, std::size_t* last,
+                                    char* reached) {
     for (std::size_t node = 1; node + 1 < n_nodes; ++node) {
-      const double* f = forward + node * stride;
-      const double* b = backward + node * stride;
-      LaneMinima minima;
-      for (std::size_t block = 0; block < n_layers; block += kLanes)
-        minima.take(f + block, b + block);
-      double least[kLanes];
-      minima.store(least, 0.0);
-      const double limit = most - discounts[node];
+      const float* f = forward + node * stride;
+      const float* b = backward + node * stride;
+      LaneMinima<kLanes> minima;
+      for (std::size_t lane = 0; lane < n_lanes; lane += kLanes) minima.take(f + lane, b + lane);
+      float least[kLanes];
+      minima.store(least, 0.0f);
+      const float limit = most - discounts[node];
       reached[node] = *std::min_element(least, least + kLanes) <= limit ? 1 : 0;
       if (!reached[node]) continue;
-      for (std::size_t j = 0; j < n_layers; ++j) {
+      for (std::size_t j = 0; j < n_lanes; ++j) {
         if (!(f[j] + b[j] <= limit)) continue;
         first[j] = node < first[j] ? node : first[j];
         last[j] = node;
@@ -97,53 +107,72 @@ struct FindReached {
   }
 };
 
+Edges edges_of(const IntervalCosts& costs) {
+  return {costs.values(), costs.rows(), costs.firsts(), costs.lasts(), costs.n_cells()};
+}
+
 }  // namespace
 
-const double* Layers::aligned(const Buffer<double>& layers) {
-  const auto address = reinterpret_cast<std::uintptr_t>(layers.data()) / sizeof(double);
+const float* Layers::aligned(const Buffer<float>& layers) {
+  const auto address = reinterpret_cast<std::uintptr_t>(layers.data()) / sizeof(float);
   return layers.data() + (kLine - address % kLine) % kLine;
 }
 
-double* Layers::aligned(Buffer<double>& layers) {
-  return const_cast<double*>(aligned(static_cast<const Buffer<double>&>(layers)));
+float* Layers::aligned(Buffer<float>& layers) {
+  return const_cast<float*>(aligned(static_cast<const Buffer<float>&>(layers)));
 }
 
-void Layers::prepare(const IntervalCosts& costs, std::size_t k, Buffer<double>& layers) {
+void Layers::prepare(const IntervalCosts& costs, std::size_t k,
+                     const std::vector<double>& discounts, Buffer<float>& layers) {
   n_ = costs.n_cells();
   k_ = k;
-  n_blocks_ = (k + kLanes - 1) / kLanes;
-  stride_ = (n_blocks_ + 1) * kLanes;
+  unit_ = costs.unit();
+  n_lanes_ = (k + kLanes - 1) / kLanes * kLanes;
+  stride_ = n_lanes_ + kLanes;
   layers.resize(std::max(layers.size(), (n_ + 1) * stride_ + kLine));
+  discounts_.resize(n_ + 1);
+  for (std::size_t node = 0; node <= n_; ++node)
+    discounts_[node] = static_cast<float>(discounts[node] / unit_);
 }
 
 void Layers::run_forward(const IntervalCosts& costs, std::size_t k,
                          const std::vector<double>& discounts) {
-  prepare(costs, k, forward_);
-  double* layers = aligned(forward_);
-  std::fill(layers, layers + stride_, 0.0);
-  dispatch<RunForward>(costs.values(), costs.rows(), costs.firsts(), costs.lasts(), n_,
-                       discounts.data(), Table{layers, stride_, n_blocks_});
+  prepare(costs, k, discounts, forward_);
+  float* layers = aligned(forward_);
+  std::fill(layers, layers + stride_, 0.0f);
+  dispatch<RunForward>(edges_of(costs), discounts_.data(), Table{layers, stride_, n_lanes_});
 }
 
 void Layers::run_backward(const IntervalCosts& costs, std::size_t k,
                           const std::vector<double>& discounts) {
-  prepare(costs, k, backward_);
-  double* layers = aligned(backward_);
-  std::fill(layers + n_ * stride_, layers + (n_ + 1) * stride_, kInfinity);
-  std::fill(layers + n_ * stride_, layers + n_ * stride_ + k + 1, 0.0);
-  dispatch<RunBackward>(costs.values(), costs.rows(), costs.firsts(), costs.lasts(), n_,
-                        discounts.data(), Table{layers, stride_, n_blocks_});
+  prepare(costs, k, discounts, backward_);
+  float* layers = aligned(backward_);
+  std::fill(layers + n_ * stride_, layers + (n_ + 1) * stride_,
+            std::numeric_limits<float>::infinity());
+  std::fill(layers + n_ * stride_, layers + n_ * stride_ + k + 1, 0.0f);
+  dispatch<RunBackward>(edges_of(costs), discounts_.data(), Table{layers, stride_, n_lanes_});
 }
 
-double Layers::least(std::size_t n_edges) const { return forward_row(n_)[n_edges]; }
+double Layers::least(std::size_t n_edges) const {
+  constexpr double kUnderflow = 1e-30;  // of floats, generously
+  const auto least = static_cast<double>(forward_row(n_)[n_edges]);
+  return unit_ * (least * (1.0 + rounding()) + kUnderflow);
+}
 
-bool Layers::keep_reached(double most, const std::vector<double>& discounts,
-                          std::vector<NodeRange>& ranges, std::vector<char>& reached) {
+// An edge is rounded to a float and added, a discount too.
+double Layers::rounding() const {
+  constexpr double kRoundingsAnEdge = 4.0;
+  return kRoundingsAnEdge * static_cast<double>(k_ + 1) * 0.5 *
+         std::numeric_limits<float>::epsilon();
+}
+
+bool Layers::keep_reached(double most, std::vector<NodeRange>& ranges, std::vector<char>& reached) {
   reached.assign(n_ + 1, 0);
   first_.assign(stride_, n_ + 1);
   last_.assign(stride_, 0);
-  dispatch<FindReached>(forward_row(0), aligned(backward_), stride_, n_ + 1, n_blocks_ * kLanes,
-                        most, discounts.data(), first_.data(), last_.data(), reached.data());
+  const auto limit = static_cast<float>(most / unit_ + rounding());
+  dispatch<FindReached>(forward_row(0), aligned(backward_), stride_, n_ + 1, n_lanes_, limit,
+                        discounts_.data(), first_.data(), last_.data(), reached.data());
   for (std::size_t j = 1; j < k_; ++j) {
     NodeRange& range = ranges[j];
     range.first = std::max(range.first, first_[j]);
@@ -158,9 +187,9 @@ std::vector<std::size_t> Layers::path(const IntervalCosts& costs) const {
   for (std::size_t n_edges = k_; n_edges > 0; --n_edges) {
     const std::size_t to = nodes.back();
     std::size_t best = to - 1;
-    double least = kInfinity;
+    float least = std::numeric_limits<float>::infinity();
     for (std::size_t from = costs.first(to); from <= costs.last(to); ++from) {
-      const double cost = forward_row(from)[n_edges - 1] + costs.at(from, to);
+      const float cost = forward_row(from)[n_edges - 1] + costs.at(from, to);
       if (cost < least) {
         least = cost;
         best = from;

@@ -171,42 +171,60 @@ bool PointCollector::scatter(const Problems& problems, std::int64_t problem,
   return any_importance.load();
 }
 
+// Sorts items and merges those of equal weight into points at `begin`.
 template <class Value, class Stored>
 PointCollector::Stretch PointCollector::sort_stretch(std::size_t begin, std::size_t end,
+                                                     const Unsorted<Stored>& items,
                                                      Scratch<Value, Stored>& scratch) {
   Stored* const weights = points_.weight.as<Stored>().data();
   Stored* const importances = points_.importance.as<Stored>().data();
   Stored* const quartic_importances =
       points_.quartic() ? points_.quartic_importance.as<Stored>().data() : nullptr;
+  const std::size_t n = end - begin;
   auto& keys = scratch.keys;
-  keys.resize(end - begin);
-  for (std::size_t i = begin; i < end; ++i) {
-    keys[i - begin] = {sort_key(static_cast<Value>(weights[i])),
-                       static_cast<std::uint32_t>(i - begin)};
+  keys.resize(n);
+  for (std::size_t i = 0; i < n; ++i) {
+    keys[i] = {sort_key(static_cast<Value>(items.weight[i])), static_cast<std::uint32_t>(i)};
   }
   sort_keys(keys, scratch.spare);
-  scratch.importance.assign(importances + begin, importances + end);
-  if (quartic_importances)
-    scratch.quartic_importance.assign(quartic_importances + begin, quartic_importances + end);
 
-  Stretch stretch{begin, begin, 0, 1};
-  for (std::size_t i = 0; i < keys.size();) {
+  const auto* const sorted = keys.data();
+  const Unsorted<Stored> from = items;
+  std::size_t at = begin;
+  std::size_t n_distinct = 0;
+  std::size_t most_merged = 1;
+  for (std::size_t i = 0; i < n;) {
     const std::size_t first = i;
+    const auto key = sorted[i].key;
     double importance = 0.0;
     double quartic_importance = 0.0;
-    for (; i < keys.size() && keys[i].key == keys[first].key; ++i) {
-      importance += static_cast<double>(scratch.importance[keys[i].item]);
+    do {
+      const std::size_t item = sorted[i].item;
+      importance += static_cast<double>(from.importance[item]);
       if (quartic_importances)
-        quartic_importance += static_cast<double>(scratch.quartic_importance[keys[i].item]);
-    }
+        quartic_importance += static_cast<double>(from.quartic_importance[item]);
+    } while (++i < n && sorted[i].key == key);
     if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
-    stretch.end_of_points =
-        append_point(value_of_key(keys[first].key), importance, quartic_importance, weights,
-                     importances, quartic_importances, stretch.end_of_points);
-    ++stretch.n_distinct;
-    stretch.most_merged = std::max(stretch.most_merged, i - first);
+    at = append_point(value_of_key(key), importance, quartic_importance, weights, importances,
+                      quartic_importances, at);
+    ++n_distinct;
+    most_merged = std::max(most_merged, i - first);
   }
-  return stretch;
+  return {begin, at, n_distinct, most_merged};
+}
+
+template <class Value, class Stored>
+PointCollector::Stretch PointCollector::sort_partition(std::size_t begin, std::size_t end,
+                                                       Scratch<Value, Stored>& scratch) {
+  const auto copy = [&](Column& column, Buffer<Stored>& out) {
+    const Stored* values = column.as<Stored>().data();
+    out.assign(values + begin, values + end);
+  };
+  copy(points_.importance, scratch.importance);
+  if (points_.quartic()) copy(points_.quartic_importance, scratch.quartic_importance);
+  const Unsorted<Stored> items{points_.weight.as<Stored>().data() + begin,
+                               scratch.importance.data(), scratch.quartic_importance.data()};
+  return sort_stretch<Value, Stored>(begin, end, items, scratch);
 }
 
 template <class Value, class Stored>
@@ -214,8 +232,8 @@ void PointCollector::sort(const Parallel& parallel) {
   using SortScratch = Scratch<Value, Stored>;
   std::vector<Stretch> stretches(partitions_.size());
   const auto sort_one = [&](std::size_t partition, SortScratch& scratch) {
-    stretches[partition] = sort_stretch<Value, Stored>(partitions_.begin(partition),
-                                                       partitions_.end(partition), scratch);
+    stretches[partition] = sort_partition<Value, Stored>(partitions_.begin(partition),
+                                                         partitions_.end(partition), scratch);
   };
   if (stretches.size() == 1) {
     sort_one(0, std::get<SortScratch>(scratch_));
@@ -226,6 +244,12 @@ void PointCollector::sort(const Parallel& parallel) {
       };
     });
   }
+  join<Stored>(stretches);
+}
+
+// Moves the points of the stretches together.
+template <class Stored>
+void PointCollector::join(const std::vector<Stretch>& stretches) {
   close_gaps(stretches, points_.weight.as<Stored>());
   close_gaps(stretches, points_.importance.as<Stored>());
   if (points_.quartic()) close_gaps(stretches, points_.quartic_importance.as<Stored>());
@@ -270,6 +294,29 @@ void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
   sort<Value, Stored>(parallel);
 }
 
+// The items of one chunk, sorted from where they are read.
+template <class Value>
+void PointCollector::collect_chunk(const Problems& problems, std::int64_t problem) {
+  const std::int64_t n = problems.weights->n_items();
+  const auto size = static_cast<std::size_t>(n);
+  load_items(problems, problem, 0, n, items_);
+  check_items(problems, items_);
+  bool any = false;
+  for (const double i : items_.importance) any |= i > 0.0;
+  if (problems.quartic()) {
+    for (const double h : items_.quartic_importance) any |= h > 0.0;
+  }
+  unit_importance_ = !any;
+  if (unit_importance_) std::fill(items_.importance.begin(), items_.importance.end(), 1.0);
+  points_.weight.as<double>().resize(size);
+  points_.importance.as<double>().resize(size);
+  points_.quartic_importance.as<double>().resize(problems.quartic() ? size : 0);
+  const Unsorted<double> items{items_.weight.data(), items_.importance.data(),
+                               items_.quartic_importance.data()};
+  join<double>(
+      {sort_stretch<Value, double>(0, size, items, std::get<Scratch<Value, double>>(scratch_))});
+}
+
 const Points& PointCollector::collect(const Problems& problems, std::int64_t problem, Zero zero,
                                       const Parallel& parallel, Ties ties) {
   constexpr std::int64_t kMany = std::int64_t{1} << 20;
@@ -281,6 +328,12 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
   if (fills_histogram(problems)) {
     histogram_.collect(problems, problem, parallel, points_);
     unit_importance_ = histogram_.unit_importance();
+  } else if (n <= kChunk) {
+    if (is_float(problems.weights)) {
+      collect_chunk<float>(problems, problem);
+    } else {
+      collect_chunk<double>(problems, problem);
+    }
   } else if (!is_float(problems.weights)) {
     collect_as<double, double>(problems, problem, parallel);
   } else if (n >= kMany && ties == Ties::split && zero == Zero::free &&

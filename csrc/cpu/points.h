@@ -92,13 +92,24 @@ private:
     Buffer<Stored> importance, quartic_importance;
   };
   struct Stretch;
+  template <class Stored>
+  struct Unsorted {
+    const Stored *weight, *importance, *quartic_importance;
+  };
 
   template <class Value, class Stored>
   bool scatter(const Problems& problems, std::int64_t problem, const Parallel& parallel);
   template <class Value, class Stored>
-  Stretch sort_stretch(std::size_t begin, std::size_t end, Scratch<Value, Stored>& scratch);
+  Stretch sort_stretch(std::size_t begin, std::size_t end, const Unsorted<Stored>& items,
+                       Scratch<Value, Stored>& scratch);
+  template <class Value, class Stored>
+  Stretch sort_partition(std::size_t begin, std::size_t end, Scratch<Value, Stored>& scratch);
   template <class Value, class Stored>
   void sort(const Parallel& parallel);
+  template <class Stored>
+  void join(const std::vector<Stretch>& stretches);
+  template <class Value>
+  void collect_chunk(const Problems& problems, std::int64_t problem);
   template <class Value, class Stored>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
   const Points& collect_kept(const ItemBuffer& kept, DType dtype, const Parallel& parallel);
@@ -106,6 +117,7 @@ private:
   Points points_;
   Partitions partitions_;
   Histogram histogram_;
+  ItemBuffer items_;
   bool unit_importance_ = false;
   std::tuple<Scratch<float, float>, Scratch<float, double>, Scratch<double, double>> scratch_;
 };

@@ -37,20 +37,20 @@ public:
     return count;
   }
 
-  Optimum run() {
+  SmallOptimum<Moments> run() {
     const std::size_t k = ranges_.size() - 1;
     if (are_single()) return only_one();
     std::vector<double> least{0.0};
     best_.resize(k + 1);
     for (std::size_t j = 1; j <= k; ++j) least = take_edge(j, least);
-    Optimum optimum;
+    SmallOptimum<Moments> optimum;
     optimum.boundaries.resize(k);
     std::size_t node = ranges_[k].last;
     for (std::size_t j = k; j > 0; --j) {
       optimum.boundaries[j - 1] = borders_[node];
       node = best_[j][node - ranges_[j].first];
     }
-    optimum.cost = cost_of(optimum.boundaries);
+    sum_clusters(optimum);
     optimum.lower_bound = std::min(least.back() * (1.0 - kRounding), optimum.cost);
     return optimum;
   }
@@ -61,24 +61,25 @@ private:
                        [](const NodeRange& range) { return range.size() == 1; });
   }
 
-  Optimum only_one() const {
-    Optimum optimum;
+  SmallOptimum<Moments> only_one() const {
+    SmallOptimum<Moments> optimum;
     for (std::size_t j = 1; j < ranges_.size(); ++j) {
       optimum.boundaries.push_back(borders_[ranges_[j].first]);
     }
-    optimum.cost = cost_of(optimum.boundaries);
+    sum_clusters(optimum);
     optimum.lower_bound = optimum.cost * (1.0 - 3.0 * kRounding);
     return optimum;
   }
 
-  double cost_of(const std::vector<std::size_t>& boundaries) const {
+  void sum_clusters(SmallOptimum<Moments>& optimum) const {
     double cost = 0.0;
     std::size_t begin = 0;
-    for (const std::size_t end : boundaries) {
-      cost += centre(moments_.range(begin, end)).cost;
+    for (const std::size_t end : optimum.boundaries) {
+      optimum.clusters.push_back(moments_.range(begin, end));
+      cost += centre(optimum.clusters.back()).cost;
       begin = end;
     }
-    return cost * (1.0 + kRounding);
+    optimum.cost = cost * (1.0 + kRounding);
   }
 
   // The least cost of j clusters up to each node of range j, from those of one less. Starts enter
@@ -127,19 +128,17 @@ private:
 }  // namespace
 
 template <class Moments>
-std::optional<Optimum> cheapest_within(const Points& points,
-                                       const std::vector<std::size_t>& borders,
-                                       const std::vector<NodeRange>& ranges) {
+std::optional<SmallOptimum<Moments>> cheapest_within(const Points& points,
+                                                     const std::vector<std::size_t>& borders,
+                                                     const std::vector<NodeRange>& ranges) {
   BorderPaths<Moments> paths(points, borders, ranges);
   if (paths.n_intervals() > kMostIntervals) return std::nullopt;
   return paths.run();
 }
 
-template std::optional<Optimum> cheapest_within<QuadraticMoments>(const Points&,
-                                                                  const std::vector<std::size_t>&,
-                                                                  const std::vector<NodeRange>&);
-template std::optional<Optimum> cheapest_within<QuarticMoments>(const Points&,
-                                                                const std::vector<std::size_t>&,
-                                                                const std::vector<NodeRange>&);
+template std::optional<SmallOptimum<QuadraticMoments>> cheapest_within(
+    const Points&, const std::vector<std::size_t>&, const std::vector<NodeRange>&);
+template std::optional<SmallOptimum<QuarticMoments>> cheapest_within(
+    const Points&, const std::vector<std::size_t>&, const std::vector<NodeRange>&);
 
 }  // namespace wkmeans

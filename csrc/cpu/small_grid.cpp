@@ -39,19 +39,6 @@ struct MeasurePoints {
   }
 };
 
-// Cells on either side that the bound on a half-gap takes in.
-constexpr std::size_t kReach = 4;
-
-// Cells in columns, with kReach empty ones before the first and after the last.
-struct CellColumns {
-  const double *low, *high, *importance, *quartic_importance;
-};
-
-// Of the cells taken in so far, for each cell.
-struct Totals {
-  double *mass, *radius, *quartic_mass, *quartic_radius;
-};
-
 // The same with H: I d^2 - 2 I r d + (H d^4 - 2 H r d^3) / 2 is convex and rises beyond `start`, so
 // that Newton's steps never fall short of where it reaches `worth`.
 WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass, double radius,
@@ -76,62 +63,43 @@ WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass,
   return d;
 }
 
+// What rounding can move sums and pulls by.
+struct SumErrors {
+  double importance, quartic_importance, pull, quartic_pull;
+};
+
 // One more centroid, put at a boundary inside a cell, would save at least d (d - 2r) (I + H d^2 /
-// 2) on points within r of it, where d is the half-gap: more than `worth` is impossible.
+// 2) on a point within r of it, where d is the half-gap: more than `worth` is impossible.
 template <class Sums>
 struct BoundHalfGaps {
   static constexpr bool kQuartic = Sums::kCount > QuadraticSums::kCount;
 
-  static WKM_ALWAYS_INLINE void run(CellColumns cells, std::size_t n, double worth, Totals totals,
+  // lows, highs: the least and the largest point of each cell.
+  static WKM_ALWAYS_INLINE void run(SumColumns sums, const double* lows, const double* highs,
+                                    std::size_t n, SumErrors errors, double worth, double widest,
                                     double* bounds) {
-    take<0>(cells, n, totals);
-    for (std::size_t v = 0; v < n; ++v) bounds[v] = kInfinity;
-    take<1>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-    take<2>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-    take<3>(cells, n, totals);
-    take<4>(cells, n, totals);
-    lower(n, worth, totals, bounds);
-  }
-
-  // Adds the cells that lie `Reach` to the left and to the right of each.
-  template <std::size_t Reach>
-  static WKM_ALWAYS_INLINE void take(CellColumns cells, std::size_t n, Totals totals) {
+    const SumColumns before{sums.data - SmallGrid::kReach, sums.stride};
     WKM_INDEPENDENT
     for (std::size_t v = 0; v < n; ++v) {
-      const std::size_t at = kReach + v;
-      const std::size_t left = at - Reach;
-      const std::size_t right = at + Reach;
-      const double left_radius = cells.high[at] - cells.low[left];
-      const double right_radius = cells.high[right] - cells.low[at];
-      const double again = Reach > 0 ? 1.0 : 0.0;
-      const double mass = cells.importance[left] + again * cells.importance[right];
-      const double radius =
-          cells.importance[left] * left_radius + again * (cells.importance[right] * right_radius);
-      totals.mass[v] = Reach > 0 ? totals.mass[v] + mass : mass;
-      totals.radius[v] = Reach > 0 ? totals.radius[v] + radius : radius;
-      if (!kQuartic) continue;
-      const double h_mass =
-          cells.quartic_importance[left] + again * cells.quartic_importance[right];
-      const double h_radius = cells.quartic_importance[left] * left_radius +
-                              again * (cells.quartic_importance[right] * right_radius);
-      totals.quartic_mass[v] = Reach > 0 ? totals.quartic_mass[v] + h_mass : h_mass;
-      totals.quartic_radius[v] = Reach > 0 ? totals.quartic_radius[v] + h_radius : h_radius;
-    }
-  }
-
-  static WKM_ALWAYS_INLINE void lower(std::size_t n, double worth, Totals totals, double* bounds) {
-    WKM_INDEPENDENT
-    for (std::size_t v = 0; v < n; ++v) {
-      const double mass = totals.mass[v];
-      const double radius = totals.radius[v];
+      const Sums left = Sums::between(before, v, v + SmallGrid::kReach);
+      const Sums cell = Sums::between(sums, v, v + 1);
+      const Sums right = Sums::between(sums, v + 1, v + 1 + SmallGrid::kReach);
+      const double width = highs[v] - lows[v];
+      const double mass =
+          (left.importance() + cell.importance() + right.importance()) - errors.importance;
+      const double radius = (right.pull_from(lows[v]) - left.pull_from(highs[v])) +
+                            (width * cell.importance() + 3.0 * errors.pull);
       double bound = (radius + std::sqrt(radius * radius + mass * worth)) / mass;
       if (kQuartic) {
-        bound = with_fourth_powers(bound, mass, radius, totals.quartic_mass[v],
-                                   totals.quartic_radius[v], worth);
+        const double quartic_mass =
+            (left.quartic_importance() + cell.quartic_importance() + right.quartic_importance()) -
+            errors.quartic_importance;
+        const double quartic_radius =
+            (right.quartic_pull_from(lows[v]) - left.quartic_pull_from(highs[v])) +
+            (width * cell.quartic_importance() + 3.0 * errors.quartic_pull);
+        bound = with_fourth_powers(bound, mass, radius, quartic_mass, quartic_radius, worth);
       }
-      bounds[v] = bound < bounds[v] ? bound : bounds[v];  // no mass bounds nothing
+      bounds[v] = bound < widest ? bound : widest;  // no mass bounds nothing
     }
   }
 };
@@ -178,9 +146,9 @@ void ClusterMeasure::measure(const Points& points) {
   running_[n] = sum;
 }
 
-void ClusterMeasure::cut(std::size_t begin, std::size_t end, std::size_t n_parts,
+void ClusterMeasure::cut(std::size_t begin, std::size_t end, double n_parts,
                          std::vector<std::size_t>& borders) const {
-  const double part = (running_[end] - running_[begin]) / static_cast<double>(n_parts);
+  const double part = running_.back() / n_parts;
   borders.push_back(begin);
   for (std::size_t at = begin; at < end;) {
     const double limit = running_[at] + part;
@@ -190,74 +158,46 @@ void ClusterMeasure::cut(std::size_t begin, std::size_t end, std::size_t n_parts
   }
 }
 
-bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
-                   const ClusterMeasure& measure, std::size_t most_cells, SmallGrid& grid) {
-  std::size_t n_positions = 0;
-  for (const Stretch& stretch : stretches) n_positions += stretch.size();
-  const bool exact = n_positions <= most_cells;
-  grid.borders.assign(1, 0);
-  grid.open.clear();
-  const auto fill_open = [&](bool after_gap) {
-    if (after_gap) grid.open.push_back(0);
-    while (grid.open.size() < grid.borders.size() - 1) {
-      const std::size_t v = grid.open.size();
-      grid.open.push_back(grid.borders[v + 1] - grid.borders[v] > 1 ? 1 : 0);
-    }
-  };
-  for (const Stretch& stretch : stretches) {
-    if (exact) {
-      for (std::size_t i = stretch.low; i <= stretch.high; ++i) grid.borders.push_back(i);
-    } else {
-      const std::size_t n_parts = 2 + most_cells * stretch.size() / n_positions;
-      measure.cut(stretch.low, stretch.high, n_parts, grid.borders);
-    }
-    fill_open(true);
-  }
-  grid.borders.push_back(n_points);
-  grid.open.push_back(0);
-  return exact;
+void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse) {
+  coarse.borders.clear();
+  for (std::size_t v = 0; v < grid.size(); v += n_cells) coarse.borders.push_back(grid.borders[v]);
+  coarse.borders.push_back(grid.borders.back());
+  coarse.open.assign(coarse.size(), 0);
 }
 
 template <class Moments>
 void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
   const SumColumns from = sums.columns();
   const std::size_t n_nodes = grid.borders.size();
-  grid.stride = n_nodes + kLanes;
+  grid.stride = SmallGrid::kReach + n_nodes + kLanes;
   constexpr std::size_t kCount = SumsOf<Moments>::Type::kCount;
   grid.sums.resize(kCount * grid.stride);
   for (std::size_t f = 0; f < kCount; ++f) {
-    double* column = grid.sums.data() + f * grid.stride;
+    double* padding = grid.sums.data() + f * grid.stride;
+    double* column = std::fill_n(padding, SmallGrid::kReach, 0.0);
     for (std::size_t i = 0; i < n_nodes; ++i)
       column[i] = from.data[f * from.stride + grid.borders[i]];
-    std::fill(column + n_nodes, column + grid.stride, 0.0);
+    std::fill_n(column + n_nodes, kLanes, column[n_nodes - 1]);
   }
 }
 
 template <class Moments>
 void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid) {
-  using Sums = typename SumsOf<Moments>::Type;
-  thread_local Buffer<double> columns;
   const std::size_t n = grid.size();
-  const std::size_t stride = n + 2 * kReach;
-  columns.assign(8 * stride, 0.0);
-  const auto column = [&](std::size_t number) { return columns.data() + number * stride; };
-  double* low = column(0);
-  double* high = column(1);
-  double* importance = column(2);
-  double* quartic_importance = column(3);
+  const double* x = sums.x();
+  grid.lows.resize(n);
+  grid.highs.resize(n);
   for (std::size_t v = 0; v < n; ++v) {
-    const Sums cell = Sums::between(grid.columns(), v, v + 1);
-    low[kReach + v] = sums.x()[grid.borders[v]];
-    high[kReach + v] = sums.x()[grid.borders[v + 1] - 1];
-    importance[kReach + v] = cell.importance();
-    quartic_importance[kReach + v] = cell.quartic_importance();
+    grid.lows[v] = x[grid.borders[v]];
+    grid.highs[v] = x[grid.borders[v + 1] - 1];
   }
   grid.half_gaps.resize(n);
-  dispatch<BoundHalfGaps<Sums>>(CellColumns{low, high, importance, quartic_importance}, n, worth,
-                                Totals{column(4), column(5), column(6), column(7)},
-                                grid.half_gaps.data());
-  const double widest = 0.5 * (sums.x()[sums.size() - 1] - sums.x()[0]);
-  for (double& half_gap : grid.half_gaps) half_gap = std::min(half_gap, widest);
+  const double widest = 0.5 * (x[sums.size() - 1] - x[0]);
+  const SumErrors errors{sums.importance_error(), sums.quartic_importance_error(),
+                         sums.pull_error(), sums.quartic_pull_error()};
+  dispatch<BoundHalfGaps<typename SumsOf<Moments>::Type>>(grid.columns(), grid.lows.data(),
+                                                          grid.highs.data(), n, errors, worth,
+                                                          widest, grid.half_gaps.data());
 }
 
 template <class Moments>

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <vector>
 
@@ -14,11 +15,16 @@ struct SmallGrid {
   std::vector<std::size_t> borders;
   std::vector<char> open;         // a boundary of the optimum may lie inside the cell
   std::vector<double> half_gaps;  // the centroids on either side are no further apart, halved
-  Buffer<double> sums;            // up to each border, in columns
+  Buffer<double> lows, highs;     // the least and the largest point of each cell, once asked for
+  Buffer<double> sums;            // up to each border, in columns, with kReach before and after
   std::size_t stride = 0;
 
+  static constexpr std::size_t kReach = 5;  // cells on either side that a half-gap's bound takes in
+
   std::size_t size() const { return borders.size() - 1; }
-  SumColumns columns() const { return {sums.data(), stride}; }
+  // Whether no boundary of the optimum lies inside a cell.
+  bool is_exact() const { return std::find(open.begin(), open.end(), 1) == open.end(); }
+  SumColumns columns() const { return {sums.data() + kReach, stride}; }
 
   // Where a boundary can have been that was moved to a node.
   std::size_t low(std::size_t node) const {
@@ -42,9 +48,9 @@ class ClusterMeasure {
 public:
   void measure(const Points& points);
 
-  // Appends the first points after each of about `n_parts` equal shares of points [begin, end); a
-  // point worth more than a share stands alone. Ascending, begin and end included.
-  void cut(std::size_t begin, std::size_t end, std::size_t n_parts,
+  // Appends the first points after shares of at most 1 / n_parts of the whole, begin and end
+  // included, ascending; a point worth more stands alone.
+  void cut(std::size_t begin, std::size_t end, double n_parts,
            std::vector<std::size_t>& borders) const;
 
 private:
@@ -52,16 +58,35 @@ private:
   Buffer<double> running_;  // sums of the shares before each point
 };
 
-// Cuts the stretches into about `most_cells` cells, to single points if they suffice, and leaves
-// each space between them one closed cell. Whether all open positions are borders.
-bool cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points,
-                   const ClusterMeasure& measure, std::size_t most_cells, SmallGrid& grid);
+// Makes borders of the stretches' positions that `cut(low, high, borders)` appends, and leaves each
+// space between the stretches one closed cell.
+template <class Cut>
+void cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points, SmallGrid& grid,
+                   Cut&& cut) {
+  std::vector<std::size_t>& borders = grid.borders;
+  borders.assign(1, 0);
+  grid.open.clear();
+  for (const Stretch& stretch : stretches) {
+    grid.open.push_back(0);
+    cut(stretch.low, stretch.high, borders);
+    while (grid.open.size() < borders.size() - 1) {
+      const std::size_t v = grid.open.size();
+      grid.open.push_back(borders[v + 1] - borders[v] > 1 ? 1 : 0);
+    }
+  }
+  borders.push_back(n_points);
+  grid.open.push_back(0);
+}
+
+// Makes one cell of each `n_cells`, which no boundary is moved out of.
+void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse);
 
 // Fills in the sums up to each border.
 template <class Moments>
 void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid);
 
-// Fills in the half-gaps, where one more centroid would save the optimum at most `worth`.
+// Fills in the half-gaps, where one more centroid would save the optimum at most `worth`; for cells
+// of about equal share of the measure.
 template <class Moments>
 void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid);
 

@@ -16,15 +16,17 @@
 namespace wkmeans {
 namespace {
 
-constexpr std::size_t kCellsPerCluster = 13;
-constexpr std::size_t kCellsPerWindow = 6;
-constexpr std::size_t kMostCells = 768;  // beyond, a Lagrangian is the quicker way
-constexpr double kRefinement = 1.25;     // cells to a position, from cut to cut, at least
+constexpr double kFirstCells = 13.0;      // a cluster, of the first round
+constexpr std::size_t kThinning = 3;      // of those, to find an incumbent
+constexpr double kRefinement = 2.0;       // of cells, from round to round
+constexpr std::size_t kFewPositions = 6;  // a boundary: to be tried out one by one
+constexpr std::size_t kMostCells = 768;   // beyond, a Lagrangian is the quicker way
 constexpr int kMostRounds = 16;
 constexpr int kPolishingRounds = 20;
 constexpr int kSqueezingRounds = 8;
 // What rounding may move all costs by, relative to the optimum.
 constexpr double kMostRounding = 1e-3;
+constexpr double kLeastUnit = 1e-280;
 // An edge of a path, the incumbent's, and a cell that makes a cluster, each rounded.
 constexpr double kCostsAnEdge = 4.0;
 
@@ -33,7 +35,7 @@ template <class Moments>
 struct Scratch {
   ClusterMeasure measure;
   SmallSums<Moments> sums;
-  SmallGrid grid;
+  SmallGrid grid, coarse;
   IntervalCosts costs;
   Layers layers;
   SmallLloyd<Moments> lloyd{sums};
@@ -51,25 +53,27 @@ public:
   SmallSearch(const Points& points, std::size_t k, Scratch<Moments>& scratch)
       : points_(points), k_(k), s_(scratch), windows_(all_windows(points.size(), k)) {}
 
-  std::optional<Optimum> run() {
+  std::optional<SmallOptimum<Moments>> run() {
     if (k_ == 1) return cheapest_within<Moments>(points_, {0, points_.size()}, {{0, 0}, {1, 1}});
     s_.sums.build(points_);
     margin_ = kCostsAnEdge * static_cast<double>(k_) * s_.sums.cost_error();
-    if (!std::isfinite(margin_) || !open_windows()) return std::nullopt;
-    int round = 0;
-    for (;;) {
+    if (!std::isfinite(margin_) || !find_incumbent()) return std::nullopt;
+    double cells_per_cluster = kFirstCells;
+    int round = 1;
+    for (;; ++round) {
+      if (!narrow_windows()) return std::nullopt;
       if (!s_.lloyd.squeeze(kSqueezingRounds, windows_)) return std::nullopt;
-      if (exact_ || windows_.are_single()) break;
-      if (++round == kMostRounds || !narrow_windows()) return std::nullopt;
+      clip_stretches();
+      if (n_positions() <= kFewPositions * k_ || s_.grid.is_exact()) break;
+      if (round == kMostRounds) return std::nullopt;
+      cut(cells_per_cluster *= kRefinement);
+      if (s_.grid.size() > kMostCells || !find_ranges()) return std::nullopt;
+      find_half_gaps();
     }
-    if (windows_.are_single()) {
-      s_.grid.borders = windows_.low;
-      for (std::size_t j = 0; j <= k_; ++j) s_.ranges[j] = {j, j};
-    } else if (!find_ranges()) {
-      return std::nullopt;
-    }
-    std::optional<Optimum> optimum = cheapest_within<Moments>(points_, s_.grid.borders, s_.ranges);
-    if (optimum) optimum->n_rounds = round + 1;
+    cut_to_points();
+    if (!find_ranges()) return std::nullopt;
+    auto optimum = cheapest_within<Moments>(points_, s_.grid.borders, s_.ranges);
+    if (optimum) optimum->n_rounds = round;
     return optimum;
   }
 
@@ -90,53 +94,60 @@ private:
     return margin_ <= kMostRounding * upper_bound_ && upper_bound_ < kInfinity;
   }
 
-  // Cells are of equal share of the measure, about: as many to a cluster make a fair clustering.
-  double first_limit() {
-    s_.boundaries.clear();
-    for (std::size_t j = 0; j <= k_; ++j) {
-      s_.boundaries.push_back(s_.grid.borders[s_.grid.size() * j / k_]);
-    }
-    s_.lloyd.polish(3, s_.boundaries);
-    return 1.3 * s_.lloyd.cost(s_.boundaries);
-  }
-
-  // The windows that paths over coarse cells leave.
-  bool open_windows() {
+  // Cuts cells of about equal share of the measure. A shortest path over coarser ones is the first
+  // incumbent, and bounds the half-gaps.
+  bool find_incumbent() {
     s_.measure.measure(points_);
     s_.stretches.assign(1, {1, points_.size() - 1});
-    cut(kCellsPerCluster * k_);
+    cut(kFirstCells);
+    thin_out(s_.grid, s_.grid.size() > kThinning * k_ ? kThinning : 1, s_.coarse);
+    gather_sums(s_.sums, s_.coarse);
+    std::swap(s_.grid, s_.coarse);
+    const bool found = find_coarse_path();
+    std::swap(s_.grid, s_.coarse);
+    if (!found) return false;
+    bound_half_gaps(s_.sums, worth_of_a_centroid(), s_.grid);
+    set_all_ranges();
+    return true;
+  }
+
+  // As many cells to a cluster make a fair clustering, which bounds all clusters' costs.
+  bool find_coarse_path() {
     const std::size_t n = s_.grid.size();
     if (n <= k_) return false;
+    s_.boundaries.clear();
+    for (std::size_t j = 0; j <= k_; ++j) s_.boundaries.push_back(s_.grid.borders[n * j / k_]);
     s_.discounts.assign(n + 1, 0.0);
+    set_all_ranges();
+    if (!fill_costs(2.0 * s_.lloyd.cost(s_.boundaries) + margin_)) return false;
+    s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    return bound_above();
+  }
+
+  // A boundary may be any inner node.
+  void set_all_ranges() {
+    const std::size_t n = s_.grid.size();
     s_.ranges.assign(1, {0, 0});
     s_.ranges.resize(k_, {1, n - 1});
     s_.ranges.push_back({n, n});
-    fill_costs(first_limit());
-    s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    if (!(s_.layers.least(k_) < kInfinity)) {
-      fill_costs(kInfinity);
-      s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    }
-    if (!bound_above()) return false;
-    if (exact_) return close();
-    bound_half_gaps(s_.sums, worth_of_a_centroid(), s_.grid);
-    find_discounts(s_.sums, s_.grid, s_.discounts);
-    return close();
   }
 
-  void fill_costs(double limit) {
+  // False where the limit is no unit of costs.
+  bool fill_costs(double limit) {
+    if (!(limit > kLeastUnit && limit < kInfinity)) return false;
     const std::size_t n = s_.grid.size();
     s_.starts.earliest.assign(n + 1, n);
     s_.starts.latest.assign(n + 1, 0);
-    std::size_t j = 1;
+    std::size_t earliest = 1;  // of the edges that may come to an end
+    std::size_t latest = 1;
     for (std::size_t end = 1; end <= n; ++end) {
-      while (j < k_ && s_.ranges[j].last < end) ++j;
-      s_.starts.earliest[end] = s_.ranges[j - 1].first;
-      std::size_t next = j;
-      while (next < k_ && s_.ranges[next + 1].first <= end) ++next;
-      s_.starts.latest[end] = s_.ranges[next - 1].last;
+      while (earliest < k_ && s_.ranges[earliest].last < end) ++earliest;
+      while (latest < k_ && s_.ranges[latest + 1].first <= end) ++latest;
+      s_.starts.earliest[end] = s_.ranges[earliest - 1].first;
+      s_.starts.latest[end] = s_.ranges[latest - 1].last;
     }
-    s_.costs.template fill<Sums>(s_.grid.columns(), s_.starts, limit_ = limit);
+    s_.costs.template fill<Sums>(s_.grid.columns(), s_.starts, limit);
+    return true;
   }
 
   // By all nodes of one path.
@@ -148,30 +159,11 @@ private:
     return std::accumulate(s_.largest.begin(), end, 0.0);
   }
 
-  // Leaves the nodes that a path as good as the incumbent may go through.
-  bool close() {
-    // No edge of such a path costs more by itself.
-    const double widest = upper_bound_ + most_discounted() + margin_;
-    if (widest > limit_) {
-      fill_costs(widest);
-    } else {
-      s_.costs.tighten(widest);
-    }
-    s_.layers.run_forward(s_.costs, k_, s_.discounts);
-    if (!bound_above()) return false;
-    s_.layers.run_backward(s_.costs, k_, s_.discounts);
-    if (!s_.layers.keep_reached(upper_bound_ + margin_, s_.discounts, s_.ranges, s_.reached))
-      return false;
-    take_windows();
-    return true;
-  }
-
   // The optimal cost is convex in k: one more centroid saves at most what each of those between
   // fewer and k saves on average.
   double worth_of_a_centroid() const {
     double worth = upper_bound_;
-    for (const std::size_t fewer : {k_ / 2, k_ - k_ / 4, k_ - 1}) {
-      if (fewer < 1 || fewer >= k_) continue;
+    for (std::size_t fewer = 1; fewer < k_; ++fewer) {
       const double cost =
           s_.layers.least(fewer) + margin_ + static_cast<double>(fewer) * s_.costs.slack();
       worth = std::min(worth, cost / static_cast<double>(k_ - fewer));
@@ -215,15 +207,26 @@ private:
     }
   }
 
-  // Cells get finer from cut to cut, whatever has remained.
-  void cut(std::size_t most_cells) {
-    double n_positions = 0.0;
-    for (const Stretch& stretch : s_.stretches) n_positions += static_cast<double>(stretch.size());
-    most_cells =
-        std::max(most_cells, static_cast<std::size_t>(kRefinement * n_positions / coarseness_));
-    coarseness_ = n_positions / static_cast<double>(most_cells);
-    exact_ = cut_stretches(s_.stretches, points_.size(), s_.measure, most_cells, s_.grid);
+  std::size_t n_positions() const {
+    std::size_t count = 0;
+    for (const Stretch& stretch : s_.stretches) count += stretch.size();
+    return count;
+  }
+
+  void cut(double cells_per_cluster) {
+    const double n_cells = cells_per_cluster * static_cast<double>(k_);
+    cut_stretches(s_.stretches, points_.size(), s_.grid,
+                  [&](std::size_t low, std::size_t high, std::vector<std::size_t>& borders) {
+                    s_.measure.cut(low, high, n_cells, borders);
+                  });
     gather_sums(s_.sums, s_.grid);
+  }
+
+  void cut_to_points() {
+    cut_stretches(s_.stretches, points_.size(), s_.grid,
+                  [&](std::size_t low, std::size_t high, std::vector<std::size_t>& borders) {
+                    for (std::size_t i = low; i <= high; ++i) borders.push_back(i);
+                  });
   }
 
   // False where a window holds no node.
@@ -258,23 +261,23 @@ private:
     }
   }
 
+  // Leaves the nodes that a path as good as the incumbent may go through.
   bool narrow_windows() {
-    clip_stretches();
-    cut(kCellsPerWindow * k_);
-    if (s_.grid.size() > kMostCells || !find_ranges()) return false;
-    find_half_gaps();
     find_discounts(s_.sums, s_.grid, s_.discounts);
-    limit_ = 0.0;
-    return close();
+    // No edge of such a path costs more by itself.
+    if (!fill_costs(upper_bound_ + most_discounted() + margin_)) return false;
+    s_.layers.run_forward(s_.costs, k_, s_.discounts);
+    if (!bound_above()) return false;
+    s_.layers.run_backward(s_.costs, k_, s_.discounts);
+    if (!s_.layers.keep_reached(upper_bound_ + margin_, s_.ranges, s_.reached)) return false;
+    take_windows();
+    return true;
   }
 
   const Points& points_;
   const std::size_t k_;
   Scratch<Moments>& s_;
   Windows windows_;
-  bool exact_ = false;             // every open cell is one point
-  double coarseness_ = kInfinity;  // positions a cell
-  double limit_ = 0.0;             // costs are known up to that
   double margin_ = 0.0;
   double upper_bound_ = kInfinity;
 };
@@ -282,12 +285,12 @@ private:
 }  // namespace
 
 template <class Moments>
-std::optional<Optimum> small_optimum(const Points& points, std::size_t k) {
+std::optional<SmallOptimum<Moments>> small_optimum(const Points& points, std::size_t k) {
   thread_local Scratch<Moments> scratch;  // many problems follow one another on a thread
   return SmallSearch<Moments>(points, k, scratch).run();
 }
 
-template std::optional<Optimum> small_optimum<QuadraticMoments>(const Points&, std::size_t);
-template std::optional<Optimum> small_optimum<QuarticMoments>(const Points&, std::size_t);
+template std::optional<SmallOptimum<QuadraticMoments>> small_optimum(const Points&, std::size_t);
+template std::optional<SmallOptimum<QuarticMoments>> small_optimum(const Points&, std::size_t);
 
 }  // namespace wkmeans

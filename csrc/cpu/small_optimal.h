@@ -5,6 +5,7 @@
 
 #include "cpu/optimal.h"
 #include "cpu/points.h"
+#include "cpu/small_finish.h"
 
 namespace wkmeans {
 
@@ -22,6 +23,6 @@ inline bool is_small(const Points& points, const Placement& placement, std::size
 // squeezed by Lloyd's rounds, cut into finer cells and narrowed again until few points are left.
 // Nothing where rounding, ties or too even a choice keep them open.
 template <class Moments>
-std::optional<Optimum> small_optimum(const Points& points, std::size_t k);
+std::optional<SmallOptimum<Moments>> small_optimum(const Points& points, std::size_t k);
 
 }  // namespace wkmeans

@@ -46,6 +46,8 @@ void SmallSums<Moments>::build(const Points& points) {
   cost_error_ = relative * Sums::cost_scale(all, radius);
   residual_error_ = relative * Sums::residual_scale(all, radius);
   stiffness_error_ = relative * Sums::stiffness_scale(all, radius);
+  importance_error_ = relative * all[0];
+  quartic_importance_error_ = relative * Sums::quartic_importance_scale(all);
   pull_error_ = relative * Sums::pull_scale(all, radius);
   quartic_pull_error_ = relative * Sums::quartic_pull_scale(all, radius);
   x_error_ = 8.0 * std::numeric_limits<double>::epsilon() * radius;

@@ -50,6 +50,7 @@ struct QuadraticSums {
   }
 
   // `guess`: a centroid nearby, where that must be searched.
+  WKM_ALWAYS_INLINE Estimate estimate_from_afar(double guess) const { return estimate(guess); }
   WKM_ALWAYS_INLINE Estimate estimate(double /*guess*/) const {
     const double mean = i0 > 0.0 ? i1 / i0 : 0.0;
     const double cost = i2 - i1 * mean;
@@ -66,6 +67,7 @@ struct QuadraticSums {
   }
   static double residual_scale(const double* s, double radius) { return s[1] + radius * s[0]; }
   static double stiffness_scale(const double* s, double /*radius*/) { return s[0]; }
+  static double quartic_importance_scale(const double* /*s*/) { return 0.0; }
   static double pull_scale(const double* s, double radius) { return s[1] + radius * s[0]; }
   static double quartic_pull_scale(const double* /*s*/, double /*radius*/) { return 0.0; }
 
@@ -101,9 +103,13 @@ struct QuarticSums {
     sums[7] += h * square * square;
   }
 
-  // Two of Newton's steps: how far they are from the root shows in the residual.
+  WKM_ALWAYS_INLINE Estimate estimate_from_afar(double guess) const {
+    return estimate(stepped(stepped(stepped(guess))));
+  }
+
+  // One of Newton's steps: how far it is from the root shows in the residual.
   WKM_ALWAYS_INLINE Estimate estimate(double guess) const {
-    const double c = stepped(stepped(guess));
+    const double c = stepped(guess);
     const double cost =
         (i2 + h4) + c * (c * ((i0 + 6.0 * h2) + c * (h0 * c - 4.0 * h1)) - 2.0 * (i1 + 2.0 * h3));
     const double mean = h0 > 0.0 ? h1 / h0 : 0.0;
@@ -139,6 +145,7 @@ struct QuarticSums {
   static double stiffness_scale(const double* s, double radius) {
     return s[0] + 12.0 * (s[5] + radius * (s[4] + radius * s[3]));
   }
+  static double quartic_importance_scale(const double* s) { return s[3]; }
   static double pull_scale(const double* s, double radius) {
     return QuadraticSums::pull_scale(s, radius);
   }
@@ -173,8 +180,7 @@ public:
   const double* x() const { return x_.data(); }  // the weights, from the centre of the sums
   SumColumns columns() const { return {sums_.data(), stride_}; }
   Estimate estimate(std::size_t begin, std::size_t end) const {
-    const Sums sums = Sums::between(columns(), begin, end);
-    return sums.estimate(sums.estimate(middle(begin, end)).centroid);
+    return Sums::between(columns(), begin, end).estimate_from_afar(middle(begin, end));
   }
   double middle(std::size_t begin, std::size_t end) const {
     return 0.5 * (x_[begin] + x_[end - 1]);
@@ -185,6 +191,10 @@ public:
 
   // How far rounding can move a weight or a point halfway between two.
   double x_error() const { return x_error_; }
+
+  // How far rounding can move sums of importances.
+  double importance_error() const { return importance_error_; }
+  double quartic_importance_error() const { return quartic_importance_error_; }
 
   // The same of a pull from within the points.
   double pull_error() const { return pull_error_; }
@@ -201,6 +211,7 @@ private:
   Buffer<double> x_, sums_;
   std::size_t stride_ = 0;
   double cost_error_ = 0.0, residual_error_ = 0.0, stiffness_error_ = 0.0, x_error_ = 0.0;
+  double importance_error_ = 0.0, quartic_importance_error_ = 0.0;
   double pull_error_ = 0.0, quartic_pull_error_ = 0.0;
 };
 

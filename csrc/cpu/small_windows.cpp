@@ -16,8 +16,7 @@ struct EstimateClusters {
     for (std::size_t block = 0; block < k; block += kLanes) {
       for (std::size_t lane = 0; lane < kLanes; ++lane) {
         const std::size_t j = block + lane;
-        const Sums cluster = Sums::between(sums, j, j + 1);
-        const Estimate e = cluster.estimate(cluster.estimate(centroids[j]).centroid);
+        const Estimate e = Sums::between(sums, j, j + 1).estimate_from_afar(centroids[j]);
         centroids[j] = e.centroid;
         costs[j] = e.cost;
         residuals[j] = e.residual;

@@ -65,10 +65,12 @@ double cost_below(const Points& points, const Moments& moments,
   return cost * (1.0 - 1e-12);
 }
 
-// `find(placement)`: the optimum; nothing where it gives up.
-template <class Moments, class Find>
+// `find(placement)`: the optimum; nothing where it gives up. `cluster(j, begin, end)`: the moments
+// of the optimum's j-th.
+template <class Moments, class Find, class Cluster>
 std::optional<Solution> solve_optimal(const Points& points, const Moments& moments,
-                                      const SolverOptions& options, Find&& find) {
+                                      const SolverOptions& options, Find&& find,
+                                      Cluster&& cluster) {
   Solution solution;
   solution.scale = scale_of(options.format, points);
   const Placement format = placement_of(options.format, solution.scale);
@@ -84,7 +86,8 @@ std::optional<Solution> solve_optimal(const Points& points, const Moments& momen
   std::size_t begin = 0;
   for (const std::size_t end : optimum->boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;
-    const double centroid = pinned ? 0.0 : format.centroid(moments.range(begin, end));
+    const std::size_t j = solution.centroids.size();
+    const double centroid = pinned ? 0.0 : format.centroid(cluster(j, begin, end));
     solution.centroids.push_back(
         format.grid() ? centroid
                       : clamp_between(centroid, points.low(begin), points.high(end - 1)));
@@ -128,13 +131,16 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
 
 template <class Moments>
 std::optional<Solution> solve_small(const Points& points, const SolverOptions& options) {
-  return solve_optimal(points, DirectMoments<Moments>(points), options,
-                       [&](const Placement& placement) -> std::optional<Optimum> {
-                         if (!is_small(points, placement, options.k)) return std::nullopt;
-                         auto found = small_optimum<Moments>(points, options.k);
-                         if (found && !is_certified(*found)) return std::nullopt;
-                         return found;
-                       });
+  std::vector<Moments> clusters;
+  const auto find = [&](const Placement& placement) -> std::optional<Optimum> {
+    if (!is_small(points, placement, options.k)) return std::nullopt;
+    auto found = small_optimum<Moments>(points, options.k);
+    if (!found || !is_certified(*found)) return std::nullopt;
+    clusters.swap(found->clusters);
+    return *found;
+  };
+  return solve_optimal(points, DirectMoments<Moments>(points), options, find,
+                       [&](std::size_t j, std::size_t, std::size_t) { return clusters[j]; });
 }
 
 template <class Moments>
@@ -144,7 +150,10 @@ Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
   const auto find = [&](const Placement& placement) {
     return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel, start));
   };
-  const std::optional<Solution> found = solve_optimal(points, pyramid, options, find);
+  const auto cluster = [&](std::size_t, std::size_t begin, std::size_t end) {
+    return pyramid.range(begin, end);
+  };
+  const std::optional<Solution> found = solve_optimal(points, pyramid, options, find, cluster);
   if (!found) throw std::logic_error("optimal() gives up on no problem");
   return *found;
 }

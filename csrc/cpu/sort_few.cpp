@@ -62,7 +62,7 @@ void sort_few(Items& items, Items& spare) {
   const std::size_t n_digits = std::size_t{1} << digit_bits;
   const auto mask = static_cast<std::uint32_t>(n_digits - 1);
   spare.resize(n);
-  thread_local Counts counts;
+  Counts counts;
   for (std::size_t digit = 0; digit < n_digits; ++digit) counts.low[digit] = counts.high[digit] = 0;
   for (const auto& item : items) {
     const std::uint32_t key = item.key >> shift;

@@ -2,7 +2,10 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
+
 #include "cpu/optimal_layers.h"
+#include "cpu/small_grid.h"
 #include "cpu/small_windows.h"
 #include "reference.h"
 #include "support.h"
@@ -17,7 +20,7 @@ void check_against_brute_force(const Points& points) {
   const std::vector<Real> best = brute_force_costs(points, direct_optimal_cost);
   for (std::size_t k = 1; k < points.size(); ++k) {
     CAPTURE(k);
-    const std::optional<Optimum> optimum = small_optimum<Moments>(points, k);
+    const auto optimum = small_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     CHECK(optimum->boundaries.back() == points.size());
     const Real cost = partition_cost(points, optimum->boundaries, direct_optimal_cost);
@@ -37,7 +40,7 @@ void check_against_layers(const Points& points) {
   for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{7}, most}) {
     if (k > most) continue;
     CAPTURE(k);
-    const std::optional<Optimum> optimum = small_optimum<Moments>(points, k);
+    const auto optimum = small_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     const Real cost = partition_cost(points, optimum->boundaries,
                                      [&](const Points&, std::size_t begin, std::size_t end) {
@@ -93,10 +96,48 @@ void check_squeezed_windows(const Points& points) {
   }
 }
 
+// One more centroid saves the optimum what the layers say, and boundaries inside cells have
+// centroids on either side no further apart than that allows.
+template <class Moments>
+void check_half_gaps(const Points& points, std::size_t k) {
+  const std::size_t n = points.size();
+  if (n <= k + 1) return;
+  Pyramid<Moments> pyramid;
+  pyramid.build(points, Parallel(1));
+  const LayeredOptimum optimum = layered<Moments>(points, k);
+  const double cost = optimum.costs.back();
+  SmallSums<Moments> sums;
+  sums.build(points);
+  const double rounding = 4.0 * static_cast<double>(k) * sums.cost_error() + 1e-12 * cost;
+  const double worth = cost - layered<Moments>(points, k + 1).costs.back() + rounding;
+  ClusterMeasure measure;
+  measure.measure(points);
+  SmallGrid grid;
+  cut_stretches({{1, n - 1}}, n, grid,
+                [&](std::size_t low, std::size_t high, std::vector<std::size_t>& borders) {
+                  measure.cut(low, high, 4.0 * static_cast<double>(k), borders);
+                });
+  gather_sums(sums, grid);
+  bound_half_gaps(sums, worth, grid);
+  std::size_t begin = 0;
+  for (std::size_t j = 0; j + 1 < optimum.boundaries.size(); ++j) {
+    const std::size_t end = optimum.boundaries[j];
+    const double below = centre(pyramid.range(begin, end)).value();
+    const double above = centre(pyramid.range(end, optimum.boundaries[j + 1])).value();
+    begin = end;
+    const auto after = std::upper_bound(grid.borders.begin(), grid.borders.end(), end);
+    const auto cell = static_cast<std::size_t>(after - grid.borders.begin()) - 1;
+    if (grid.borders[cell] == end) continue;
+    CAPTURE(end);
+    const double half_gap = 0.5 * (above - below);
+    CHECK(half_gap <= grid.half_gaps[cell] * (1 + 1e-9) + sums.x_error());
+  }
+}
+
 template <class Moments>
 void check_closes(const Points& points) {
   constexpr std::size_t kClusters = 8;
-  const std::optional<Optimum> optimum = small_optimum<Moments>(points, kClusters);
+  const auto optimum = small_optimum<Moments>(points, kClusters);
   REQUIRE(optimum);
   const double cost = layered<Moments>(points, kClusters).costs.back();
   CHECK(close(optimum->cost, cost, 1e-11 * cost));
@@ -130,6 +171,17 @@ TEST_CASE("squeezed windows hold the boundaries of the optimum") {
     CAPTURE(name);
     check_squeezed_windows<QuadraticMoments>(sorted_points(items, false));
     check_squeezed_windows<QuarticMoments>(sorted_points(items, true));
+  });
+}
+
+TEST_CASE("half-gaps over a few cells hold those of the optimum") {
+  for_each_family(120, 116, [](const Items& items, const std::string& name) {
+    CAPTURE(name);
+    for (const std::size_t k : {std::size_t{2}, std::size_t{3}, std::size_t{5}, std::size_t{9}}) {
+      CAPTURE(k);
+      check_half_gaps<QuadraticMoments>(sorted_points(items, false), k);
+      check_half_gaps<QuarticMoments>(sorted_points(items, true), k);
+    }
   });
 }
 
