@@ -9,7 +9,7 @@
 namespace wkmeans::cuda {
 namespace {
 
-void bound_cluster(const BoundQueue& queue, const SmallBatch& batch, std::size_t k,
+void bound_cluster(const BoundQueue& queue, const Batch& batch, std::size_t k,
                    const std::string& solver, const std::string& init,
                    std::vector<double> given_centroids, int max_iter, std::uint64_t seed,
                    bool certify, const std::string& centroid_format, bool optimal_in_format,
@@ -30,7 +30,7 @@ void bound_cluster(const BoundQueue& queue, const SmallBatch& batch, std::size_t
   queue.run([&](const Queue& q) { cluster_batch(q, batch, options, outputs); });
 }
 
-void bound_cost_curve(const BoundQueue& queue, const SmallBatch& batch, std::size_t k_max,
+void bound_cost_curve(const BoundQueue& queue, const Batch& batch, std::size_t k_max,
                       bool include_zero, const std::string& centroid_format, int n_threads,
                       std::uintptr_t costs) {
   const Zero zero = include_zero ? Zero::pinned : Zero::free;
@@ -40,19 +40,19 @@ void bound_cost_curve(const BoundQueue& queue, const SmallBatch& batch, std::siz
   });
 }
 
-void bound_prune(const BoundQueue& queue, const SmallBatch& batch, std::uint64_t keep,
+void bound_prune(const BoundQueue& queue, const Batch& batch, std::uint64_t keep,
                  std::uintptr_t mask) {
   queue.run([&](const Queue& q) { prune_each(q, batch, keep, pointer_to<bool>(mask)); });
 }
 
-void bound_prune_together(const BoundQueue& queue, const std::vector<SmallBatch>& batches,
+void bound_prune_together(const BoundQueue& queue, const std::vector<Batch>& batches,
                           std::uint64_t keep, const std::vector<std::uintptr_t>& masks) {
   std::vector<bool*> pointers;
   for (const std::uintptr_t mask : masks) pointers.push_back(pointer_to<bool>(mask));
   queue.run([&](const Queue& q) { prune_together(q, batches, pointers, keep); });
 }
 
-void bound_prune_pattern(const BoundQueue& queue, const SmallBatch& batch, std::int64_t keep,
+void bound_prune_pattern(const BoundQueue& queue, const Batch& batch, std::int64_t keep,
                          std::int64_t group, std::uintptr_t mask) {
   queue.run([&](const Queue& q) { prune_pattern(q, batch, keep, group, pointer_to<bool>(mask)); });
 }

@@ -7,11 +7,12 @@
 #include <cstring>
 #include <map>
 
+#include "batches.h"
 #include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
 #include "campaign/solved_by_cpu.h"
 #include "campaign/tally.h"
-#include "cuda_small_team.h"
+#include "small_team/host_team.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -27,16 +28,11 @@ Case drawn_small_case(std::uint64_t seed) {
 using Solve = Answer (*)(const Case& c, const FormatOption& option, Zero zero);
 
 Answer solved_by_team(const Case& c, const FormatOption& option, Zero zero) {
-  const auto n = static_cast<std::int64_t>(c.items.size());
-  const auto operand = [&](const std::vector<double>& values) {
-    return cuda::SmallOperand{values.data(), cuda::ItemType::float64, n, 1};
-  };
-  cuda::SmallBatch batch{1, n, operand(c.items.weight), operand(c.items.importance), {}};
-  if (c.quartic) batch.quartic_importance = operand(c.items.quartic_importance);
+  const cuda::Batch batch = cuda::testing::batch_of(c.items, c.quartic);
   Answer answer;
   answer.centroids.resize(c.k);
   answer.labels.resize(c.items.size());
-  cuda::SmallErrors errors;
+  cuda::BadItems errors;
   solve_on_host(batch, small_options(c.k, option.format, option.optimal_in_format, zero),
                 {answer.centroids.data(), answer.labels.data(), cuda::LabelType::uint8,
                  &answer.cost, &answer.lower_bound, &answer.scale, &errors});
