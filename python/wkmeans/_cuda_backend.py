@@ -219,10 +219,8 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
         _cuda().cluster(
             problem.queue(),
             problem.batch(),
-            k=k,
-            centroid_format=centroid_format,
-            results=results,
-            **options,
+            _cuda().ClusterOptions(k=k, centroid_format=centroid_format, **options),
+            results,
         )
     scale = None
     if centroid_format == "int8":
