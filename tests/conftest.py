@@ -25,6 +25,8 @@ settings.register_profile(
 settings.register_profile(
     "thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=QUIET
 )
+# An instrumented kernel takes ten times as long, and looks at memory rather than at answers.
+settings.register_profile("sanitized", settings.get_profile("default"), max_examples=15)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 
 
