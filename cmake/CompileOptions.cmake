@@ -21,7 +21,10 @@ endif()
 if(WKMEANS_SANITIZE)
   string(REPLACE ";" "," sanitizers "${WKMEANS_SANITIZE}")
   target_compile_options(wkmeans_options INTERFACE
-    -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer -g)
+    -fsanitize=${sanitizers} -fno-sanitize-recover=all -fno-omit-frame-pointer
+    # Optimisers take five times as long over instrumented code, and longer to keep track of
+    # variables; a report needs the line.
+    -Og -g1)
   target_compile_definitions(wkmeans_options INTERFACE _GLIBCXX_ASSERTIONS)
   target_link_options(wkmeans_options INTERFACE -fsanitize=${sanitizers})
 endif()

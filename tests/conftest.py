@@ -1,9 +1,14 @@
-"""Hypothesis profiles: the same examples every time, or, by HYPOTHESIS_PROFILE=thorough, many."""
+"""Hypothesis profiles: the same examples every time, or, by HYPOTHESIS_PROFILE=thorough, many.
+
+And the same random numbers from torch.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 
+import pytest
 from hypothesis import HealthCheck, settings
 
 # Oracles are slow on purpose, and a loaded machine makes them slower: no deadlines.
@@ -20,4 +25,12 @@ settings.register_profile(
 settings.register_profile(
     "thorough", max_examples=1000, deadline=None, print_blob=True, suppress_health_check=QUIET
 )
+# An instrumented kernel takes ten times as long, and looks at memory rather than at answers.
+settings.register_profile("sanitized", settings.get_profile("default"), max_examples=15)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded_torch():
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(0)

@@ -62,12 +62,12 @@ class StandIn:
         except _core.InvalidValue as error:
             raise self.BadValue(error.args[0], 0) from None
 
-    def cluster(self, queue, batch, *, results, k, **options):
-        answers = self.explained(
-            _core.cluster, self.problems(batch), k=k, label_dtype=results.label_dtype, **options
-        )
+    ClusterOptions = _core.ClusterOptions
+
+    def cluster(self, queue, batch, options, results):
+        answers = self.explained(_core.cluster, self.problems(batch), options, results.label_dtype)
         n = batch.shape[0]
-        memory(results.centroids, (n, k), np.float64)[:] = answers[0]
+        memory(results.centroids, answers[0].shape, np.float64)[:] = answers[0]
         memory(results.labels, batch.shape, results.label_dtype)[:] = answers[1]
         for name, answer in zip(("scales", "costs", "lower_bounds"), answers[2:5], strict=True):
             memory(getattr(results, name), (n,), np.float64)[:] = answer

@@ -26,11 +26,6 @@ from torch.nn import functional  # noqa: E402
 from wkmeans.importance import OBJECTIVES, estimate  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 @pytest.fixture(params=MODELS)
 def model(request):
     return MODELS[request.param]().double()

@@ -25,11 +25,6 @@ from wkmeans.importance import _curvature, _neurons, estimate  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Sequence(nn.Module):
     """Smooth, with positions and no attention, so that only its own layers are curved."""
 

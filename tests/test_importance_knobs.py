@@ -22,12 +22,6 @@ from wkmeans.importance import (  # noqa: E402
     search_temperature,
 )
 
-
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 # --- temperature -----------------------------------------------------------------------------
 
 

@@ -19,11 +19,6 @@ from wkmeans.importance import estimate  # noqa: E402
 pytestmark = pytest.mark.filterwarnings("ignore")  # theirs
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def plain():
     return nn.Sequential(nn.Linear(6, 7), nn.ReLU(), nn.Linear(7, CLASSES)).double()
 

@@ -38,11 +38,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class GatedUnit(nn.Module):
     """SwiGLU: the product of two activations, and a call whose inputs are overwritten."""
 

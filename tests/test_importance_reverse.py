@@ -14,11 +14,6 @@ from wkmeans.importance import _engine, estimate  # noqa: E402
 from wkmeans.importance._reverse import UnknownOperationError, pull_back  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Branches(nn.Module):
     """Every operation with a rule, a sum of branches, and an input read twice."""
 

@@ -13,11 +13,6 @@ from torch.nn import functional  # noqa: E402
 from wkmeans.importance import estimate, register_rule  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Pooled(nn.Module):
     """The mean over positions of a layer's output, classified: ``(n, *positions, features)``."""
 

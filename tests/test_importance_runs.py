@@ -16,11 +16,6 @@ from torch.nn import functional  # noqa: E402
 from wkmeans.importance import estimate  # noqa: E402
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 def assert_same_bits(first, second):
     assert repr(first) == repr(second) and first.methods == second.methods
     for name in first:

@@ -27,11 +27,6 @@ pytestmark = [
 ]
 
 
-@pytest.fixture(autouse=True)
-def _seeded():
-    torch.manual_seed(0)
-
-
 class Mixing(nn.Module):
     """Piecewise linear, with positions, a table and a layer that no rule covers."""
 

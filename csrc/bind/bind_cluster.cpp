@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "bind/cluster_options.h"
 #include "bind/module.h"
 #include "bind/names.h"
 #include "bind/problems.h"
@@ -32,25 +33,10 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
   return std::move(labels);
 }
 
-py::tuple bound_cluster(const BoundProblems& problems, std::size_t k, const std::string& solver,
-                        const std::string& init, std::vector<double> given_centroids, int max_iter,
-                        std::uint64_t seed, bool certify, const std::string& centroid_format,
-                        bool optimal_in_format, const std::string& label_dtype, bool include_zero,
-                        int n_threads) {
-  ClusterOptions options;
-  options.solver.k = k;
-  options.solver.solver = solver_named(solver);
-  options.solver.init = given_centroids.empty() ? init_named(init) : Init::given;
-  options.solver.given_centroids = std::move(given_centroids);
-  options.solver.max_iter = max_iter;
-  options.solver.seed = seed;
-  options.solver.certify = certify;
-  options.solver.format = format_named(centroid_format);
-  options.solver.optimal_in_format = optimal_in_format;
-  options.zero = include_zero ? Zero::pinned : Zero::free;
-  options.n_threads = n_threads;
+py::tuple bound_cluster(const BoundProblems& problems, const ClusterOptions& options,
+                        const std::string& label_dtype) {
+  const std::size_t k = options.solver.k;
   const std::int64_t n_problems = problems.n_problems();
-  if (k < 1 || k > 65536) throw py::value_error("k: expected 1 to 65536, got " + std::to_string(k));
   const std::size_t given = options.solver.given_centroids.size();
   if (given != 0 && given != k && given != k * static_cast<std::size_t>(n_problems)) {
     throw py::value_error("init: expected k centroids, or k for each problem");
@@ -94,10 +80,9 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
 }  // namespace
 
 void bind_cluster(py::module_& module) {
-  module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("k"), py::arg("solver"),
-             py::arg("init"), py::arg("given_centroids"), py::arg("max_iter"), py::arg("seed"),
-             py::arg("certify"), py::arg("centroid_format"), py::arg("optimal_in_format"),
-             py::arg("label_dtype"), py::arg("include_zero"), py::arg("n_threads"));
+  bind_cluster_options(module);
+  module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("options"),
+             py::arg("label_dtype"));
   module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
              py::arg("include_zero"), py::arg("centroid_format"), py::arg("n_threads"));
 }

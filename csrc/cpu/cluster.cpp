@@ -125,6 +125,8 @@ void for_each_problem(const Problems& problems, int n_threads, SolveOne&& solve_
   }
 }
 
+}  // namespace
+
 template <class Moments>
 std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, CentroidFormat format,
                              std::size_t k_max, const Parallel& parallel) {
@@ -135,8 +137,6 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
   curve.resize(k_max, curve.back());
   return curve;
 }
-
-}  // namespace
 
 template <class Label>
 void cluster(const Problems& problems, const ClusterOptions& options,
@@ -161,6 +161,10 @@ void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, Centroid
       });
 }
 
+template std::vector<double> curve_of(const Points&, Pyramid<QuadraticMoments>&, CentroidFormat,
+                                      std::size_t, const Parallel&);
+template std::vector<double> curve_of(const Points&, Pyramid<QuarticMoments>&, CentroidFormat,
+                                      std::size_t, const Parallel&);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint8_t>&);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint16_t>&);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint32_t>&);

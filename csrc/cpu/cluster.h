@@ -34,4 +34,9 @@ void cluster(const Problems& problems, const ClusterOptions& options,
 void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, CentroidFormat format,
                 int n_threads, double* costs);
 
+// The same for the points of one problem, of which there may be fewer; `pyramid` is scratch.
+template <class Moments>
+std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, CentroidFormat format,
+                             std::size_t k_max, const Parallel& parallel);
+
 }  // namespace wkmeans

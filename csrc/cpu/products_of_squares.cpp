@@ -16,13 +16,6 @@ constexpr std::int64_t kColumns = 256;
 constexpr std::int64_t kRows = 96;
 constexpr std::int64_t kExamplesPacked = 32;
 
-struct Range {
-  std::int64_t begin;
-  std::int64_t end;
-
-  std::int64_t size() const { return end - begin; }
-};
-
 struct AddSquares {
   template <class T>
   static WKM_ALWAYS_INLINE void run(const T* values, const std::int64_t* offsets, std::int64_t n,
@@ -53,7 +46,7 @@ public:
 
   // Some of the `n_examples` whose places the panels have: from the one numbered 0 there, which is
   // `first`.
-  void pack(std::int64_t group, Range rows, Range examples, std::int64_t first,
+  void pack(std::int64_t group, IndexRange rows, IndexRange examples, std::int64_t first,
             std::int64_t n_examples, T* out) const {
     Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), Width) * Width));
     for (std::int64_t example = examples.begin; example < examples.end; ++example) {
@@ -66,7 +59,7 @@ public:
   }
 
 private:
-  void add_seeds(std::int64_t group, Range rows, std::int64_t example, Buffer<T>& sums) const {
+  void add_seeds(std::int64_t group, IndexRange rows, std::int64_t example, Buffer<T>& sums) const {
     std::fill(sums.begin(), sums.end(), T{0});
     for (std::int64_t seed = 0; seed < n_seeds_; ++seed) {
       dispatch<AddSquares>(factor_.at(seed, example, group) + factor_.position_offsets[0],
@@ -88,8 +81,8 @@ private:
 struct MultiplyAndAdd {
   template <MultiplyAdd Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_examples,
-                                    Range rows, Range columns, double scale, std::int64_t stride,
-                                    double* totals) {
+                                    IndexRange rows, IndexRange columns, double scale,
+                                    std::int64_t stride, double* totals) {
     constexpr int kTileRows = Tile<T>::kRows;
     constexpr int kTileColumns = Tile<T>::kColumns;
     for (std::int64_t j = 0; j < columns.size(); j += kTileColumns) {
@@ -115,7 +108,7 @@ struct MultiplyAndAdd {
 template <class T>
 class Group {
 public:
-  Group(const SquaredProducts<T>& products, std::int64_t number, Range examples,
+  Group(const SquaredProducts<T>& products, std::int64_t number, IndexRange examples,
         const Parallel& parallel, double* totals)
       : products_(products),
         number_(number),
@@ -126,30 +119,30 @@ public:
         right_(products, products.right) {}
 
   void add() {
-    in_blocks({0, products_.left.n_rows()}, kLeftRows, Parallel(1), [&](Range rows) {
+    in_blocks({0, products_.left.n_rows()}, kLeftRows, Parallel(1), [&](IndexRange rows) {
       packed_.resize(static_cast<std::size_t>((rows.size() + Tile<T>::kRows) * examples_.size()));
-      in_blocks(examples_, kExamplesPacked, parallel_, [&](Range examples) {
+      in_blocks(examples_, kExamplesPacked, parallel_, [&](IndexRange examples) {
         left_.pack(number_, rows, examples, examples_.begin, examples_.size(), packed_.data());
       });
       in_blocks({0, products_.right.n_rows()}, kColumns, parallel_,
-                [&](Range columns) { add_columns(rows, columns); });
+                [&](IndexRange columns) { add_columns(rows, columns); });
     });
   }
 
 private:
   template <class Task>
-  static void in_blocks(Range all, std::int64_t size, const Parallel& parallel, Task&& task) {
+  static void in_blocks(IndexRange all, std::int64_t size, const Parallel& parallel, Task&& task) {
     parallel.run((all.size() + size - 1) / size, [&](std::int64_t block) {
       const std::int64_t begin = all.begin + block * size;
-      task(Range{begin, std::min(all.end, begin + size)});
+      task(IndexRange{begin, std::min(all.end, begin + size)});
     });
   }
 
-  void add_columns(Range rows, Range columns) const {
+  void add_columns(IndexRange rows, IndexRange columns) const {
     const std::int64_t n = examples_.size();
     Buffer<T> right(static_cast<std::size_t>((columns.size() + Tile<T>::kColumns) * n));
     right_.pack(number_, columns, examples_, examples_.begin, n, right.data());
-    in_blocks(rows, kRows, Parallel(1), [&](Range some) {
+    in_blocks(rows, kRows, Parallel(1), [&](IndexRange some) {
       dispatch_fused<MultiplyAndAdd>(packed_.data() + (some.begin - rows.begin) * n,
                                      static_cast<const T*>(right.data()), n, some, columns,
                                      products_.scale, products_.right.n_rows(), totals_);
@@ -158,7 +151,7 @@ private:
 
   const SquaredProducts<T>& products_;
   std::int64_t number_;
-  Range examples_;
+  IndexRange examples_;
   const Parallel& parallel_;
   double* totals_;
   SquaredPanels<T, Tile<T>::kRows> left_;
@@ -174,7 +167,7 @@ void add_products_of_squares(const SquaredProducts<T>& products, const Parallel&
   const std::int64_t group_size = products.left.n_rows() * products.right.n_rows();
   for (std::int64_t group = 0; group < products.n_groups; ++group) {
     for (std::int64_t begin = 0; begin < products.n_examples; begin += kExamples) {
-      const Range examples{begin, std::min(products.n_examples, begin + kExamples)};
+      const IndexRange examples{begin, std::min(products.n_examples, begin + kExamples)};
       Group<T>(products, group, examples, parallel, totals + group * group_size).add();
     }
   }

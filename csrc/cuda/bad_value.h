@@ -18,10 +18,10 @@ private:
   std::size_t batch_;
 };
 
-inline void throw_if_bad(const SmallErrors& errors, std::size_t batch = 0) {
-  if (errors.weight != SmallErrors::kNone) throw BadValue("weights", batch);
-  if (errors.importance != SmallErrors::kNone) throw BadValue("importance", batch);
-  if (errors.quartic_importance != SmallErrors::kNone) throw BadValue("quartic_importance", batch);
+inline void throw_if_bad(const BadItems& errors, std::size_t batch = 0) {
+  if (errors.weight != BadItems::kNone) throw BadValue("weights", batch);
+  if (errors.importance != BadItems::kNone) throw BadValue("importance", batch);
+  if (errors.quartic_importance != BadItems::kNone) throw BadValue("quartic_importance", batch);
 }
 
 }  // namespace wkmeans::cuda

@@ -7,7 +7,7 @@
 namespace wkmeans::cuda {
 namespace {
 
-bool is_small(const SmallBatch& batch, const ClusterOptions& options) {
+bool is_small(const Batch& batch, const ClusterOptions& options) {
   return options.solver.solver == Solver::optimal &&
          fits_small_batch(batch.n_items, static_cast<std::int64_t>(options.solver.k));
 }
@@ -27,11 +27,11 @@ SmallOptions small_options(const ClusterOptions& options) {
   return small;
 }
 
-void cluster_small(DeviceBackend& backend, const SmallBatch& batch, const ClusterOptions& options,
+void cluster_small(DeviceBackend& backend, const Batch& batch, const ClusterOptions& options,
                    const BatchOutputs& outputs) {
   const SmallOptions small = small_options(options);
-  auto errors = backend.array<SmallErrors>(1);
-  backend.upload(std::vector<SmallErrors>(1), errors.data());
+  auto errors = backend.array<BadItems>(1);
+  backend.upload(std::vector<BadItems>(1), errors.data());
   SmallOutputs out = outputs.problems;
   out.errors = errors.data();
   auto workspace = backend.array<std::byte>(small_batch_workspace(batch, small));
@@ -43,7 +43,7 @@ void cluster_small(DeviceBackend& backend, const SmallBatch& batch, const Cluste
 
 }  // namespace
 
-void cluster_batch(const Queue& queue, const SmallBatch& batch, const ClusterOptions& options,
+void cluster_batch(const Queue& queue, const Batch& batch, const ClusterOptions& options,
                    const BatchOutputs& outputs) {
   DeviceBackend backend(queue);
   if (is_small(batch, options)) {
@@ -53,7 +53,7 @@ void cluster_batch(const Queue& queue, const SmallBatch& batch, const ClusterOpt
   }
 }
 
-void cost_curves(const Queue& queue, const SmallBatch& batch, std::size_t k_max, Zero zero,
+void cost_curves(const Queue& queue, const Batch& batch, std::size_t k_max, Zero zero,
                  CentroidFormat format, int n_threads, double* costs) {
   DeviceBackend backend(queue);
   cost_curve(backend, batch, k_max, zero, format, n_threads, costs);

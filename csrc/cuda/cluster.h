@@ -95,7 +95,7 @@ inline std::size_t size_of(LabelType type) {
 }
 
 template <class Backend>
-void cluster_problem(Backend& backend, const SmallBatch& batch, std::int64_t problem,
+void cluster_problem(Backend& backend, const Batch& batch, std::int64_t problem,
                      const ClusterOptions& options, const BatchOutputs& outputs) {
   const SmallOutputs& out = outputs.problems;
   const std::int64_t first = problem * batch.n_items;
@@ -118,7 +118,7 @@ void cluster_problem(Backend& backend, const SmallBatch& batch, std::int64_t pro
 }
 
 template <class Backend>
-void cluster(Backend& backend, const SmallBatch& batch, const ClusterOptions& options,
+void cluster(Backend& backend, const Batch& batch, const ClusterOptions& options,
              const BatchOutputs& outputs) {
   check_size(batch.n_items);
   for (std::int64_t problem = 0; problem < batch.n_problems; ++problem)
@@ -127,7 +127,7 @@ void cluster(Backend& backend, const SmallBatch& batch, const ClusterOptions& op
 
 // costs: n_problems x k_max.
 template <class Backend>
-void cost_curve(Backend& backend, const SmallBatch& batch, std::size_t k_max, Zero zero,
+void cost_curve(Backend& backend, const Batch& batch, std::size_t k_max, Zero zero,
                 CentroidFormat format, int n_threads, double* costs) {
   check_size(batch.n_items);
   const Parallel parallel(n_threads);

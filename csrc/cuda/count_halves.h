@@ -21,7 +21,7 @@ inline bool counts_suffice(const ItemColumns& items) {
 struct BitsOfHalf {
   ItemColumn weights;
   std::uint64_t first_index;
-  SmallErrors* errors;
+  BadItems* errors;
 
   WKM_HD std::uint32_t operator()(std::uint64_t i) const {
     const std::uint16_t bits = weights.bits_at(i);
@@ -34,8 +34,8 @@ struct BitsOfHalf {
 template <class Backend>
 Points count_halves(Backend& backend, const ItemColumns& items, std::uint64_t first_index) {
   constexpr std::uint32_t kValues = 1 << 16;
-  auto errors = backend.template array<SmallErrors>(1);
-  backend.upload(std::vector<SmallErrors>(1), errors.data());
+  auto errors = backend.template array<BadItems>(1);
+  backend.upload(std::vector<BadItems>(1), errors.data());
   const std::vector<std::uint64_t> counts =
       backend.histogram(items.size, kValues, BitsOfHalf{items.weight, first_index, errors.data()});
   throw_if_bad(backend.download(errors.data(), 1).front());

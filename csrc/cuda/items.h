@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cuda/small_problem.h"
+#include "cuda/batch.h"
 #include "cuda/stored_value.h"
 #include "math/platform.h"
 
@@ -33,7 +33,7 @@ WKM_HD std::size_t size_of(ItemType type) {
 }
 
 // The column of `operand` that problem `problem` reads.
-WKM_HD ItemColumn column_of(const SmallOperand& operand, std::int64_t problem, double absent) {
+WKM_HD ItemColumn column_of(const BatchOperand& operand, std::int64_t problem, double absent) {
   if (operand.values == nullptr) return {nullptr, 0, ItemType::float64, absent};
   const auto* bytes = static_cast<const std::byte*>(operand.values);
   const auto size = static_cast<std::int64_t>(size_of(operand.type));
@@ -58,7 +58,7 @@ struct Item {
   WKM_HD bool counts() const { return importance > 0.0 || quartic_importance > 0.0; }
 
   // Whether a solver can take it; if not, notes `index` under every operand that is at fault.
-  WKM_HD bool check(std::uint64_t index, SmallErrors* errors) const {
+  WKM_HD bool check(std::uint64_t index, BadItems* errors) const {
     const bool good_weight = is_finite(weight);
     const bool good_importance = is_importance(importance);
     const bool good_quartic = is_importance(quartic_importance);
@@ -84,7 +84,7 @@ struct ItemColumns {
   }
 };
 
-WKM_HD ItemColumns columns_of(const SmallBatch& batch, std::int64_t problem) {
+WKM_HD ItemColumns columns_of(const Batch& batch, std::int64_t problem) {
   return {static_cast<std::uint64_t>(batch.n_items), column_of(batch.weights, problem, 0.0),
           column_of(batch.importance, problem, 1.0),
           column_of(batch.quartic_importance, problem, 0.0)};

@@ -5,12 +5,12 @@
 
 namespace wkmeans::cuda {
 
-void prune_each(const Queue& queue, const SmallBatch& batch, std::uint64_t keep, bool* mask) {
+void prune_each(const Queue& queue, const Batch& batch, std::uint64_t keep, bool* mask) {
   DeviceBackend backend(queue);
   keep_largest_per_problem(backend, batch, keep, mask);
 }
 
-void prune_together(const Queue& queue, const std::vector<SmallBatch>& batches,
+void prune_together(const Queue& queue, const std::vector<Batch>& batches,
                     const std::vector<bool*>& masks, std::uint64_t keep) {
   DeviceBackend backend(queue);
   std::vector<PruneTarget> targets;
@@ -21,8 +21,8 @@ void prune_together(const Queue& queue, const std::vector<SmallBatch>& batches,
   keep_largest(backend, targets, keep);
 }
 
-void prune_pattern(const Queue& queue, const SmallBatch& batch, std::int64_t keep,
-                   std::int64_t group, bool* mask) {
+void prune_pattern(const Queue& queue, const Batch& batch, std::int64_t keep, std::int64_t group,
+                   bool* mask) {
   DeviceBackend backend(queue);
   keep_pattern(backend, batch, keep, group, mask);
 }

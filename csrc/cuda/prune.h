@@ -22,7 +22,7 @@ struct PruneTarget {
 
 inline void throw_if_bad(const ScoreErrors& errors, std::size_t batch = 0) {
   throw_if_bad(errors.values, batch);
-  if (errors.overflow != SmallErrors::kNone) {
+  if (errors.overflow != BadItems::kNone) {
     throw std::overflow_error(
         "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
         "down");
@@ -152,8 +152,8 @@ void keep_largest(Backend& backend, const std::vector<PruneTarget>& targets, std
 template <class Backend>
 class RowSelection {
 public:
-  RowSelection(Backend& backend, const SmallBatch& batch, std::uint64_t row_length,
-               std::uint64_t keep, bool* mask)
+  RowSelection(Backend& backend, const Batch& batch, std::uint64_t row_length, std::uint64_t keep,
+               bool* mask)
       : backend_(backend), batch_(batch), row_length_(row_length), keep_(keep), mask_(mask) {}
 
   void run() {
@@ -182,13 +182,12 @@ private:
   }
 
   Backend& backend_;
-  SmallBatch batch_;
+  Batch batch_;
   std::uint64_t row_length_, keep_;
   bool* mask_;
 };
 
-inline std::vector<PruneTarget> targets_of(const SmallBatch& batch, bool* mask,
-                                           std::size_t number = 0) {
+inline std::vector<PruneTarget> targets_of(const Batch& batch, bool* mask, std::size_t number = 0) {
   std::vector<PruneTarget> targets;
   for (std::int64_t problem = 0; problem < batch.n_problems; ++problem) {
     const std::int64_t first = problem * batch.n_items;
@@ -200,7 +199,7 @@ inline std::vector<PruneTarget> targets_of(const SmallBatch& batch, bool* mask,
 
 // Keeps `keep` items of each problem.
 template <class Backend>
-void keep_largest_per_problem(Backend& backend, const SmallBatch& batch, std::uint64_t keep,
+void keep_largest_per_problem(Backend& backend, const Batch& batch, std::uint64_t keep,
                               bool* mask) {
   constexpr std::int64_t kLongRow = 1 << 22;  // worth passes of its own
   if (batch.n_problems > 1 && batch.n_items < kLongRow) {
@@ -213,7 +212,7 @@ void keep_largest_per_problem(Backend& backend, const SmallBatch& batch, std::ui
 
 // Keeps `keep` of every `group` consecutive items of each problem.
 template <class Backend>
-void keep_pattern(Backend& backend, const SmallBatch& batch, std::int64_t keep, std::int64_t group,
+void keep_pattern(Backend& backend, const Batch& batch, std::int64_t keep, std::int64_t group,
                   bool* mask) {
   if (group > KeepOfGroup::kMostInThread) {
     RowSelection<Backend>(backend, batch, static_cast<std::uint64_t>(group),

@@ -11,8 +11,8 @@
 namespace wkmeans::cuda {
 
 struct ScoreErrors {
-  SmallErrors values;
-  std::uint64_t overflow = SmallErrors::kNone;  // a sound item whose score a double cannot hold
+  BadItems values;
+  std::uint64_t overflow = BadItems::kNone;  // a sound item whose score a double cannot hold
 };
 
 WKM_HD std::uint64_t score_key(const Item& item, bool quartic) {
@@ -92,7 +92,7 @@ struct WriteMask {
 struct KeepOfGroup {
   static constexpr std::int64_t kMostInThread = 32;
 
-  SmallBatch batch;
+  Batch batch;
   std::int64_t keep, group;
   ScoreErrors* errors;
   bool* mask;
@@ -121,7 +121,7 @@ struct KeepOfGroup {
 
 // Keys that ascend where scores descend, of the batch's items from `first` on.
 struct LoadScore {
-  SmallBatch batch;
+  Batch batch;
   std::uint64_t first;
   ScoreErrors* errors;
   std::uint64_t* keys;

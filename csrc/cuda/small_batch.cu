@@ -5,6 +5,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "cuda/check.h"
 #include "cuda/small_solve.h"
 
 namespace wkmeans::cuda {
@@ -13,11 +14,6 @@ namespace {
 // What blocks in flight may take beyond shared memory, all of them together.
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 29;
 constexpr int kMostLanes = 512;
-
-void check(cudaError_t status, const char* what) {
-  if (status != cudaSuccess)
-    throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(status));
-}
 
 // A team of the threads of one block.
 class BlockTeam {
@@ -36,7 +32,7 @@ public:
 };
 
 struct Task {
-  SmallBatch batch;
+  Batch batch;
   SmallOptions options;
   SmallOutputs outputs;
   SmallShape shape;
@@ -64,8 +60,8 @@ struct Launch {
 int attribute(cudaDeviceAttr name) {
   int device = 0;
   int value = 0;
-  check(cudaGetDevice(&device), "cudaGetDevice");
-  check(cudaDeviceGetAttribute(&value, name, device), "cudaDeviceGetAttribute");
+  check(cudaGetDevice(&device));
+  check(cudaDeviceGetAttribute(&value, name, device));
   return value;
 }
 
@@ -77,12 +73,10 @@ Launch plan(const Task& task) {
   const SmallScratch<Moments, Placement> unplaced(task.shape, carver);
   const std::size_t shared = carver.shared_used();
   const std::size_t global = carver.global_used();
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared),
-        "cudaFuncSetAttribute");
+  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared));
   int per_multiprocessor = 0;
   check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel,
-                                                      task.shape.n_lanes, shared),
-        "cudaOccupancyMaxActiveBlocksPerMultiprocessor");
+                                                      task.shape.n_lanes, shared));
   std::int64_t n_blocks =
       std::int64_t{std::max(per_multiprocessor, 1)} * attribute(cudaDevAttrMultiProcessorCount);
   if (global > 0) {
@@ -98,7 +92,7 @@ void launch(const Task& task, void* workspace, cudaStream_t stream) {
   const Launch l = plan<Moments, Placement>(task);
   solve_kernel<Moments, Placement><<<l.n_blocks, task.shape.n_lanes, l.shared_bytes, stream>>>(
       task, l.shared_bytes, static_cast<std::byte*>(workspace), l.workspace_of_block);
-  check(cudaGetLastError(), "solve_small_batch");
+  check(cudaGetLastError());
 }
 
 // visit(moments, placement) with the kinds that the task needs.
@@ -114,7 +108,7 @@ void dispatch(const Task& task, Visit&& visit) {
 
 }  // namespace
 
-std::size_t small_batch_workspace(const SmallBatch& batch, const SmallOptions& options) {
+std::size_t small_batch_workspace(const Batch& batch, const SmallOptions& options) {
   if (batch.n_problems == 0) return 0;
   const Task task{batch, options, {}, shape_of(batch, options)};
   std::size_t n_bytes = 0;
@@ -125,14 +119,14 @@ std::size_t small_batch_workspace(const SmallBatch& batch, const SmallOptions& o
   return n_bytes;
 }
 
-void solve_small_batch(const SmallBatch& batch, const SmallOptions& options,
-                       const SmallOutputs& outputs, void* workspace, cudaStream_t stream) {
+void solve_small_batch(const Batch& batch, const SmallOptions& options, const SmallOutputs& outputs,
+                       void* workspace, cudaStream_t stream) {
   if (!fits_small_batch(batch.n_items, options.k)) {
     throw std::invalid_argument("solve_small_batch: expected a batch that fits_small_batch, got " +
                                 std::to_string(batch.n_items) +
                                 " items and k = " + std::to_string(options.k));
   }
-  check(cudaMemsetAsync(outputs.errors, 0xff, sizeof(SmallErrors), stream), "cudaMemsetAsync");
+  check(cudaMemsetAsync(outputs.errors, 0xff, sizeof(BadItems), stream));
   if (batch.n_problems == 0) return;
   const Task task{batch, options, outputs, shape_of(batch, options)};
   dispatch(task, [&](auto moments, auto placement) {

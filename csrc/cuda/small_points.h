@@ -12,8 +12,7 @@ namespace wkmeans::cuda {
 // One problem's items, as doubles.
 class SmallRow {
 public:
-  WKM_HD SmallRow(const SmallBatch& batch, std::int64_t problem)
-      : batch_(&batch), problem_(problem) {}
+  WKM_HD SmallRow(const Batch& batch, std::int64_t problem) : batch_(&batch), problem_(problem) {}
 
   WKM_HD int n_items() const { return static_cast<int>(batch_->n_items); }
   WKM_HD bool quartic() const { return batch_->quartic_importance.values != nullptr; }
@@ -30,18 +29,18 @@ public:
   }
 
 private:
-  WKM_HD double load(const SmallOperand& operand, int item) const {
+  WKM_HD double load(const BatchOperand& operand, int item) const {
     const std::int64_t at = problem_ * operand.problem_stride + item * operand.item_stride;
     return stored_value(operand.values, operand.type, at);
   }
 
-  const SmallBatch* batch_;
+  const Batch* batch_;
   std::int64_t problem_;
 };
 
 // What a team knows of the problem it solves.
 struct SmallState {
-  std::uint64_t first_bad_item;  // SmallErrors::kNone where there is none
+  std::uint64_t first_bad_item;  // BadItems::kNone where there is none
   int pin;                       // the point whose centroid is zero, or -1
   double bound, cost;            // of a codebook, before rounding is allowed for
 };
@@ -67,7 +66,7 @@ struct SmallMass {
 
 // Reports items that cannot be clustered; returns whether any carries importance.
 template <class Team>
-WKM_HD bool check_items(Team& team, const SmallRow& row, SmallState& state, SmallErrors& errors,
+WKM_HD bool check_items(Team& team, const SmallRow& row, SmallState& state, BadItems& errors,
                         int* counts) {
   team.phase([&](int lane) {
     int n_important = 0;

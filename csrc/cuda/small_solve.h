@@ -17,7 +17,7 @@ namespace wkmeans::cuda {
 template <class Team, class Moments, class Placement>
 class SmallSolver {
 public:
-  WKM_HD SmallSolver(Team& team, const SmallBatch& batch, const SmallOptions& options,
+  WKM_HD SmallSolver(Team& team, const Batch& batch, const SmallOptions& options,
                      const SmallOutputs& outputs, const SmallScratch<Moments, Placement>& scratch)
       : team_(team),
         batch_(batch),
@@ -37,7 +37,7 @@ private:
     const SmallRow row(batch_, problem);
     reset();
     const bool unit_importance = !check_items(team_, row, *s_.state, *outputs_.errors, s_.counts);
-    if (s_.state->first_bad_item != SmallErrors::kNone) return;
+    if (s_.state->first_bad_item != BadItems::kNone) return;
     const SmallPoints points = collect(row, unit_importance);
     const double scale = scale_of(options_.scale, widest(points));
     const CentroidGrid grid = scaled(options_.grid, scale);
@@ -52,7 +52,7 @@ private:
   WKM_HD void reset() {
     team_.phase([](int) {});
     team_.phase([&](int lane) {
-      if (lane == 0) *s_.state = {SmallErrors::kNone, -1, 0.0, 0.0};
+      if (lane == 0) *s_.state = {BadItems::kNone, -1, 0.0, 0.0};
     });
   }
 
@@ -117,7 +117,7 @@ private:
   }
 
   Team& team_;
-  const SmallBatch& batch_;
+  const Batch& batch_;
   const SmallOptions& options_;
   const SmallOutputs& outputs_;
   const SmallScratch<Moments, Placement>& s_;
@@ -133,7 +133,7 @@ inline int lanes_for(std::int64_t n_items) {
   return static_cast<int>(warps * kWarp < kMostLanes ? warps * kWarp : kMostLanes);
 }
 
-inline SmallShape shape_of(const SmallBatch& batch, const SmallOptions& options) {
+inline SmallShape shape_of(const Batch& batch, const SmallOptions& options) {
   return {static_cast<int>(batch.n_items), static_cast<int>(options.k), lanes_for(batch.n_items),
           batch.quartic_importance.values != nullptr, options.zero == SmallZero::pinned};
 }

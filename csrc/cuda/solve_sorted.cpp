@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cpu/certificate.h"
+#include "cpu/cluster.h"
 #include "cpu/curve.h"
 #include "cpu/initial_centroids.h"
 #include "cpu/lloyd_rounds.h"
@@ -256,12 +257,7 @@ template <class Moments>
 std::vector<double> curve_of(const Points& points, std::size_t k_max, CentroidFormat format,
                              const Parallel& parallel) {
   Pyramid<Moments> pyramid;
-  pyramid.build(points, parallel);
-  const Placement placement = placement_of(format, scale_of(format, points));
-  const std::size_t k = std::min(k_max, points.size());
-  std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
-  curve.resize(k_max, curve.back());
-  return curve;
+  return wkmeans::curve_of(points, pyramid, format, k_max, parallel);
 }
 
 template <class Moments>

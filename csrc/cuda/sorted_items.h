@@ -124,7 +124,7 @@ private:
   }
 
   void load(const ItemColumns& items, std::uint64_t first_index) {
-    auto errors = uploaded(std::vector<SmallErrors>(1));
+    auto errors = uploaded(std::vector<BadItems>(1));
     backend_.for_each(items.size, LoadItem<Key>{items, payload_, first_index, keys_.data(),
                                                 payloads_.data(), errors.data()});
     const auto n_sunk = backend_.tile_sums(items.size, CountSunk<Key>{keys_.data()}, {});

@@ -38,7 +38,7 @@ struct LoadItem {
   std::uint64_t first_index;  // of the problem's items among the batch's
   Key* keys;
   std::uint32_t* payloads;
-  SmallErrors* errors;
+  BadItems* errors;
 
   WKM_HD void operator()(std::uint64_t i) const {
     const Item item = items.at(i);

@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "cuda/small_problem.h"
+#include "cuda/batch.h"
 #include "math/half.h"
 #include "math/platform.h"
 

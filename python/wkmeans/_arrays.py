@@ -79,7 +79,7 @@ def _from_python(name: str, value: object) -> Array:
 
 
 def _array_operand(name: str, array: Array) -> Operand:
-    dtype = array.dtype.name
+    dtype = dtype_name(array.dtype)
     if dtype not in FLOAT_DTYPES:
         raise dtype_error(name, str(array.dtype))
     if not array.dtype.isnative:
@@ -91,7 +91,7 @@ def _array_operand(name: str, array: Array) -> Operand:
 
 def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
     torch = sys.modules["torch"]
-    dtype = str(tensor.dtype).removeprefix("torch.")
+    dtype = dtype_name(tensor.dtype)
     if dtype not in FLOAT_DTYPES:
         raise dtype_error(name, str(tensor.dtype))
     if tensor.layout != torch.strided:
@@ -106,6 +106,15 @@ def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
         plain.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else plain.numpy()
     )
     return Operand(memory, dtype, is_torch=True)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a NumPy or torch dtype, or of one given by name."""
+    if isinstance(dtype, str):
+        return dtype
+    if type(dtype).__module__ == "torch":
+        return str(dtype).removeprefix("torch.")
+    return str(np.dtype(dtype).name)
 
 
 def dtype_error(name: str, got: str) -> TypeError:
@@ -154,8 +163,7 @@ def make_problem(
     weights_name = f"weights{entry}"
     weights_operand = as_operand(weights_name, weights)
     shape = weights_operand.shape
-    if weights_operand.memory.size == 0:
-        raise ValueError(f"{weights_name}: expected at least one value, got shape {shape}")
+    check_not_empty(weights_name, shape)
     operands = {weights_name: weights_operand}
 
     def broadcast(argument: str, value: ArrayLike | None) -> tuple[Array, str] | None:
@@ -183,6 +191,11 @@ def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
         raise ValueError(
             f"{name}: expected a shape that broadcasts to the weights' {shape}, got {operand.shape}"
         ) from None
+
+
+def check_not_empty(name: str, shape: tuple[int, ...]) -> None:
+    if 0 in shape:
+        raise ValueError(f"{name}: expected at least one value, got shape {shape}")
 
 
 def normalised_axis(axis: int | None, ndim: int) -> int | None:

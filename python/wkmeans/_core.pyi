@@ -21,20 +21,25 @@ class Problems:
     @property
     def n_items(self) -> int: ...
 
+class ClusterOptions:
+    def __init__(
+        self,
+        *,
+        k: int,
+        solver: str,
+        init: str,
+        given_centroids: list[float],
+        max_iter: int,
+        seed: int,
+        certify: bool,
+        centroid_format: str,
+        optimal_in_format: bool,
+        include_zero: bool,
+        n_threads: int,
+    ) -> None: ...
+
 def cluster(
-    problems: Problems,
-    k: int,
-    solver: str,
-    init: str,
-    given_centroids: list[float],
-    max_iter: int,
-    seed: int,
-    certify: bool,
-    centroid_format: str,
-    optimal_in_format: bool,
-    label_dtype: str,
-    include_zero: bool,
-    n_threads: int,
+    problems: Problems, options: ClusterOptions, label_dtype: str
 ) -> tuple[
     npt.NDArray[np.float64],
     npt.NDArray[Any],

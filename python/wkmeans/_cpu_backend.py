@@ -51,10 +51,8 @@ def cluster(problem: Problem, k: int, *, centroid_format: str, **options: Any) -
     with explained_values(problem):
         centroids, labels, scales, costs, lower_bounds, n_iters = _core.cluster(
             problem.kernel_view,
-            k=k,
-            centroid_format=centroid_format,
-            label_dtype=label_dtype(k, is_torch),
-            **options,
+            _core.ClusterOptions(k=k, centroid_format=centroid_format, **options),
+            label_dtype(k, is_torch),
         )
     if labels.dtype == np.uint32:
         labels = labels.view(np.int32)  # torch's index dtypes are signed

@@ -1,5 +1,7 @@
 from collections.abc import Callable
 
+from wkmeans import _core
+
 class BadValue(ValueError): ...
 
 class Operand:
@@ -40,22 +42,9 @@ class Queue:
         release: Callable[[int], None],
     ) -> None: ...
 
-def cluster(
-    queue: Queue,
-    batch: Batch,
-    k: int,
-    solver: str,
-    init: str,
-    given_centroids: list[float],
-    max_iter: int,
-    seed: int,
-    certify: bool,
-    centroid_format: str,
-    optimal_in_format: bool,
-    include_zero: bool,
-    n_threads: int,
-    results: Results,
-) -> None: ...
+class ClusterOptions(_core.ClusterOptions): ...
+
+def cluster(queue: Queue, batch: Batch, options: ClusterOptions, results: Results) -> None: ...
 def cost_curve(
     queue: Queue,
     batch: Batch,

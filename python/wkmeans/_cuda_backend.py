@@ -22,7 +22,9 @@ from wkmeans._arrays import (
     Operand,
     as_operand,
     bad_value_message,
+    check_not_empty,
     dtype_error,
+    dtype_name,
     is_torch_tensor,
     normalised_axis,
 )
@@ -49,7 +51,7 @@ class CudaProblem:
 
     @property
     def weights_dtype(self) -> str:
-        return _dtype_name(self.weights)
+        return dtype_name(self.weights.dtype)
 
     @property
     def batch_shape(self) -> tuple[int, ...]:
@@ -81,7 +83,7 @@ class CudaProblem:
 
     def batch(self) -> Any:
         operands = {
-            name: _cuda().Operand(rows.data_ptr(), _dtype_name(rows), *rows.stride())
+            name: _cuda().Operand(rows.data_ptr(), dtype_name(rows.dtype), *rows.stride())
             for name, rows in self.rows.items()
         }
         return _cuda().Batch(
@@ -115,10 +117,6 @@ def _cuda() -> ModuleType:
     return module
 
 
-def _dtype_name(tensor: torch.Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
-
-
 def make_problem(
     weights: ArrayLike,
     importance: ArrayLike | None,
@@ -139,8 +137,7 @@ def make_problem(
         if value is not None
     }
     shape = tensors["weights"].shape
-    if tensors["weights"].numel() == 0:
-        raise ValueError(f"weights{entry}: expected at least one value, got shape {tuple(shape)}")
+    check_not_empty(f"weights{entry}", tuple(shape))
     position = normalised_axis(axis, len(shape))
     rows = {
         name: _rows(f"{name}{entry}", tensor, shape, position) for name, tensor in tensors.items()
@@ -157,7 +154,7 @@ def _checked_tensor(name: str, value: Any, device: torch.device) -> torch.Tensor
         raise TypeError(
             f"{name}: expected a tensor on {device}, as the weights are, got {_place(value)}"
         )
-    if _dtype_name(value) not in FLOAT_DTYPES:
+    if dtype_name(value.dtype) not in FLOAT_DTYPES:
         raise dtype_error(name, str(value.dtype))
     if value.layout != sys.modules["torch"].strided:
         raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call .to_dense()")
@@ -219,10 +216,8 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
         _cuda().cluster(
             problem.queue(),
             problem.batch(),
-            k=k,
-            centroid_format=centroid_format,
-            results=results,
-            **options,
+            _cuda().ClusterOptions(k=k, centroid_format=centroid_format, **options),
+            results,
         )
     scale = None
     if centroid_format == "int8":

@@ -25,17 +25,17 @@ LabelType label_type_named(const std::string& name) {
   throw py::value_error("label dtype: expected uint8 or uint32, got " + name);
 }
 
-SmallOperand make_operand(std::uintptr_t address, const std::string& dtype,
+BatchOperand make_operand(std::uintptr_t address, const std::string& dtype,
                           std::int64_t problem_stride, std::int64_t item_stride) {
   return {pointer_to<const void>(address), type_named(dtype), problem_stride, item_stride};
 }
 
-SmallBatch make_batch(std::int64_t n_problems, std::int64_t n_items, const SmallOperand& weights,
-                      const std::optional<SmallOperand>& importance,
-                      const std::optional<SmallOperand>& quartic_importance) {
+Batch make_batch(std::int64_t n_problems, std::int64_t n_items, const BatchOperand& weights,
+                 const std::optional<BatchOperand>& importance,
+                 const std::optional<BatchOperand>& quartic_importance) {
   if (n_problems < 1 || n_items < 1) throw py::value_error("weights: expected some, got none");
-  return {n_problems, n_items, weights, importance.value_or(SmallOperand{}),
-          quartic_importance.value_or(SmallOperand{})};
+  return {n_problems, n_items, weights, importance.value_or(BatchOperand{}),
+          quartic_importance.value_or(BatchOperand{})};
 }
 
 }  // namespace
@@ -53,14 +53,14 @@ BatchOutputs Results::outputs() const {
 }
 
 void bind_arguments(py::module_& module) {
-  py::class_<SmallOperand>(module, "Operand")
+  py::class_<BatchOperand>(module, "Operand")
       .def(py::init(&make_operand), py::arg("address"), py::arg("dtype"), py::arg("problem_stride"),
            py::arg("item_stride"));
-  py::class_<SmallBatch>(module, "Batch")
+  py::class_<Batch>(module, "Batch")
       .def(py::init(&make_batch), py::arg("n_problems"), py::arg("n_items"), py::arg("weights"),
            py::arg("importance"), py::arg("quartic_importance"))
-      .def_readonly("n_problems", &SmallBatch::n_problems)
-      .def_readonly("n_items", &SmallBatch::n_items);
+      .def_readonly("n_problems", &Batch::n_problems)
+      .def_readonly("n_items", &Batch::n_items);
   py::class_<Results>(module, "Results")
       .def(py::init<std::uintptr_t, std::uintptr_t, std::string, std::uintptr_t, std::uintptr_t,
                     std::uintptr_t, std::uintptr_t>(),

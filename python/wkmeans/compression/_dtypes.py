@@ -7,10 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import Array, is_torch_tensor
-
-FLOATS = ("float64", "float32", "float16", "bfloat16")
-"""The dtypes whose tensors can be compressed, and those a dense tensor can be cast to."""
+from wkmeans._arrays import Array, dtype_name, is_torch_tensor
 
 _NATIVE = (
     *("float64", "float32", "float16", "complex64", "bool"),
@@ -35,15 +32,6 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         ) from error
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
-
-
-def dtype_name(dtype: Any) -> str:
-    """The name of a NumPy or torch dtype, or of one given by name."""
-    if isinstance(dtype, str):
-        return dtype
-    if type(dtype).__module__ == "torch":
-        return str(dtype).removeprefix("torch.")
-    return str(np.dtype(dtype).name)
 
 
 def as_numpy(name: str, value: Any) -> Array:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import Array
+from wkmeans._arrays import FLOAT_DTYPES, Array
 from wkmeans._formats import FORMATS
 from wkmeans.compression._coding import MAX_CLASSES, EncodedCodes, packed_size, read_counts
-from wkmeans.compression._dtypes import FLOATS, STORABLE, numpy_dtype
+from wkmeans.compression._dtypes import STORABLE, numpy_dtype
 from wkmeans.compression._errors import FormatError
 from wkmeans.compression._layout import layout_of
 from wkmeans.compression._plan import MAX_K
@@ -218,13 +218,13 @@ class _Reader:
     def _dense(self, where: str, name: str, entry: dict[str, Any]) -> DenseTensor:
         values = self._take(where, name)
         dtype = entry.get("dtype", values.dtype.name)
-        if dtype not in STORABLE or (dtype != values.dtype.name and dtype not in FLOATS):
+        if dtype not in STORABLE or (dtype != values.dtype.name and dtype not in FLOAT_DTYPES):
             raise FormatError(f"{where}: unexpected dtype {dtype!r}")
         return DenseTensor(values, dtype, _expect(where, entry["reason"], str, "a reason"))
 
     def _compressed(self, where: str, name: str, entry: dict[str, Any]) -> CompressedTensor:
         shape = _shape(where, entry.get("shape"))
-        if entry.get("dtype") not in FLOATS:
+        if entry.get("dtype") not in FLOAT_DTYPES:
             raise FormatError(f"{where}: unexpected dtype {entry.get('dtype')!r}")
         granularity: Any = entry.get("granularity")
         if granularity not in ("tensor", "channel") and not _is_count(granularity):

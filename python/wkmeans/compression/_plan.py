@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
+from wkmeans._arrays import FLOAT_DTYPES, dtype_name
 from wkmeans._formats import FORMATS
-from wkmeans.compression._dtypes import FLOATS, dtype_name
 from wkmeans.compression._layout import Granularity, checked_granularity
 from wkmeans.compression._source import Entry
 
@@ -58,8 +58,8 @@ def make_options(
     if codebook is not None and codebook not in FORMATS:
         raise ValueError(f"codebook_dtype: expected one of {', '.join(FORMATS)}, got {codebook!r}")
     dense = None if dense_dtype is None else dtype_name(dense_dtype)
-    if dense is not None and dense not in FLOATS:
-        raise ValueError(f"dense_dtype: expected one of {', '.join(FLOATS)}, got {dense!r}")
+    if dense is not None and dense not in FLOAT_DTYPES:
+        raise ValueError(f"dense_dtype: expected one of {', '.join(FLOAT_DTYPES)}, got {dense!r}")
     return Options(
         granularity=checked_granularity(granularity),
         density=density,
@@ -86,7 +86,7 @@ def reason_to_stay_dense(
     name: str, entry: Entry, options: Options, has_importance: bool
 ) -> str | None:
     """Why this tensor is not compressed, or None where it is."""
-    if entry.dtype not in FLOATS:
+    if entry.dtype not in FLOAT_DTYPES:
         return f"not floating point ({entry.dtype})"
     if entry.size == 0:
         return "empty"

@@ -3,61 +3,30 @@
 // cost as real numbers? Usage: certificates [problems] [seed] [cpu | team]: by the solver that the
 // CPU uses, or by that of many small problems on a device, played on the host. Prints the first
 // failures, a table of counts, and fails if there are any.
-#include <cinttypes>
-#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <map>
 
+#include "batches.h"
+#include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
-#include "campaign/hostile_cases.h"
-#include "cpu/cluster.h"
-#include "cuda_small_team.h"
+#include "campaign/solved_by_cpu.h"
+#include "campaign/tally.h"
+#include "small_team/host_team.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
 
 namespace {
 
-constexpr double kOptimal = 1e-9;  // relative
-constexpr int kMostPrinted = 5;    // of a kind
-
-struct Answer {
-  std::vector<double> centroids;
-  std::vector<std::uint8_t> labels;
-  double scale, cost, lower_bound;
-};
-
 using Solve = Answer (*)(const Case& c, const FormatOption& option, Zero zero);
 
-Answer solved_by_cpu(const Case& c, const FormatOption& option, Zero zero) {
-  ClusterOptions options;
-  options.solver.k = c.k;
-  options.solver.format = option.format;
-  options.solver.optimal_in_format = option.optimal_in_format;
-  options.zero = zero;
-  Answer answer;
-  answer.centroids.resize(c.k);
-  answer.labels.resize(c.items.size());
-  std::int64_t n_iter = 0;
-  const ItemProblems problems(c.items, c.quartic);
-  cluster(problems.view(), options,
-          ClusterOutput<std::uint8_t>{answer.centroids.data(), answer.labels.data(), &answer.scale,
-                                      &answer.cost, &answer.lower_bound, &n_iter});
-  return answer;
-}
-
 Answer solved_by_team(const Case& c, const FormatOption& option, Zero zero) {
-  const auto n = static_cast<std::int64_t>(c.items.size());
-  const auto operand = [&](const std::vector<double>& values) {
-    return cuda::SmallOperand{values.data(), cuda::ItemType::float64, n, 1};
-  };
-  cuda::SmallBatch batch{1, n, operand(c.items.weight), operand(c.items.importance), {}};
-  if (c.quartic) batch.quartic_importance = operand(c.items.quartic_importance);
+  const cuda::Batch batch = cuda::testing::batch_of(c.items, c.quartic);
   Answer answer;
   answer.centroids.resize(c.k);
   answer.labels.resize(c.items.size());
-  cuda::SmallErrors errors;
+  cuda::BadItems errors;
   solve_on_host(batch, small_options(c.k, option.format, option.optimal_in_format, zero),
                 {answer.centroids.data(), answer.labels.data(), cuda::LabelType::uint8,
                  &answer.cost, &answer.lower_bound, &answer.scale, &errors});
@@ -111,47 +80,13 @@ Exact attainable_when_rounded(const Case& c, const ExactPoints& points,
   return own_is_optimal ? std::max(best, sum_over(own, rounded)) : best;
 }
 
-struct Tally {
-  std::uint64_t solved = 0, not_optimal = 0, false_bound = 0, false_cost = 0, open = 0;
-  double worst_excess = 0.0, worst_gap = 0.0;
-
-  std::uint64_t n_failures() const { return not_optimal + false_bound + false_cost; }
-  void add(const Tally& other) {
-    solved += other.solved;
-    not_optimal += other.not_optimal;
-    false_bound += other.false_bound;
-    false_cost += other.false_cost;
-    open += other.open;
-    worst_excess = std::max(worst_excess, other.worst_excess);
-    worst_gap = std::max(worst_gap, other.worst_gap);
-  }
-};
-
-void print_failure(std::uint64_t seed, const Case& c, const FormatOption& option, Zero zero,
-                   const char* what, const Answer& answer, Exact optimum) {
-  std::printf("%s: case %" PRIu64 ", %s, %s, %s%s, k = %zu\n", what, seed, c.family.c_str(),
-              c.quartic ? "quartic" : "quadratic", option.name,
-              zero == Zero::pinned ? ", zero" : "", c.k);
-  std::printf("  lower bound %.17g, optimum %.17g, cost %.17g\n", answer.lower_bound,
-              static_cast<double>(optimum), answer.cost);
-  const auto print_row = [](const char* name, const std::vector<double>& values) {
-    std::printf("  %s", name);
-    for (const double value : values) std::printf(" %.17g,", value);
-    std::printf("\n");
-  };
-  print_row("w", c.items.weight);
-  print_row("I", c.items.importance);
-  if (c.quartic) print_row("H", c.items.quartic_importance);
-  print_row("c", answer.centroids);
-}
-
 class Campaign {
 public:
   explicit Campaign(Solve solve) : solve_(solve) {}
 
   void run(std::uint64_t first_seed, std::uint64_t n_cases) {
     for (std::uint64_t seed = first_seed; seed < first_seed + n_cases; ++seed) {
-      const Case c = drawn_case(seed);
+      const Case c = drawn_small_case(seed);
       const ExactPoints points = exact_points(c.items, c.quartic);
       const IntervalCosts intervals(points);
       const std::size_t n_formats = std::size(kFormats);
@@ -165,11 +100,9 @@ public:
   }
 
   std::uint64_t report() const {
-    std::uint64_t n_failures = 0;
-    print_table(by_family_);
-    print_table(by_option_);
-    for (const auto& entry : by_family_) n_failures += entry.second.n_failures();
-    return n_failures;
+    by_family_.print();
+    by_option_.print();
+    return by_family_.n_failures();
   }
 
 private:
@@ -197,9 +130,9 @@ private:
     tally.solved = 1;
     const auto fail = [&](std::uint64_t& count, const char* what) {
       ++count;
-      if (n_printed_[what]++ < kMostPrinted) {
-        print_failure(seed, c, option, zero, what, answer, optimum.cost);
-      }
+      failures_.print(
+          what, seed, c, name_of(c, option, zero),
+          {answer.lower_bound, static_cast<double>(optimum.cost), answer.cost, answer.centroids});
     };
     const bool judged = !(rounds && zero == Zero::pinned);
     if (judged && !(cost <= attainable * (1 + static_cast<Exact>(kOptimal)) + floor)) {
@@ -218,26 +151,13 @@ private:
       tally.worst_gap = static_cast<double>(1 - lower_bound / optimum.cost);
       tally.open = tally.worst_gap > kOptimal;
     }
-    by_family_[c.family].add(tally);
-    by_option_[std::string(c.quartic ? "quartic, " : "quadratic, ") + option.name +
-               (zero == Zero::pinned ? ", zero" : "")]
-        .add(tally);
-  }
-
-  static void print_table(const std::map<std::string, Tally>& tallies) {
-    std::printf("%-36s%10s%9s%8s%8s%8s%12s%12s\n", "", "solved", "not opt.", "bound", "cost",
-                "open", "most excess", "widest gap");
-    for (const auto& [name, t] : tallies) {
-      std::printf("%-36s%10" PRIu64 "%9" PRIu64 "%8" PRIu64 "%8" PRIu64 "%8" PRIu64
-                  "%12.1e%12.1e\n",
-                  name.c_str(), t.solved, t.not_optimal, t.false_bound, t.false_cost, t.open,
-                  t.worst_excess, t.worst_gap);
-    }
+    by_family_.add(c.family, tally);
+    by_option_.add(name_of(c, option, zero), tally);
   }
 
   Solve solve_;
-  std::map<std::string, Tally> by_family_, by_option_;
-  std::map<std::string, int> n_printed_;
+  Tallies by_family_, by_option_;
+  FailurePrinter failures_;
 };
 
 }  // namespace

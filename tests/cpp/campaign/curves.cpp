@@ -8,8 +8,8 @@
 #include <optional>
 #include <string>
 
+#include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
-#include "campaign/hostile_cases.h"
 #include "cpu/descent.h"
 #include "cpu/optimal.h"
 #include "cpu/points.h"
@@ -53,7 +53,7 @@ public:
 
 private:
   void check(std::uint64_t seed, const FormatOption& option, Zero zero) {
-    const Case drawn = drawn_case(seed);
+    const Case drawn = drawn_small_case(seed);
     const ItemProblems problems(drawn.items, drawn.quartic);
     PointCollector collector;
     const Points& points = collector.collect(problems.view(), 0, zero, Parallel(1), Ties::split);

@@ -13,11 +13,6 @@
 namespace wkmeans::cuda::testing {
 namespace {
 
-using wkmeans::testing::for_each_family;
-using wkmeans::testing::ItemProblems;
-using wkmeans::testing::Items;
-using wkmeans::testing::Random;
-
 void check_both_optimal(const Items& items, bool quartic, const ClusterOptions& options) {
   const ItemProblems problems(items, quartic);
   check_both_optimal(on_host_backend(batch_of(items, quartic), options),
@@ -87,7 +82,7 @@ TEST_CASE("many clusters, float32 with the importance as payload") {
   Items items = normal_items(60000, 4);
   const std::vector<float> weights = as_floats(items.weight);
   const std::vector<float> importance = as_floats(items.importance);
-  SmallBatch batch;
+  Batch batch;
   batch.n_problems = 1;
   batch.n_items = static_cast<std::int64_t>(items.size());
   batch.weights = operand_of(weights);
@@ -164,7 +159,7 @@ TEST_CASE("halves that all count 1 are counted") {
     items.importance.push_back(1.0);
     items.quartic_importance.push_back(0.0);
   }
-  SmallBatch batch;
+  Batch batch;
   batch.n_problems = 1;
   batch.n_items = static_cast<std::int64_t>(bits.size());
   batch.weights = operand_of(bits);

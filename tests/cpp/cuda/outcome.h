@@ -23,7 +23,7 @@ struct Outcome {
   std::int64_t n_iter = 0;
 };
 
-inline Outcome on_host_backend(const SmallBatch& batch, const ClusterOptions& options) {
+inline Outcome on_host_backend(const Batch& batch, const ClusterOptions& options) {
   Outcome outcome(options.solver.k, static_cast<std::size_t>(batch.n_items));
   BatchOutputs outputs{};
   outputs.problems.centroids = outcome.centroids.data();

@@ -12,11 +12,6 @@
 namespace wkmeans::cuda::testing {
 namespace {
 
-using wkmeans::testing::for_each_family;
-using wkmeans::testing::ItemProblems;
-using wkmeans::testing::Items;
-using wkmeans::testing::Random;
-
 using Mask = std::unique_ptr<bool[]>;
 
 Mask mask_of(const Items& items) { return Mask(new bool[items.size()]()); }

@@ -3,18 +3,13 @@
 #include <cuda_runtime_api.h>
 
 #include <cstddef>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
+#include "cuda/check.h"
 #include "cuda/small_batch.h"
 
 // The device's solver of small problems, on problems that lie on the host.
 namespace wkmeans::testing {
-
-inline void check_cuda(cudaError_t status) {
-  if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
-}
 
 inline bool has_device() {
   int count = 0;
@@ -24,10 +19,10 @@ inline bool has_device() {
 class DeviceMemory {
 public:
   explicit DeviceMemory(std::size_t n_bytes) : n_bytes_(n_bytes) {
-    if (n_bytes > 0) check_cuda(cudaMalloc(&data_, n_bytes));
+    if (n_bytes > 0) cuda::check(cudaMalloc(&data_, n_bytes));
   }
   DeviceMemory(const void* host, std::size_t n_bytes) : DeviceMemory(n_bytes) {
-    if (n_bytes > 0) check_cuda(cudaMemcpy(data_, host, n_bytes, cudaMemcpyHostToDevice));
+    if (n_bytes > 0) cuda::check(cudaMemcpy(data_, host, n_bytes, cudaMemcpyHostToDevice));
   }
   DeviceMemory(const DeviceMemory&) = delete;
   DeviceMemory& operator=(const DeviceMemory&) = delete;
@@ -38,7 +33,7 @@ public:
     return static_cast<Value*>(data_);
   }
   void copy_to(void* host) const {
-    check_cuda(cudaMemcpy(host, data_, n_bytes_, cudaMemcpyDeviceToHost));
+    cuda::check(cudaMemcpy(host, data_, n_bytes_, cudaMemcpyDeviceToHost));
   }
 
 private:
@@ -47,9 +42,9 @@ private:
 };
 
 // Labels are uint32.
-inline void solve_on_device(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
+inline void solve_on_device(const cuda::Batch& batch, const cuda::SmallOptions& options,
                             const cuda::SmallOutputs& outputs) {
-  const auto bytes_of_operand = [&](const cuda::SmallOperand& operand) {
+  const auto bytes_of_operand = [&](const cuda::BatchOperand& operand) {
     if (!operand.values) return std::size_t{0};
     constexpr std::size_t kSizes[] = {2, 2, 4, 8};
     return kSizes[static_cast<std::size_t>(operand.type)] *
@@ -61,7 +56,7 @@ inline void solve_on_device(const cuda::SmallBatch& batch, const cuda::SmallOpti
   const DeviceMemory importance(batch.importance.values, bytes_of_operand(batch.importance));
   const DeviceMemory quartic_importance(batch.quartic_importance.values,
                                         bytes_of_operand(batch.quartic_importance));
-  cuda::SmallBatch on_device = batch;
+  cuda::Batch on_device = batch;
   on_device.weights.values = weights.as<void>();
   on_device.importance.values = importance.as<void>();
   on_device.quartic_importance.values = quartic_importance.as<void>();
@@ -71,12 +66,12 @@ inline void solve_on_device(const cuda::SmallBatch& batch, const cuda::SmallOpti
   const DeviceMemory costs(n_problems * sizeof(double));
   const DeviceMemory lower_bounds(n_problems * sizeof(double));
   const DeviceMemory scales(n_problems * sizeof(double));
-  const DeviceMemory errors(sizeof(cuda::SmallErrors));
+  const DeviceMemory errors(sizeof(cuda::BadItems));
   const DeviceMemory workspace(cuda::small_batch_workspace(on_device, options));
   cuda::solve_small_batch(
       on_device, options,
       {centroids.as<double>(), labels.as<void>(), cuda::LabelType::uint32, costs.as<double>(),
-       lower_bounds.as<double>(), scales.as<double>(), errors.as<cuda::SmallErrors>()},
+       lower_bounds.as<double>(), scales.as<double>(), errors.as<cuda::BadItems>()},
       workspace.as<void>(), nullptr);
   centroids.copy_to(outputs.centroids);
   labels.copy_to(outputs.labels);

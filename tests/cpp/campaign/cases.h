@@ -1,9 +1,10 @@
 #pragma once
 
+#include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 #include <string>
 #include <utility>
@@ -13,7 +14,7 @@
 #include "cpu/centroid_format.h"
 #include "support.h"
 
-// Random small problems made to hurt.
+// Random problems made to hurt, and the options of each.
 namespace wkmeans::testing {
 
 constexpr WeightFamily kHostileWeights[] = {
@@ -101,7 +102,9 @@ struct Case {
   std::size_t k;
 };
 
-inline Case drawn_case(std::uint64_t seed) {
+// Case `seed`, of `size(random)` items and `n_clusters(random, n)` clusters.
+template <class Size, class NClusters>
+Case drawn_case(std::uint64_t seed, Size&& size, NClusters&& n_clusters) {
   static const std::vector<WeightFamily> weights = weight_families();
   static const std::vector<ImportanceFamily> importances = importance_families();
   Random random(seed);
@@ -111,14 +114,21 @@ inline Case drawn_case(std::uint64_t seed) {
   Case drawn;
   drawn.family = w.name;
   drawn.quartic = random.below(2) == 0;
-  const std::size_t n = 1 + random.below(random.below(8) ? 9 : 24);
+  const std::size_t n = size(random);
   for (std::size_t item = 0; item < n; ++item) {
     drawn.items.weight.push_back(w.draw(random));
     drawn.items.importance.push_back(i.draw(random));
     drawn.items.quartic_importance.push_back(h.draw(random));
   }
-  drawn.k = 1 + random.below(n + 1);
+  drawn.k = n_clusters(random, n);
   return drawn;
+}
+
+// Few items, and any number of clusters, more than the items too.
+inline Case drawn_small_case(std::uint64_t seed) {
+  return drawn_case(
+      seed, [](Random& random) { return 1 + random.below(random.below(8) ? 9 : 24); },
+      [](Random& random, std::size_t n) { return 1 + random.below(n + 1); });
 }
 
 // Costs below this are made of terms that a double cannot hold to full precision.

@@ -50,7 +50,7 @@ struct HostRun {
 // Teams that share the problems of a batch as blocks do; returns the number of phases of all of
 // them.
 template <class Moments, class Placement>
-std::int64_t run_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
+std::int64_t run_on_host(const cuda::Batch& batch, const cuda::SmallOptions& options,
                          const cuda::SmallOutputs& outputs, const HostRun& run) {
   const cuda::SmallShape shape = cuda::shape_of(batch, options);
   cuda::SmallCarver counting(nullptr, run.shared_bytes, nullptr);
@@ -70,34 +70,11 @@ std::int64_t run_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions
   return n_phases;
 }
 
-inline cuda::SmallOptions small_options(std::size_t k, CentroidFormat format,
-                                        bool optimal_in_format, Zero zero) {
-  cuda::SmallOptions options;
-  options.k = static_cast<std::int64_t>(k);
-  const Placement placement = placement_of(format, 1.0);
-  if (placement.grid()) {
-    options.grid = *placement.grid();
-    options.placement = optimal_in_format ? cuda::SmallPlacement::optimal_on_grid
-                                          : cuda::SmallPlacement::rounded_to_grid;
-  }
-  if (format == CentroidFormat::int8) options.scale = cuda::SmallScale::widest_weight;
-  if (zero == Zero::pinned) options.zero = cuda::SmallZero::pinned;
-  return options;
-}
+cuda::SmallOptions small_options(std::size_t k, CentroidFormat format, bool optimal_in_format,
+                                 Zero zero);
 
-inline void solve_on_host(const cuda::SmallBatch& batch, const cuda::SmallOptions& options,
-                          const cuda::SmallOutputs& outputs, const HostRun& run = {}) {
-  const bool quartic = batch.quartic_importance.values != nullptr;
-  const bool on_grid = options.placement == cuda::SmallPlacement::optimal_on_grid;
-  const auto solve = [&](auto moments, auto placement) {
-    run_on_host<decltype(moments), decltype(placement)>(batch, options, outputs, run);
-  };
-  if (quartic) {
-    on_grid ? solve(QuarticMoments{}, cuda::OnGrid{}) : solve(QuarticMoments{}, cuda::Anywhere{});
-  } else {
-    on_grid ? solve(QuadraticMoments{}, cuda::OnGrid{})
-            : solve(QuadraticMoments{}, cuda::Anywhere{});
-  }
-}
+// By the moments and the placement that the problems and the options call for.
+void solve_on_host(const cuda::Batch& batch, const cuda::SmallOptions& options,
+                   const cuda::SmallOutputs& outputs, const HostRun& run = {});
 
 }  // namespace wkmeans::testing

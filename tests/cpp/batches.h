@@ -3,11 +3,16 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/small_problem.h"
+#include "cuda/batch.h"
 #include "support.h"
 
 // Host memory as the batches that kernels read.
 namespace wkmeans::cuda::testing {
+
+using wkmeans::testing::for_each_family;
+using wkmeans::testing::ItemProblems;
+using wkmeans::testing::Items;
+using wkmeans::testing::Random;
 
 template <class Value>
 constexpr ItemType type_of() {
@@ -17,14 +22,13 @@ constexpr ItemType type_of() {
 }
 
 template <class Value>
-SmallOperand operand_of(const std::vector<Value>& values, std::int64_t n_problems = 1) {
+BatchOperand operand_of(const std::vector<Value>& values, std::int64_t n_problems = 1) {
   return {values.data(), type_of<Value>(), static_cast<std::int64_t>(values.size()) / n_problems,
           1};
 }
 
-inline SmallBatch batch_of(const wkmeans::testing::Items& items, bool quartic,
-                           std::int64_t n_problems = 1) {
-  SmallBatch batch;
+inline Batch batch_of(const Items& items, bool quartic, std::int64_t n_problems = 1) {
+  Batch batch;
   batch.n_problems = n_problems;
   batch.n_items = static_cast<std::int64_t>(items.size()) / n_problems;
   batch.weights = operand_of(items.weight, n_problems);
