@@ -51,8 +51,8 @@ std::optional<std::vector<double>> descended_curve(const Points& points,
     for (std::size_t m = starts[i]; m > end && closed.load(std::memory_order_relaxed); --m) {
       const auto size = static_cast<double>(m + 16);
       if (!descent || !descent->step(kMostWorkOfAStep * size)) {
-        const std::optional<Optimum> start = certified_optimum(
-            points, pyramid, placement, m, kMostWorkOfAStart * size, Parallel(1));
+        const std::optional<Optimum> start =
+            certified_optimum(points, pyramid, placement, m, kMostWorkOfAStart * size, Parallel(1));
         if (!start) {
           closed.store(false, std::memory_order_relaxed);
           return;

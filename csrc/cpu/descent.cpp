@@ -62,8 +62,7 @@ void Descent<Moments>::take_path(const Windows<Moments>& windows,
   if (!(cost < upper_bound_)) return;
   upper_bound_ = cost;
   incumbent_.clear();
-  for (std::size_t j = 1; j < nodes.size(); ++j)
-    incumbent_.push_back(windows.positions[nodes[j]]);
+  for (std::size_t j = 1; j < nodes.size(); ++j) incumbent_.push_back(windows.positions[nodes[j]]);
 }
 
 template <class Moments>

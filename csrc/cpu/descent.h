@@ -48,8 +48,8 @@ private:
   std::vector<Moments> clusters_;  // its clusters
   std::vector<double> centroids_, lefts_, rights_;  // theirs, and bounds where one is empty
   double cost_ = 0.0;
-  double uncertain_ = 0.0;      // how far below the costs so far the truth may lie
-  double last_saving_ = 0.0;    // by the last optimum's additional cluster
+  double uncertain_ = 0.0;    // how far below the costs so far the truth may lie
+  double last_saving_ = 0.0;  // by the last optimum's additional cluster
   double upper_bound_ = 0.0;
   Nodes incumbent_;
   // Every boundary's window cut for the first time, and how: most clusters stay from one optimum to

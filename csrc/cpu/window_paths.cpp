@@ -73,17 +73,33 @@ WKM_ALWAYS_INLINE double least_of(const Front& front) {
   return least[0];
 }
 
+WKM_ALWAYS_INLINE std::uint32_t first_at(const Front& front, double candidate) {
+  const std::size_t last = front.first + kLanes * front.n_blocks - 1;
+  std::size_t at = front.first;
+  while (at < last && front.candidates[at] != candidate) ++at;
+  return static_cast<std::uint32_t>(at);
+}
+
 // Nodes of a window whose best starts lie between two.
 struct Stretch {
   std::size_t begin, end;
   std::size_t first, last;
+};
+constexpr std::size_t kMostHalvings = 64;
+
+// What becomes known of a window's nodes.
+struct Reached {
+  double* costs;
+  std::uint32_t* previous;  // or nothing
+  const double* discounts;
+  std::uint32_t first_start;
 };
 
 template <class Moments, class Cost>
 struct PathKernel {
   using Fields = typename FieldsOf<Moments>::Type;
 
-  // Lanes beyond the starts start nowhere.
+  // From each of a window's nodes to its last one. Lanes beyond them start nowhere.
   static WKM_ALWAYS_INLINE void gather_starts(const Moments* cells, const double* costs,
                                               std::size_t n_starts, const Front& front,
                                               double* starts, double* start_costs) {
@@ -99,13 +115,44 @@ struct PathKernel {
       Fields::store(Moments{}, starts + i, front.stride);
   }
 
-  // Returns the number of intervals looked at.
+  // Paths to every node of a window from the starts in the one before. Returns the number of
+  // intervals looked at.
+  static WKM_ALWAYS_INLINE double reach(const double* starts, const Moments* ends,
+                                        const Stretch& whole, Cost cost, Front front, Reached to) {
+    double work = 0.0;
+    Stretch stack[kMostHalvings];
+    std::size_t depth = 0;
+    stack[depth++] = whole;
+    while (depth > 0) {
+      const Stretch s = stack[--depth];
+      const std::size_t i = s.begin + (s.end - s.begin) / 2;
+      front.first = s.first / kLanes * kLanes;
+      front.n_blocks = s.last / kLanes + 1 - s.first / kLanes;
+      work += static_cast<double>(kLanes * front.n_blocks);
+      const bool settled = Join<Moments>::run(starts, ends[i], front, cost);
+      const double least = least_of(front);
+      to.costs[i] = least - to.discounts[i];
+      if (to.previous) to.previous[i] = to.first_start + first_at(front, least);
+      if (s.end - s.begin == 1) continue;
+      // By the Monge property nodes before this one have no better start beyond its own, nor those
+      // after it before; starts that tie within rounding all count as its own, and any where a cost
+      // is only bounded from below.
+      const double lost = least + kTie * std::fabs(least);
+      std::size_t first = s.first;
+      std::size_t last = s.last;
+      while (settled && first < last && front.candidates[first] > lost) ++first;
+      while (settled && last > first && front.candidates[last] > lost) --last;
+      if (s.begin < i) stack[depth++] = {s.begin, i, s.first, last};
+      if (i + 1 < s.end) stack[depth++] = {i + 1, s.end, first, s.last};
+    }
+    return work;
+  }
+
   static WKM_ALWAYS_INLINE double run(const Moments* cells, Row row, Cost cost, Front front,
                                       double* starts, double* start_costs, Moments* ends,
                                       double* costs, std::uint32_t* previous) {
     double work = 0.0;
     costs[0] = 0.0;
-    if (previous) previous[0] = 0;
     for (std::size_t j = 1; j < row.n_windows; ++j) {
       const std::size_t begin = row.first[j - 1];
       const std::size_t middle = row.first[j];
@@ -113,35 +160,9 @@ struct PathKernel {
       gather_starts(cells + begin, costs + begin, middle - begin, front, starts, start_costs);
       ends[0] = cells[middle - 1];
       for (std::size_t i = 1; i < n_ends; ++i) ends[i] = merge(ends[i - 1], cells[middle + i - 1]);
-      Stretch stack[64];
-      std::size_t depth = 0;
-      stack[depth++] = {0, n_ends, 0, middle - begin - 1};
-      while (depth > 0) {
-        const Stretch s = stack[--depth];
-        const std::size_t i = s.begin + (s.end - s.begin) / 2;
-        front.first = s.first / kLanes * kLanes;
-        front.n_blocks = s.last / kLanes + 1 - s.first / kLanes;
-        work += static_cast<double>(kLanes * front.n_blocks);
-        const bool settled = Join<Moments>::run(starts, ends[i], front, cost);
-        const double least = least_of(front);
-        if (previous) {
-          std::size_t best = front.first;
-          while (best < s.last && front.candidates[best] != least) ++best;
-          previous[middle + i] = static_cast<std::uint32_t>(begin + best);
-        }
-        costs[middle + i] = least - row.discounts[middle + i];
-        if (s.end - s.begin == 1) continue;
-        // By the Monge property nodes before this one have no better start beyond its own, nor
-        // those after it before; starts that tie within rounding all count as its own, and any
-        // where a cost is only bounded from below.
-        const double lost = least + kTie * std::fabs(least);
-        std::size_t first = s.first;
-        std::size_t last = s.last;
-        while (settled && first < last && front.candidates[first] > lost) ++first;
-        while (settled && last > first && front.candidates[last] > lost) --last;
-        if (s.begin < i) stack[depth++] = {s.begin, i, s.first, last};
-        if (i + 1 < s.end) stack[depth++] = {i + 1, s.end, first, s.last};
-      }
+      const Reached to{costs + middle, previous ? previous + middle : nullptr,
+                       row.discounts + middle, static_cast<std::uint32_t>(begin)};
+      work += reach(starts, ends, {0, n_ends, 0, middle - begin - 1}, cost, front, to);
     }
     return work;
   }
@@ -183,7 +204,7 @@ void WindowPaths<Moments>::run(const std::vector<std::size_t>& first,
 template <class Moments>
 const std::vector<double>& WindowPaths<Moments>::run_forward(const Windows<Moments>& windows,
                                                              const std::vector<double>& discounts) {
-  previous_.resize(windows.n_nodes());
+  previous_.assign(windows.n_nodes(), 0);
   run(windows.first, windows.cells, discounts, forward_, previous_.data());
   return forward_;
 }

@@ -59,8 +59,7 @@ void CellCutter<Moments>::cut(std::size_t begin, std::size_t end, const Moments&
   const auto fits = [&](const Moments& moments, const Losses& up_to, const Losses& of_it) {
     const double displaced =
         std::min(up_to.to_left, loss_of_all - (up_to.to_right + of_it.to_right));
-    const double tolerated =
-        std::clamp(kShare * displaced, tolerance.least, tolerance.most);
+    const double tolerated = std::clamp(kShare * displaced, tolerance.least, tolerance.most);
     return square_of_gain(moments, widest) <= tolerated * tolerated;
   };
   const auto finish_cell = [&](std::size_t to) {
@@ -102,8 +101,8 @@ double CellCutter<Moments>::half_gap(std::size_t begin, std::size_t end,
                                      const Surroundings& surroundings) const {
   const double from_left = points_.high(end - 1) - surroundings.left;
   const double from_right = surroundings.right - points_.low(begin);
-  return std::max(0.0, std::min({from_left, from_right,
-                                 0.5 * (surroundings.right - surroundings.left)}));
+  return std::max(
+      0.0, std::min({from_left, from_right, 0.5 * (surroundings.right - surroundings.left)}));
 }
 
 template <class Moments>
