@@ -198,12 +198,12 @@ PointCollector::Stretch PointCollector::sort_stretch(std::size_t begin, std::siz
     const auto key = sorted[i].key;
     double importance = 0.0;
     double quartic_importance = 0.0;
-    do {
+    for (; i < n && sorted[i].key == key; ++i) {
       const std::size_t item = sorted[i].item;
       importance += static_cast<double>(from.importance[item]);
       if (quartic_importances)
         quartic_importance += static_cast<double>(from.quartic_importance[item]);
-    } while (++i < n && sorted[i].key == key);
+    }
     if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
     at = append_point(value_of_key(key), importance, quartic_importance, weights, importances,
                       quartic_importances, at);
