@@ -56,7 +56,8 @@ def test_finds_the_optimum(family, importance):
 
 
 @pytest.mark.parametrize(
-    ("family", "k"), [("heavy tails", 50), ("heavier tails", 2), ("some far out", 50)]
+    ("family", "k"),
+    [("heavy tails", 50), ("heavier tails", 2), ("some far out", 50), ("many magnitudes", 40)],
 )
 def test_finds_the_optimum_of_fourth_powers(family, k):
     rng = np.random.default_rng(1)

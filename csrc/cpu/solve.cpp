@@ -229,7 +229,9 @@ std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const Solv
   Start start = remaining->next;
   start.worth += 4.0 * rounding;  // of two costs, there and here
   Solution solution = solve_groups(points, pyramid, options, parallel, {start});
-  solution.lower_bound = std::max(0.0, solution.lower_bound - rounding);
+  // The optimum may cost far less than what was known of it among buckets.
+  if (!(rounding <= kMostRounding * solution.lower_bound)) return std::nullopt;
+  solution.lower_bound -= rounding;
   return solution;
 }
 
