@@ -105,6 +105,18 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   output.n_iters[problem] = solution.n_iter;
 }
 
+// Starting a thread takes about a tenth of a millisecond: what takes few of these is done sooner by
+// one.
+Parallel worth_starting(const Parallel& parallel, const Problems& problems, std::size_t k) {
+  constexpr std::int64_t kItemsPerCluster = 1024;  // which searching takes as long as
+  constexpr std::int64_t kItemsPerQuarticItem = 4;
+  constexpr std::int64_t kFewItems = std::int64_t{1} << 18;
+  const std::int64_t n = problems.weights->n_items();
+  const std::int64_t work = (problems.quartic() ? kItemsPerQuarticItem : 1) * n +
+                            kItemsPerCluster * static_cast<std::int64_t>(k);
+  return work < kFewItems ? Parallel(1) : parallel;
+}
+
 // Many problems go one to a thread, few large ones one after another on all threads. Each problem
 // is solved the same way on either path, so that the choice shows in no result.
 template <class SolveOne>  // solve_one(problem, parallel, workspace)
@@ -143,7 +155,9 @@ void cluster(const Problems& problems, const ClusterOptions& options,
              const ClusterOutput<Label>& output) {
   for_each_problem(problems, options.n_threads,
                    [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-                     cluster_one(problems, problem, options, parallel, workspace, output);
+                     cluster_one(problems, problem, options,
+                                 worth_starting(parallel, problems, options.solver.k), workspace,
+                                 output);
                    });
 }
 

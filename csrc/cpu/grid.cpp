@@ -17,7 +17,7 @@ bool may_hold_boundary(const Points& points, std::size_t begin, std::size_t end)
 // `cell_of(v, begin, end)`: the moments of cell v.
 template <class Moments, class CellOf>
 void fill_cells(Grid<Moments>& grid, const Parallel& parallel, CellOf&& cell_of) {
-  constexpr std::int64_t kCellsPerTask = 2048;  // beside which starting a thread is little
+  constexpr std::int64_t kCellsPerTask = 4096;  // beside which starting a thread is little
   const auto n = static_cast<std::int64_t>(grid.borders.size() - 1);
   grid.cells.resize(static_cast<std::size_t>(n));
   parallel.run((n + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {

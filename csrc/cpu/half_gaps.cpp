@@ -156,7 +156,7 @@ private:
 template <class Moments>
 void bound_half_gaps(const Points& points, const Placement& placement, double worth,
                      const Parallel& parallel, Grid<Moments>& grid) {
-  constexpr std::int64_t kCellsPerTask = 2048;
+  constexpr std::int64_t kCellsPerTask = 4096;
   const std::size_t n = grid.size();
   const RunningMasses<Moments> masses(grid.cells);
   std::vector<double> lows(n), highs(n);

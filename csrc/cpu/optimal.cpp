@@ -223,7 +223,7 @@ private:
   }
 
   void sweep_both_ways(const std::vector<Moments>& cells, const std::vector<double>& discounts) {
-    constexpr std::size_t kCellsWorthAThread = 2048;
+    constexpr std::size_t kCellsWorthAThread = Moments::kQuartic ? 2048 : 8192;
     const auto sweep = [&](std::int64_t direction) {
       if (direction == 0) {
         sweeper_.run(cells, multiplier_, discounts);
