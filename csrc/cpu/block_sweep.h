@@ -167,7 +167,7 @@ private:
                                        std::size_t n) const {
     double shortest_behind = kInfinity;
     for (std::size_t i = 0; i < n_ends; ++i) {
-      if (least_[i] > shortest_behind) return i;
+      if (i > 0 && least_[i] > shortest_behind) return i;
       const std::size_t end = anchor_ + 1 + i;
       buffers_.previous[end] = static_cast<std::uint32_t>(best_[i]);
       buffers_.costs[end] = least_[i] + multiplier_ - (discounts && end < n ? discounts[end] : 0.0);

@@ -115,7 +115,7 @@ double Descent<Moments>::worth_of_a_cluster() const {
     const double apart = placement_.cost(clusters_[j]) + placement_.cost(clusters_[j + 1]);
     least = std::min(least, placement_.cost(merge(clusters_[j], clusters_[j + 1])) - apart);
   }
-  return std::max(last_saving_, least / 3.0);
+  return std::max({0.0, last_saving_, least / 3.0});  // rounding may make of little less than none
 }
 
 template <class Moments>

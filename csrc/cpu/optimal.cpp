@@ -183,7 +183,7 @@ private:
   Boundaries lloyd_boundaries(const Boundaries& boundaries) {
     std::vector<double> centroids = centroids_of(boundaries);
     lloyd(points_, pyramid_, kLloydRounds, centroids);
-    Boundaries moved = cluster_boundaries(points_, centroids);
+    const Boundaries moved = cluster_boundaries(points_, centroids);
     return has_empty(moved) ? boundaries : moved;
   }
 
