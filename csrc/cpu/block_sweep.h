@@ -32,18 +32,18 @@ public:
                                       double multiplier, const double* discounts, double budget,
                                       Cost cost, Buffers buffers) {
     BlockSweep sweep(cells, multiplier, cost, buffers);
-    std::size_t n_ends = 1;
+    std::size_t last_end = 0;  // counted from the first behind the anchor
     double work = 0.0;
     while (sweep.anchor_ < n && work <= budget) {
-      n_ends = std::min(n_ends, n - sweep.anchor_);
-      sweep.sum_cells(n_ends);
-      sweep.sum_rights(n_ends);
-      const Starts last = sweep.starts_of_last(n_ends);
-      sweep.find_best(last.last, n_ends);
+      last_end = std::min(last_end, n - 1 - sweep.anchor_);
+      sweep.sum_cells(last_end + 1);
+      sweep.sum_rights(last_end + 1);
+      const Starts last = sweep.starts_of(last_end);
+      sweep.find_best(last.last, last_end + 1);
       work += sweep.work(last);
-      const std::size_t n_done = sweep.settle(n_ends, discounts, n);
-      sweep.advance(n_done == n_ends ? last.first : sweep.first_, n_done);
-      n_ends = n_done < n_ends ? n_done : std::min(2 * n_ends, Eight::kCount);
+      const std::size_t settled = sweep.settle(last_end, discounts, n);
+      sweep.advance(settled == last_end ? last.first : sweep.first_, settled);
+      last_end = settled < last_end ? settled : std::min(2 * last_end + 1, Eight::kCount - 1);
     }
     return work;
   }
@@ -119,11 +119,11 @@ private:
     }
   }
 
-  // Of the last end's paths, those that are shortest or tie with these within rounding.
-  WKM_ALWAYS_INLINE Starts starts_of_last(std::size_t n_ends) const {
+  // Of the paths to an end, those that are shortest or tie with these within rounding.
+  WKM_ALWAYS_INLINE Starts starts_of(std::size_t end) const {
     // Relative rounding of a potential: generous for the few hundred cells that an interval merges.
     constexpr double kTie = 1e-12;
-    const QuadraticMoments rest = right(n_ends - 1);
+    const QuadraticMoments rest = right(end);
     double* candidates = buffers_.candidates + first_;
     const std::size_t n_starts = Eight::kCount * n_blocks();
     WKM_INDEPENDENT
@@ -162,29 +162,31 @@ private:
   }
 
   // Makes potentials of what no start behind the anchor can better: an edge from there costs
-  // something, too. Returns for how many ends, one at least.
-  WKM_ALWAYS_INLINE std::size_t settle(std::size_t n_ends, const double* discounts,
+  // something, too. Returns the last end for which that is so; it is so for the first.
+  WKM_ALWAYS_INLINE std::size_t settle(std::size_t last_end, const double* discounts,
                                        std::size_t n) const {
     double shortest_behind = kInfinity;
-    for (std::size_t i = 0; i < n_ends; ++i) {
-      if (i > 0 && least_[i] > shortest_behind) return i;
+    std::size_t i = 0;
+    while (true) {
       const std::size_t end = anchor_ + 1 + i;
       buffers_.previous[end] = static_cast<std::uint32_t>(best_[i]);
       buffers_.costs[end] = least_[i] + multiplier_ - (discounts && end < n ? discounts[end] : 0.0);
       shortest_behind = std::min(shortest_behind, buffers_.costs[end]);
+      if (i == last_end || least_[i + 1] > shortest_behind) return i;
+      ++i;
     }
-    return n_ends;
   }
 
-  WKM_ALWAYS_INLINE void advance(std::size_t first, std::size_t n_done) {
-    const QuadraticMoments done = right(n_done - 1);
+  // Moves the anchor to a settled end.
+  WKM_ALWAYS_INLINE void advance(std::size_t first, std::size_t settled) {
+    const QuadraticMoments done = right(settled);
     first_ = first;
     const std::size_t n_starts = Eight::kCount * n_blocks();
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < n_starts; ++i)
       store_left(merge(left(first_ + i), done), first_ + i);
-    sum_lefts(n_done);
-    anchor_ += n_done;
+    sum_lefts(settled + 1);
+    anchor_ += settled + 1;
     store_left({}, anchor_);
   }
 
