@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
-PATIENCE = 6.0  # seconds spent on repeating one call
+PATIENCE = 3.0  # seconds spent on repeating one call
 MOST_REPEATS = 40
 
 

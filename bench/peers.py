@@ -315,7 +315,7 @@ def write(text: str) -> None:
     _, heading, others = path.read_text("utf-8").partition("\n## ")
     path.write_text(f"""# Benchmarks
 
-`python bench/peers.py --write` made this table on {machine()}.
+`python bench/peers.py --optimal --write` made this table on {machine()}.
 
 Whole calls through Python on float32 arrays, compiled and warm, the best of many taken in turn; all
 cores. Weights 0.02 t5, importances exp(N(-8, 3)), quartic importances exp(N(-4, 3)). Lloyd runs at
