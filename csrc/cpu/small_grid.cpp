@@ -78,7 +78,7 @@ struct BoundHalfGaps {
   static WKM_ALWAYS_INLINE void run(SumColumns sums, const double* lows, const double* highs,
                                     std::size_t n, SumErrors errors, double worth, double widest,
                                     double* bounds) {
-    const SumColumns before{sums.data - SmallGrid::kReach, sums.stride};
+    const SumColumns before{sums.data - SmallGrid::kReach, sums.stride, sums.radius};
     WKM_INDEPENDENT
     for (std::size_t v = 0; v < n; ++v) {
       const Sums left = Sums::between(before, v, v + SmallGrid::kReach);
@@ -170,6 +170,7 @@ void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
   const SumColumns from = sums.columns();
   const std::size_t n_nodes = grid.borders.size();
   grid.stride = SmallGrid::kReach + n_nodes + kLanes;
+  grid.radius = from.radius;
   constexpr std::size_t kCount = SumsOf<Moments>::Type::kCount;
   grid.sums.resize(kCount * grid.stride);
   for (std::size_t f = 0; f < kCount; ++f) {

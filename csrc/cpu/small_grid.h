@@ -18,13 +18,14 @@ struct SmallGrid {
   Buffer<double> lows, highs;     // the least and the largest point of each cell, once asked for
   Buffer<double> sums;            // up to each border, in columns, with kReach before and after
   std::size_t stride = 0;
+  double radius = 0.0;  // of the points, about the centre of the sums
 
   static constexpr std::size_t kReach = 5;  // cells on either side that a half-gap's bound takes in
 
   std::size_t size() const { return borders.size() - 1; }
   // Whether no boundary of the optimum lies inside a cell.
   bool is_exact() const { return std::find(open.begin(), open.end(), 1) == open.end(); }
-  SumColumns columns() const { return {sums.data() + kReach, stride}; }
+  SumColumns columns() const { return {sums.data() + kReach, stride, radius}; }
 
   // Where a boundary can have been that was moved to a node.
   std::size_t low(std::size_t node) const {

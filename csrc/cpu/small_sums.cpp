@@ -39,18 +39,18 @@ void SmallSums<Moments>::build(const Points& points) {
     const double* column = sums_.data() + f * stride_;
     all[f] = (column[n] - column[n / 2]) + std::fabs(column[n / 2]);
   }
-  const double radius = std::max(std::fabs(x_.front()), std::fabs(x_.back()));
+  radius_ = std::max(std::fabs(x_.front()), std::fabs(x_.back()));
   // A running sum rounds once a point, terms and estimates a few dozen times more.
   const double relative =
       static_cast<double>(n + 64) * 0.5 * std::numeric_limits<double>::epsilon();
-  cost_error_ = relative * Sums::cost_scale(all, radius);
-  residual_error_ = relative * Sums::residual_scale(all, radius);
-  stiffness_error_ = relative * Sums::stiffness_scale(all, radius);
+  cost_error_ = relative * Sums::cost_scale(all, radius_);
+  residual_error_ = relative * Sums::residual_scale(all, radius_);
+  stiffness_error_ = relative * Sums::stiffness_scale(all, radius_);
   importance_error_ = relative * all[0];
   quartic_importance_error_ = relative * Sums::quartic_importance_scale(all);
-  pull_error_ = relative * Sums::pull_scale(all, radius);
-  quartic_pull_error_ = relative * Sums::quartic_pull_scale(all, radius);
-  x_error_ = 8.0 * std::numeric_limits<double>::epsilon() * radius;
+  pull_error_ = relative * Sums::pull_scale(all, radius_);
+  quartic_pull_error_ = relative * Sums::quartic_pull_scale(all, radius_);
+  x_error_ = 8.0 * std::numeric_limits<double>::epsilon() * radius_;
 }
 
 template class SmallSums<QuadraticMoments>;

@@ -23,10 +23,12 @@ struct Estimate {
   double stiffness;  // half the cost's least curvature
 };
 
-// Columns of running sums: column f is at data + f * stride, entry i sums what comes before i.
+// Columns of running sums: column f is at data + f * stride, entry i sums what comes before i. No
+// point is further than `radius` from the centre.
 struct SumColumns {
   const double* data;
   std::size_t stride;
+  double radius;
 };
 
 struct QuadraticSums {
@@ -84,12 +86,13 @@ struct QuarticSums {
   static constexpr int kMostRounds = 8;
   double i0, i1, i2;
   double h0, h1, h2, h3, h4;  // sum H x^p
+  double radius;              // of the points
 
   static WKM_ALWAYS_INLINE QuarticSums between(SumColumns sums, std::size_t from, std::size_t to) {
     const auto over = [&](std::size_t f) {
       return sums.data[f * sums.stride + to] - sums.data[f * sums.stride + from];
     };
-    return {over(0), over(1), over(2), over(3), over(4), over(5), over(6), over(7)};
+    return {over(0), over(1), over(2), over(3), over(4), over(5), over(6), over(7), sums.radius};
   }
 
   static WKM_ALWAYS_INLINE void add(double x, double i, double h, double* sums) {
@@ -125,7 +128,13 @@ struct QuarticSums {
   WKM_ALWAYS_INLINE double stepped(double c) const {
     const double curvature = (i0 + 6.0 * h2) + 6.0 * c * (h0 * c - 2.0 * h1);
     const double step = force(c) / (curvature > 0.0 ? curvature : 1.0);
-    return curvature > 0.0 ? c - step : c;
+    return among_points(curvature > 0.0 ? c - step : c);
+  }
+
+  // Further out, where sums that have lost their digits may point, rounding has no bound.
+  WKM_ALWAYS_INLINE double among_points(double c) const {
+    const double least = c > -radius ? c : -radius;
+    return least < radius ? least : radius;
   }
 
   static WKM_ALWAYS_INLINE double slack(const Estimate& e) {
@@ -151,7 +160,7 @@ struct QuarticSums {
   }
   static double quartic_pull_scale(const double* s, double radius) { return s[4] + radius * s[3]; }
 
-  double mean() const { return h0 > 0.0 ? h1 / h0 : (i0 > 0.0 ? i1 / i0 : 0.0); }
+  double mean() const { return among_points(h0 > 0.0 ? h1 / h0 : (i0 > 0.0 ? i1 / i0 : 0.0)); }
   double importance() const { return i0; }
   double quartic_importance() const { return h0; }
   double pull_from(double z) const { return i1 - z * i0; }
@@ -178,7 +187,7 @@ public:
 
   std::size_t size() const { return x_.size(); }
   const double* x() const { return x_.data(); }  // the weights, from the centre of the sums
-  SumColumns columns() const { return {sums_.data(), stride_}; }
+  SumColumns columns() const { return {sums_.data(), stride_, radius_}; }
   Estimate estimate(std::size_t begin, std::size_t end) const {
     return Sums::between(columns(), begin, end).estimate_from_afar(middle(begin, end));
   }
@@ -210,6 +219,7 @@ public:
 private:
   Buffer<double> x_, sums_;
   std::size_t stride_ = 0;
+  double radius_ = 0.0;
   double cost_error_ = 0.0, residual_error_ = 0.0, stiffness_error_ = 0.0, x_error_ = 0.0;
   double importance_error_ = 0.0, quartic_importance_error_ = 0.0;
   double pull_error_ = 0.0, quartic_pull_error_ = 0.0;

@@ -53,8 +53,9 @@ void SmallLloyd<Moments>::estimate(const std::vector<std::size_t>& boundaries) {
   for (std::size_t j = 0; j < k; ++j) {
     centroids_[j] = sums_.middle(boundaries[j], boundaries[j + 1]);
   }
-  dispatch<EstimateClusters<Sums>>(SumColumns{columns_.data(), stride}, k, centroids_.data(),
-                                   costs_.data(), residuals_.data(), stiffnesses_.data());
+  dispatch<EstimateClusters<Sums>>(SumColumns{columns_.data(), stride, from.radius}, k,
+                                   centroids_.data(), costs_.data(), residuals_.data(),
+                                   stiffnesses_.data());
 }
 
 template <class Moments>

@@ -158,6 +158,24 @@ TEST_CASE("the small search finds the best of all partitions and never certifies
   }
 }
 
+TEST_CASE("the small search looks for no centroid beyond the points") {
+  // A heavy point at one end drowns the digits of the others' sums.
+  Items far;
+  far.weight = {-3e38, -1.0, -0x1p-149, 0x1p-126, 3e38, 0x1.fffffep127};
+  far.importance = {1.592728389319e15,  1.874984510688519e17, 0.004818279379429101,
+                    17.171507999659141, 0.3764826288621923,   1.6939807077122703e-08};
+  far.quartic_importance = {390155503.2797963,      250695876.0,
+                            5.4555854959664061e-05, 0.0037088375420612591,
+                            2.6675868309910146e-08, 63.089681793910088};
+  check_against_brute_force<QuarticMoments>(sorted_points(far, true));
+  Items tiny;
+  tiny.weight = {11 * 5e-324, 13 * 5e-324, 16 * 5e-324, 24 * 5e-324, 1e-100};
+  tiny.importance = {0.0, 0x1p-126, 0x1.fffffep127, 1.0, 0x1p-126};
+  tiny.quartic_importance = {1.4729423877621247e-06, 0.38057927639314398, 7.0852878402340223e-05,
+                             0.00029338462106464936, 0.022616540476076509};
+  check_against_brute_force<QuarticMoments>(sorted_points(tiny, true));
+}
+
 TEST_CASE("the small search costs what the layers cost") {
   for_each_family(300, 112, [](const Items& items, const std::string& name) {
     CAPTURE(name);
