@@ -121,8 +121,6 @@ private:
 
   // Of the paths to an end, those that are shortest or tie with these within rounding.
   WKM_ALWAYS_INLINE Starts starts_of(std::size_t end) const {
-    // Relative rounding of a potential: generous for the few hundred cells that an interval merges.
-    constexpr double kTie = 1e-12;
     const QuadraticMoments rest = right(end);
     double* candidates = buffers_.candidates + first_;
     const std::size_t n_starts = Eight::kCount * n_blocks();
@@ -131,9 +129,7 @@ private:
       const std::size_t p = first_ + i;
       candidates[i] = buffers_.costs[p] + cost_of(merge(left(p), rest));
     }
-    Eight least = Eight::filled(kInfinity);
-    for (std::size_t i = 0; i < n_starts; i += Eight::kCount) least.lower_to(Eight(candidates + i));
-    const double shortest = least.least();
+    const double shortest = least_of(candidates, n_starts);
     const double lost = shortest + kTie * (std::fabs(shortest) + multiplier_);
     Starts starts{first_, anchor_};
     while (buffers_.candidates[starts.first] > lost) ++starts.first;

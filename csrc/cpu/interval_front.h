@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <limits>
 
+#include "cpu/eight.h"
 #include "cpu/isa.h"
 #include "cpu/moment_columns.h"
 #include "math/centroid.h"
@@ -27,6 +28,21 @@ struct Front {
   std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
   std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
 };
+
+// Relative rounding of a path's cost: generous for the few hundred cells that an interval merges.
+constexpr double kTie = 1e-12;
+
+// The least of n values, whole blocks of kLanes.
+WKM_ALWAYS_INLINE double least_of(const double* values, std::size_t n) {
+  static_assert(Eight::kCount == kLanes, "a block is read at once");
+  Eight least = Eight::filled(kInfinity);
+  for (std::size_t i = 0; i < n; i += kLanes) least.lower_to(Eight(values + i));
+  return least.least();
+}
+
+WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
+  return least_of(front.candidates + front.first, kLanes * front.n_blocks);
+}
 
 // What a cluster costs about its free optimum, or about the better of the grid's values around
 // that.

@@ -11,21 +11,6 @@
 namespace wkmeans {
 namespace {
 
-// Relative rounding of a potential: generous for the few hundred cells that an interval merges.
-constexpr double kTie = 1e-12;
-
-WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
-  double least[kLanes];
-  std::fill(least, least + kLanes, kInfinity);
-  for (std::size_t block = 0; block < front.n_blocks; ++block) {
-    const double* candidates = front.candidates + front.first + kLanes * block;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      least[lane] = candidates[lane] < least[lane] ? candidates[lane] : least[lane];
-    }
-  }
-  return *std::min_element(least, least + kLanes);
-}
-
 // A sweep over cells with quartic moments, one end at a time: an interval's centroid is found from
 // that of the interval one cell shorter.
 template <class Cost>

@@ -9,9 +9,6 @@
 namespace wkmeans {
 namespace {
 
-// Relative rounding of a path's cost: generous for the few hundred cells that an interval merges.
-constexpr double kTie = 1e-12;
-
 struct Row {
   const std::size_t* first;
   std::size_t n_windows;
@@ -56,22 +53,6 @@ struct Join<QuarticMoments> {
     return GrowQuartic::settle(front, cost);
   }
 };
-
-WKM_ALWAYS_INLINE double least_of(const Front& front) {
-  double least[kLanes];
-  std::fill(least, least + kLanes, kInfinity);
-  for (std::size_t block = 0; block < front.n_blocks; ++block) {
-    const double* candidates = front.candidates + front.first + kLanes * block;
-    for (std::size_t lane = 0; lane < kLanes; ++lane) {
-      least[lane] = candidates[lane] < least[lane] ? candidates[lane] : least[lane];
-    }
-  }
-  for (std::size_t half = kLanes / 2; half > 0; half /= 2) {
-    for (std::size_t lane = 0; lane < half; ++lane)
-      least[lane] = least[lane + half] < least[lane] ? least[lane + half] : least[lane];
-  }
-  return least[0];
-}
 
 WKM_ALWAYS_INLINE std::uint32_t first_at(const Front& front, double candidate) {
   const std::size_t last = front.first + kLanes * front.n_blocks - 1;
@@ -130,7 +111,7 @@ struct PathKernel {
       front.n_blocks = s.last / kLanes + 1 - s.first / kLanes;
       work += static_cast<double>(kLanes * front.n_blocks);
       const bool settled = Join<Moments>::run(starts, ends[i], front, cost);
-      const double least = least_of(front);
+      const double least = least_candidate(front);
       to.costs[i] = least - to.discounts[i];
       if (to.previous) to.previous[i] = to.first_start + first_at(front, least);
       if (s.end - s.begin == 1) continue;
