@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "cpu/isa.h"
+#include "cpu/point_groups.h"
 #include "math/moments.h"
 
 namespace wkmeans {

@@ -49,13 +49,6 @@ Moments point_moments(const Points& points, std::size_t i) {
                      points.quartic() ? points.quartic_importance[i] : 0.0);
 }
 
-// Room for so many groups.
-void reserve_groups(std::size_t n, bool quartic, Points& points);
-
-// Adds a point that stands for a group of weights; or puts it in the place of the last one.
-void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
-                  bool quartic, Points& points, bool replaces_last = false);
-
 enum class Zero { free, pinned };
 
 // Makes the point at zero one so important that its centroid is zero; adds it where there is none.
