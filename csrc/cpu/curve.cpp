@@ -5,8 +5,8 @@
 #include <cmath>
 #include <optional>
 
+#include "cpu/branch_and_bound.h"
 #include "cpu/descent.h"
-#include "cpu/optimal.h"
 #include "cpu/optimal_layers.h"
 
 namespace wkmeans {
@@ -52,8 +52,8 @@ std::optional<std::vector<double>> descended_curve(const Points& points,
       const auto size = static_cast<double>(m + 16);
       if (!descent || !descent->step(kMostWorkOfAStep * size)) {
         const std::optional<Optimum> start =
-            certified_optimum(points, pyramid, placement, m, kMostWorkOfAStart * size, Parallel(1));
-        if (!start) {
+            branch_and_bound(points, pyramid, placement, m, kMostWorkOfAStart * size, Parallel(1));
+        if (!start || !is_certified(*start)) {
           closed.store(false, std::memory_order_relaxed);
           return;
         }

@@ -2,58 +2,16 @@
 
 #include <cstddef>
 #include <optional>
-#include <vector>
 
-#include "cpu/parallel.h"
-#include "cpu/placement.h"
-#include "cpu/points.h"
-#include "cpu/pyramid.h"
+#include "cpu/branch_and_bound.h"
 
 namespace wkmeans {
 
-// A clustering of sorted points into intervals, and its certificate.
-struct Optimum {
-  std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
-  double cost = 0.0;
-  double lower_bound = 0.0;  // no clustering costs less
-  int n_rounds = 1;
-};
-
-// What a look at coarser points of the same problem has shown, to begin with.
-struct Start {
-  std::vector<double> centroids;
-  double multiplier = 0.0;
-  double worth = 0.0;  // at most what one more centroid saves
-};
-
-// The global optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
-// shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
-// boundary of the optimum are closed, the others refined until only single points are left.
+// The global optimum with k clusters, 1 <= k < points.size(): by branch and bound, or by layers
+// where these are the quicker way or it does not close.
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
                 std::size_t k, const Parallel& parallel,
                 const std::optional<Start>& start = std::nullopt);
-
-// Where boundaries of the optimum can still lie, among points that stand for groups of weights.
-struct Remaining {
-  std::vector<bool> alive;   // node i, before point i
-  std::vector<bool> open;    // inside point i
-  double upper_bound = 0.0;  // the cost of some clustering
-  Start next;                // for a closer look
-};
-
-// Closes all that can be closed without looking into the divisible points; nothing where that takes
-// too long.
-template <class Moments>
-std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& pyramid,
-                                  const Placement& placement, std::size_t k,
-                                  const Parallel& parallel);
-
-// The same by branch and bound alone: nothing where that has not closed to 1e-9 within `budget`
-// intervals looked at.
-template <class Moments>
-std::optional<Optimum> certified_optimum(const Points& points, const Pyramid<Moments>& pyramid,
-                                         const Placement& placement, std::size_t k, double budget,
-                                         const Parallel& parallel);
 
 }  // namespace wkmeans

@@ -33,11 +33,6 @@ void store_lloyd(CentroidFormat format, Zero zero, Solution& solution) {
 
 namespace {
 
-bool is_certified(const Optimum& optimum) {
-  constexpr double kCertified = 1e-9;
-  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
-}
-
 // Every point's nearest value, if no more than k of them are different: nothing can be better.
 bool few_values_suffice(const Points& points, const Placement& placement, std::size_t k,
                         std::vector<double>& values) {

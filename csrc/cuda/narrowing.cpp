@@ -6,7 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "cpu/optimal.h"
+#include "cpu/branch_and_bound.h"
+#include "cpu/point_groups.h"
 
 namespace wkmeans::cuda {
 namespace {
