@@ -125,11 +125,7 @@ struct GrowQuartic {
   }
 
   static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
-    bool loose = false;
-    for (std::size_t p = block.first; p < block.first + kLanes; ++p) {
-      loose |= block.excess[p] > 0.0 && block.costs[p] < kInfinity;
-    }
-    return loose;
+    return Eight(block.excess + block.first).largest() > 0.0;
   }
 
   struct Anchor {
@@ -185,7 +181,7 @@ struct GrowQuartic {
       const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
       // Around a root still far off may lie other values of a grid than around the optimum.
       front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
-      front.excess[p] = excess;
+      front.excess[p] = front.costs[p] < kInfinity ? excess : 0.0;
     }
   }
 

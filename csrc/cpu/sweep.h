@@ -39,7 +39,8 @@ private:
   Placement placement_;
   double budget_;
   Potentials potentials_;
-  std::vector<double> state_, roots_, candidates_, excess_;
+  std::vector<double> state_, candidates_;
+  std::vector<double> roots_, excess_, missed_, bounds_;  // quartic
 };
 
 // Nodes of the shortest path, first and last included.
