@@ -107,22 +107,6 @@ struct SelectOpen {
   }
 };
 
-// Points of single weights, `inside` [begin, end).
-void append_weights(const Points& inside, std::size_t begin, std::size_t end, Points& points) {
-  const auto append_to = [&](const Column& from, Buffer<double>& to) {
-    to.insert(to.end(), from.data() + begin, from.data() + end);
-  };
-  append_to(inside.weight, points.weight.as<double>());
-  append_to(inside.importance, points.importance.as<double>());
-  if (inside.quartic())
-    append_to(inside.quartic_importance, points.quartic_importance.as<double>());
-  for (std::size_t i = begin; i < end; ++i)
-    points.groups.push_back(point_moments<QuarticMoments>(inside, i));
-  append_to(inside.weight, points.lows);
-  append_to(inside.weight, points.highs);
-  points.divisible.insert(points.divisible.end(), end - begin, false);
-}
-
 // As many parts as there can be threads, whatever their number is, where the sums of a part are few
 // beside its items.
 std::int64_t part_count(std::int64_t n_items) {
@@ -184,13 +168,12 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
   for (std::size_t b = 0; b < ranges.size(); ++b)
     middles[b] = ranges[b].low + 0.5 * (ranges[b].high - ranges[b].low);
   point_of_bucket_.assign(ranges.size(), kNowhere);
-  reserve_groups(ranges.size(), problems.quartic(), points_);
   const auto make_points = [&](const auto& sums) {
     for (std::size_t b = 0; b < ranges.size(); ++b) {
       if (sums[b].empty()) continue;
       point_of_bucket_[b] = static_cast<std::uint32_t>(points_.size());
       const QuarticMoments moments = moments_of(sums[b], middles[b]);
-      append_group(moments, ranges[b].low, ranges[b].high, ranges[b].low < ranges[b].high,
+      append_group({moments, ranges[b].low, ranges[b].high, ranges[b].low < ranges[b].high},
                    problems.quartic(), points_);
       const double square = (ranges[b].high - ranges[b].low) * (ranges[b].high - ranges[b].low);
       rounding_.add(sums[b].fields[0], moments.quadratic.mass * square,
@@ -232,11 +215,7 @@ Points BucketedPoints::opened(const std::vector<bool>& alive, const std::vector<
   };
   const Points& inside = collector.collect_some(problems_, problem_, select, parallel_);
   const auto joins = [&](std::size_t i) { return i > 0 && !open[i - 1] && !alive[i]; };
-  std::size_t n_closed = 0;
-  for (std::size_t i = 0; i < points_.size(); ++i) n_closed += !open[i] && !joins(i);
   Points result;
-  const bool quartic = points_.quartic();
-  reserve_groups(n_closed + inside.size(), quartic, result);
   std::size_t next = 0;  // of those inside open buckets
   for (std::size_t i = 0; i < points_.size(); ++i) {
     if (open[i]) {
@@ -245,10 +224,13 @@ Points BucketedPoints::opened(const std::vector<bool>& alive, const std::vector<
       append_weights(inside, first, next, result);
       continue;
     }
-    const QuarticMoments own = points_.groups[i];
-    append_group(joins(i) ? merge(result.groups.back(), own) : own,
-                 joins(i) ? result.lows.back() : points_.low(i), points_.high(i), false, quartic,
-                 result, joins(i));
+    PointGroup run = points_.groups[i];
+    run.divisible = false;
+    if (joins(i)) {
+      const PointGroup& before = result.groups.back();
+      run = {merge(before.moments, run.moments), before.low, run.high, false};
+    }
+    append_group(run, points_.quartic(), result, joins(i));
   }
   return result;
 }

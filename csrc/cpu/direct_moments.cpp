@@ -205,13 +205,20 @@ void sum(const Points& points, std::size_t begin, std::size_t count, QuarticMome
   moments.quartic = sums_of<Fourth>(points, points.quartic_importance, begin, count);
 }
 
+bool holds_groups(const Points& points, std::size_t begin, std::size_t end) {
+  if (points.group_of.empty()) return false;
+  return std::any_of(points.group_of.begin() + static_cast<std::ptrdiff_t>(begin),
+                     points.group_of.begin() + static_cast<std::ptrdiff_t>(end),
+                     [](std::uint32_t group) { return group != kNoGroup; });
+}
+
 }  // namespace
 
 template <class Moments>
 Moments summed(const Points& points, std::size_t begin, std::size_t end) {
   Moments moments{};
   if (end - begin == 1) return point_moments<Moments>(points, begin);
-  if (points.groups.empty()) {
+  if (!holds_groups(points, begin, end)) {
     if (begin < end) sum(points, begin, end - begin, moments);
   } else {
     for (std::size_t i = begin; i < end; ++i)

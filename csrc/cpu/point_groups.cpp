@@ -1,38 +1,37 @@
 #include "cpu/point_groups.h"
 
+#include <cstdint>
+
 namespace wkmeans {
 
-void reserve_groups(std::size_t n, bool quartic, Points& points) {
-  points.weight.as<double>().reserve(n);
-  points.importance.as<double>().reserve(n);
-  if (quartic) points.quartic_importance.as<double>().reserve(n);
-  points.groups.reserve(n);
-  points.lows.reserve(n);
-  points.highs.reserve(n);
-  points.divisible.reserve(n);
-}
-
-void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
-                  bool quartic, Points& points, bool replaces_last) {
+void append_group(const PointGroup& group, bool quartic, Points& points, bool replaces_last) {
   if (replaces_last) {
     points.weight.pop_back();
     points.importance.pop_back();
     if (quartic) points.quartic_importance.pop_back();
     points.groups.pop_back();
-    points.lows.pop_back();
-    points.highs.pop_back();
-    points.divisible.pop_back();
+    points.group_of.pop_back();
   }
-  const SecondMoments& i = moments.quadratic;
-  const FourthMoments& h = moments.quartic;
+  const SecondMoments& i = group.moments.quadratic;
+  const FourthMoments& h = group.moments.quartic;
   const double mean = i.mass > 0.0 ? i.origin + i.offset : h.origin + h.offset;
-  points.weight.push_back(mean < low ? low : (mean > high ? high : mean));
+  points.weight.push_back(mean < group.low ? group.low : (mean > group.high ? group.high : mean));
   points.importance.push_back(i.mass);
   if (quartic) points.quartic_importance.push_back(h.mass);
-  points.groups.push_back(moments);
-  points.lows.push_back(low);
-  points.highs.push_back(high);
-  points.divisible.push_back(divisible);
+  points.group_of.push_back(static_cast<std::uint32_t>(points.groups.size()));
+  points.groups.push_back(group);
+}
+
+void append_weights(const Points& from, std::size_t begin, std::size_t end, Points& points) {
+  const auto append = [&](const Column& values, Column& to) {
+    to.as<double>().insert(to.as<double>().end(),
+                           values.begin() + static_cast<std::ptrdiff_t>(begin),
+                           values.begin() + static_cast<std::ptrdiff_t>(end));
+  };
+  append(from.weight, points.weight);
+  append(from.importance, points.importance);
+  if (from.quartic()) append(from.quartic_importance, points.quartic_importance);
+  points.group_of.insert(points.group_of.end(), end - begin, kNoGroup);
 }
 
 }  // namespace wkmeans

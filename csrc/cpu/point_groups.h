@@ -6,11 +6,12 @@
 
 namespace wkmeans {
 
-// Room for so many groups.
-void reserve_groups(std::size_t n, bool quartic, Points& points);
+// Adds a point that stands for a group of weights; or puts it in the place of the last one, which
+// was a group, too.
+void append_group(const PointGroup& group, bool quartic, Points& points,
+                  bool replaces_last = false);
 
-// Adds a point that stands for a group of weights; or puts it in the place of the last one.
-void append_group(const QuarticMoments& moments, double low, double high, bool divisible,
-                  bool quartic, Points& points, bool replaces_last = false);
+// Adds those of `from` in [begin, end), each of which is one weight.
+void append_weights(const Points& from, std::size_t begin, std::size_t end, Points& points);
 
 }  // namespace wkmeans

@@ -116,11 +116,7 @@ void insert_zero(std::ptrdiff_t index, Points& points) {
   if (points.quartic()) insert(points.quartic_importance.as<double>(), 0.0);
   insert(points.weight.as<double>(), 0.0);
   insert(points.importance.as<double>(), 0.0);
-  if (points.groups.empty()) return;
-  insert(points.groups, QuarticMoments{});
-  insert(points.lows, 0.0);
-  insert(points.highs, 0.0);
-  insert(points.divisible, false);
+  if (!points.group_of.empty()) insert(points.group_of, kNoGroup);
 }
 
 bool is_float(const Operand* operand) {
@@ -280,7 +276,8 @@ void pin_zero(Points& points) {
   if (at == points.weight.end() || *at != 0.0) insert_zero(index, points);
   points.pin = static_cast<std::size_t>(index);
   points.importance.as<double>()[points.pin] += kDecades * mass;
-  if (!points.groups.empty()) points.groups[points.pin].quadratic.mass += kDecades * mass;
+  if (points.group(points.pin))
+    points.groups[points.group_of[points.pin]].moments.quadratic.mass += kDecades * mass;
 }
 
 template <class Value, class Stored>

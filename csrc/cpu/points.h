@@ -17,6 +17,14 @@
 namespace wkmeans {
 
 constexpr std::size_t kNoPoint = static_cast<std::size_t>(-1);
+constexpr std::uint32_t kNoGroup = 0xffffffffu;
+
+// Several weights that one point stands for: a bucket, or a run of these.
+struct PointGroup {
+  QuarticMoments moments;
+  double low, high;  // the least and the largest weight it may hold
+  bool divisible;    // a boundary of the optimum may lie inside
+};
 
 // What a solver sees of a problem: the distinct weights that carry importance, ascending, with the
 // importances of equal weights added up. Where no weight carries any, each counts 1.
@@ -29,22 +37,23 @@ struct Points {
 
   std::size_t pin = kNoPoint;  // a point at zero so important that its centroid is zero
 
-  // Points that stand for several weights (buckets): their moments, and the least and the largest
-  // weight they may hold. `weight` is then their mean. Empty where every point is one weight.
-  Buffer<QuarticMoments> groups;
-  Buffer<double> lows, highs;
-  std::vector<bool> divisible;  // a boundary of the optimum may lie inside the group
+  // Points that stand for several weights, whose `weight` is the mean.
+  Buffer<PointGroup> groups;
+  Buffer<std::uint32_t> group_of;  // by point; empty where every point is one weight
 
   std::size_t size() const { return weight.size(); }
-  double low(std::size_t i) const { return lows.empty() ? weight[i] : lows[i]; }
-  double high(std::size_t i) const { return highs.empty() ? weight[i] : highs[i]; }
-  bool is_divisible(std::size_t i) const { return !divisible.empty() && divisible[i]; }
+  const PointGroup* group(std::size_t i) const {
+    return group_of.empty() || group_of[i] == kNoGroup ? nullptr : &groups[group_of[i]];
+  }
+  double low(std::size_t i) const { return group(i) ? group(i)->low : weight[i]; }
+  double high(std::size_t i) const { return group(i) ? group(i)->high : weight[i]; }
+  bool is_divisible(std::size_t i) const { return group(i) && group(i)->divisible; }
   bool quartic() const { return !quartic_importance.empty(); }
 };
 
 template <class Moments>
 Moments point_moments(const Points& points, std::size_t i) {
-  if (!points.groups.empty()) return Moments::part_of(points.groups[i]);
+  if (const PointGroup* group = points.group(i)) return Moments::part_of(group->moments);
   return Moments::of(points.weight[i], points.importance[i],
                      points.quartic() ? points.quartic_importance[i] : 0.0);
 }

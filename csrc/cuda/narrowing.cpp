@@ -80,7 +80,7 @@ Points points_of(const Groups& groups, bool quartic, Zero zero) {
   Points points;
   for (const Group& group : groups) {
     const WeightGroup& weights = group.weights;
-    append_group(weights.moments, weights.low, weights.high, group.divisible, quartic, points);
+    append_group({weights.moments, weights.low, weights.high, group.divisible}, quartic, points);
   }
   if (zero == Zero::pinned) pin_zero(points);
   return points;
