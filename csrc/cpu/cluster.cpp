@@ -52,7 +52,8 @@ bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
                         Workspace& workspace, const ClusterOutput<Label>& output) {
   if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
     return false;
-  const BucketedPoints buckets(problems, problem, bucket_count(options.solver.k), parallel);
+  const BucketedPoints buckets(problems, problem, bucket_count(problems, options.solver.k),
+                               parallel);
   const std::optional<Solution> solution =
       problems.quartic() ? solve_bucketed(buckets, options.solver, workspace.quartic,
                                           workspace.collector, parallel)

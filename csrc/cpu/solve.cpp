@@ -189,12 +189,18 @@ Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const Sol
   return solution;
 }
 
-// Enough that most hold no boundary; the sums of the fewest stay in the first caches.
-std::size_t bucket_count(std::size_t k) {
+// Enough that most hold no boundary; the sums of the fewest stay in the first caches. Where there
+// are many weights, looking into one more bucket costs more than summing a few more.
+std::size_t bucket_count(const Problems& problems, std::size_t k) {
   constexpr std::size_t kFewest = 1024;
   constexpr std::size_t kMost = 32768;
-  constexpr std::size_t kBucketsPerCluster = 256;
-  return std::clamp(kBucketsPerCluster * k, kFewest, kMost);
+  constexpr std::size_t kFewestPerCluster = 256;
+  constexpr std::size_t kMostPerCluster = 1024;
+  constexpr std::size_t kWeightsPerBucket = 512;
+  const auto n = static_cast<std::size_t>(problems.weights->n_items());
+  const std::size_t wanted =
+      std::clamp(n / kWeightsPerBucket, kFewestPerCluster * k, kMostPerCluster * k);
+  return std::clamp(wanted, kFewest, kMost);
 }
 
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero) {
@@ -203,7 +209,7 @@ bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero 
   return options.solver == Solver::optimal && !options.optimal_in_format && zero == Zero::free &&
          options.k > 1 && options.k <= kMostCentroids &&
          static_cast<std::size_t>(problems.weights->n_items()) >=
-             kWeightsPerBucket * bucket_count(options.k);
+             kWeightsPerBucket * bucket_count(problems, options.k);
 }
 
 template <class Moments>

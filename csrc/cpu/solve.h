@@ -53,7 +53,7 @@ Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const Sol
 
 // Whether a problem is of the kind and the size at which buckets pay, and how many then.
 bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero);
-std::size_t bucket_count(std::size_t k);
+std::size_t bucket_count(const Problems& problems, std::size_t k);
 
 // The codebook without ordering all weights: only those around boundaries are collected and sorted.
 // Nothing where the buckets cannot tell it to 1e-10: where clusters are narrower than buckets, or

@@ -64,7 +64,7 @@ std::optional<Solution> solved(const Operand& weights, std::size_t k) {
   PointCollector collector;
   const Problems problems{&weights, nullptr, nullptr};
   const Parallel parallel(2);
-  const BucketedPoints buckets(problems, 0, bucket_count(k), parallel);
+  const BucketedPoints buckets(problems, 0, bucket_count(problems, k), parallel);
   return solve_bucketed(buckets, options, pyramid, collector, parallel);
 }
 

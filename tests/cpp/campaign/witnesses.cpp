@@ -255,7 +255,7 @@ private:
     PointCollector collector;
     const Problems view = problems.view();
     const Parallel parallel(1);
-    const BucketedPoints buckets(view, 0, bucket_count(options.k), parallel);
+    const BucketedPoints buckets(view, 0, bucket_count(view, options.k), parallel);
     const std::optional<Solution> solution =
         solve_bucketed(buckets, options, scratch, collector, parallel);
     if (!solution) return std::nullopt;
