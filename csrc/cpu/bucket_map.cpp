@@ -36,7 +36,8 @@ void expect_rare_weights(std::vector<double>& counts) {
 // Keys first, which vectorise, then a look-up for each.
 template <class Value, int MantissaBits>
 struct FindBuckets {
-  static WKM_ALWAYS_INLINE void run(const double* weights, std::int64_t count,
+  template <class Real>
+  static WKM_ALWAYS_INLINE void run(const Real* weights, std::int64_t count,
                                     const BucketMap::Binade* binades, BucketMap::Bucket* buckets) {
     constexpr std::int64_t kRun = 64;
     decltype(sort_key(Value{})) keys[kRun];
@@ -120,13 +121,17 @@ void BucketMap::cut(const std::vector<double>& shares, std::size_t n_buckets) {
   }
 }
 
-void BucketMap::find(const double* weights, std::int64_t count, Bucket* buckets) const {
+template <class Real>
+void BucketMap::find(const Real* weights, std::int64_t count, Bucket* buckets) const {
   if (wide_) {
     dispatch<FindBuckets<double, kDoubleMantissa>>(weights, count, binades_.data(), buckets);
   } else {
     dispatch<FindBuckets<float, kFloatMantissa>>(weights, count, binades_.data(), buckets);
   }
 }
+
+template void BucketMap::find(const float*, std::int64_t, Bucket*) const;
+template void BucketMap::find(const double*, std::int64_t, Bucket*) const;
 
 std::vector<BucketMap::Range> BucketMap::ranges() const {
   std::vector<Range> found;

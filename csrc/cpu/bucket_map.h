@@ -20,7 +20,8 @@ public:
 
   std::size_t size() const { return size_; }
 
-  void find(const double* weights, std::int64_t count, Bucket* buckets) const;
+  template <class Real>  // float or double
+  void find(const Real* weights, std::int64_t count, Bucket* buckets) const;
 
   // The least and the largest weight that a bucket can hold.
   struct Range {

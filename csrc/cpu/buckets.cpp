@@ -84,13 +84,15 @@ QuarticMoments moments_of(const QuarticSums& sums, double middle) {
 
 template <class Sums>
 struct AddToBuckets {
-  static WKM_ALWAYS_INLINE void run(const BucketMap::Bucket* buckets, const double* weight,
-                                    const double* importance, const double* quartic_importance,
-                                    std::int64_t count, const double* middles, Sums* sums) {
-    for (std::int64_t i = 0; i < count; ++i) {
+  template <class Real>
+  static WKM_ALWAYS_INLINE void run(const BucketMap::Bucket* buckets, ItemRun<Real> items,
+                                    const double* middles, Sums* sums) {
+    for (std::int64_t i = 0; i < items.count; ++i) {
       const std::size_t bucket = buckets[i];
-      sums[bucket].add(weight[i] - middles[bucket], importance[i],
-                       Sums::kQuartic ? quartic_importance[i] : 0.0);
+      const double quartic_importance =
+          Sums::kQuartic ? static_cast<double>(items.quartic_importance[i]) : 0.0;
+      sums[bucket].add(static_cast<double>(items.weight[i]) - middles[bucket],
+                       static_cast<double>(items.importance[i]), quartic_importance);
     }
   }
 };
@@ -130,7 +132,9 @@ std::vector<Sums> BucketedPoints::sum(const std::vector<double>& middles) {
   parallel_.run(n_parts, [&](std::int64_t part) {
     std::vector<Sums>& sums = parts[static_cast<std::size_t>(part)];
     sums.assign(map_.size(), Sums{});
-    add_items(n * part / n_parts, n * (part + 1) / n_parts, middles, sums);
+    with_real(problems_, [&](auto real) {
+      add_items<decltype(real)>(n * part / n_parts, n * (part + 1) / n_parts, middles, sums);
+    });
   });
   std::vector<Sums> total = std::move(parts.front());
   for (std::size_t part = 1; part < parts.size(); ++part) {
@@ -140,20 +144,18 @@ std::vector<Sums> BucketedPoints::sum(const std::vector<double>& middles) {
   return total;
 }
 
-template <class Sums>
+template <class Real, class Sums>
 void BucketedPoints::add_items(std::int64_t begin, std::int64_t end,
                                const std::vector<double>& middles, std::vector<Sums>& sums) {
-  ItemBuffer items;
+  ItemReader<Real> reader;
   for (; begin < end; begin += kItemBlock) {
     const std::int64_t count = std::min(kItemBlock, end - begin);
-    load_items(problems_, problem_, begin, count, items);
+    const ItemRun<Real> items = reader.read(problems_, problem_, begin, count);
     check_items(problems_, items);
     BucketMap::Bucket* buckets = bucket_of_items_.data() + begin;
-    map_.find(items.weight.data(), count, buckets);
-    dispatch<AddToBuckets<Sums>>(static_cast<const BucketMap::Bucket*>(buckets),
-                                 items.weight.data(), items.importance.data(),
-                                 items.quartic_importance.data(), count, middles.data(),
-                                 sums.data());
+    map_.find(items.weight, count, buckets);
+    dispatch<AddToBuckets<Sums>>(static_cast<const BucketMap::Bucket*>(buckets), items,
+                                 middles.data(), sums.data());
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include "cpu/bucket_map.h"
 #include "cpu/buffer.h"
+#include "cpu/items.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
 #include "cpu/points.h"
@@ -55,7 +56,7 @@ public:
 private:
   template <class Sums>
   std::vector<Sums> sum(const std::vector<double>& middles);
-  template <class Sums>
+  template <class Real, class Sums>
   void add_items(std::int64_t begin, std::int64_t end, const std::vector<double>& middles,
                  std::vector<Sums>& sums);
 

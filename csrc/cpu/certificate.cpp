@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/items.h"
 #include "cpu/lloyd.h"
 
 namespace wkmeans {
@@ -45,12 +46,12 @@ bool is_exact(double cost, const Problems& problems, std::int64_t problem,
   if (n > kChunk || !std::isnormal(cost)) return false;
   // Multiples of the unit in the cost's last place add up to it exactly, in any order.
   const double unit = std::ldexp(1.0, std::ilogb(cost) - 52);
-  ItemBuffer items;
+  ItemReader<double> reader;
   bool exact = true;
   const auto is_multiple = [&](double term) { return std::floor(term / unit) * unit == term; };
   for (std::int64_t begin = 0; begin < n && exact; begin += kBlock) {
     const std::int64_t count = std::min(kBlock, n - begin);
-    load_items(problems, problem, begin, count, items);
+    const ItemRun<double> items = reader.read(problems, problem, begin, count);
     for (std::size_t i = 0; i < static_cast<std::size_t>(count) && exact; ++i) {
       const auto label = labels[begin + static_cast<std::int64_t>(i)];
       const double distance = difference(items.weight[i], centroids[label], exact);

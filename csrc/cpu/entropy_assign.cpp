@@ -6,6 +6,7 @@
 #include <stdexcept>
 
 #include "cpu/isa.h"
+#include "cpu/items.h"
 
 namespace wkmeans {
 namespace {
@@ -117,14 +118,14 @@ public:
   explicit LabelSums(std::size_t k) : sums_(kCopies * k), counts_(k) {}
 
   template <class Label>
-  void add(const ItemBuffer& items, bool quartic, const std::vector<std::int64_t>& found,
-           const PricedCodebook& codebook, Label* labels) {
+  void add(const ItemRun<double>& items, const std::int64_t* found, const PricedCodebook& codebook,
+           Label* labels) {
     const std::size_t k = counts_.size();
-    for (std::size_t i = 0; i < items.weight.size(); ++i) {
+    for (std::int64_t i = 0; i < items.count; ++i) {
       const auto j = static_cast<std::size_t>(found[i]);
       const double distance = items.weight[i] - codebook.centroids[j];
-      PowerSums& sums = sums_[(i % kCopies) * k + j];
-      if (quartic) {
+      PowerSums& sums = sums_[(static_cast<std::size_t>(i) % kCopies) * k + j];
+      if (items.quartic_importance) {
         sums.add(distance, items.importance[i], items.quartic_importance[i]);
       } else {
         sums.add(distance, items.importance[i]);
@@ -187,25 +188,24 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
   const std::int64_t n_segments = (n + size - 1) / size;
   std::vector<LabelSums> segments(static_cast<std::size_t>(n_segments), LabelSums(k));
   parallel.run_with_workers(n_segments, [&] {
-    return [&, items = ItemBuffer{},
+    return [&, reader = ItemReader<double>{},
             found = std::vector<std::int64_t>{}](std::int64_t segment) mutable {
       const std::int64_t end = std::min(n, (segment + 1) * size);
       for (std::int64_t begin = segment * size; begin < end; begin += kRun) {
         const std::int64_t count = std::min(kRun, end - begin);
-        load_items(problems, problem, begin, count, items);
+        const ItemRun<double> items = reader.read(problems, problem, begin, count);
         check_items(problems, items);
         found.resize(static_cast<std::size_t>(count));
         const bool finite =
             problems.quartic()
-                ? dispatch<CheapestLabel<true>>(items.weight.data(), items.importance.data(),
-                                                items.quartic_importance.data(), count,
-                                                offered.centroids.data(), offered.prices.data(),
-                                                n_offered, found.data())
-                : dispatch<CheapestLabel<false>>(
-                      items.weight.data(), items.importance.data(), items.importance.data(), count,
-                      offered.centroids.data(), offered.prices.data(), n_offered, found.data());
+                ? dispatch<CheapestLabel<true>>(
+                      items.weight, items.importance, items.quartic_importance, count,
+                      offered.centroids.data(), offered.prices.data(), n_offered, found.data())
+                : dispatch<CheapestLabel<false>>(items.weight, items.importance, items.importance,
+                                                 count, offered.centroids.data(),
+                                                 offered.prices.data(), n_offered, found.data());
         if (!finite) throw_overflow();
-        segments[static_cast<std::size_t>(segment)].add(items, problems.quartic(), found, codebook,
+        segments[static_cast<std::size_t>(segment)].add(items, found.data(), codebook,
                                                         labels + begin);
       }
     };

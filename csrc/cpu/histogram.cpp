@@ -5,6 +5,7 @@
 
 #include "cpu/codebook.h"
 #include "cpu/isa.h"
+#include "cpu/items.h"
 #include "cpu/lloyd.h"
 #include "cpu/points.h"
 #include "math/half.h"
@@ -70,9 +71,9 @@ struct AllFinite {
   }
 };
 
-void add_all(const std::uint16_t* bits, std::int64_t count, const std::vector<double>& terms,
+void add_all(const std::uint16_t* bits, std::int64_t count, const double* terms,
              Buffer<CompensatedSum>& sums) {
-  for (std::int64_t i = 0; i < count; ++i) sums[bits[i]].add(terms[static_cast<std::size_t>(i)]);
+  for (std::int64_t i = 0; i < count; ++i) sums[bits[i]].add(terms[i]);
 }
 
 void count_all(const std::uint16_t* bits, std::int64_t count, std::uint32_t* counts) {
@@ -147,7 +148,7 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
     part.importance.assign(sums ? kValues : 0, {});
     part.quartic_importance.assign(quartic_sums ? kValues : 0, {});
     std::uint16_t spare[kBlock];
-    ItemBuffer items;
+    ItemReader<double> reader;
     const std::int64_t end = n * (number + 1) / n_parts;
     for (std::int64_t begin = n * number / n_parts; begin < end; begin += kBlock) {
       const std::int64_t count = std::min(kBlock, end - begin);
@@ -157,8 +158,8 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
       // Counts tell afterwards, at no cost; sums are blind to weights of no importance.
       if (!counts && !dispatch<AllFinite>(bits, count, infinity))
         throw InvalidValue(problems.weights->name());
-      load_importances(problems, problem, begin, count, items);
-      check_importances(problems, items);
+      const ItemRun<double> items = reader.read_importances(problems, problem, begin, count);
+      check_items(problems, items);
       if (sums) add_all(bits, count, items.importance, part.importance);
       if (quartic_sums) add_all(bits, count, items.quartic_importance, part.quartic_importance);
     }

@@ -5,7 +5,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
-#include "cpu/operand.h"
+#include "cpu/items.h"
 #include "cpu/parallel.h"
 
 namespace wkmeans {
@@ -21,59 +21,59 @@ constexpr std::int64_t kLabelLanes = 16;
 // on.
 template <class Finder>
 struct LabelAndCost {
-  template <class Label>
-  static WKM_ALWAYS_INLINE void run(Finder finder, const double* weight, const double* importance,
-                                    const double* quartic_importance, std::int64_t count,
-                                    const double* centroids, Label* labels, double* sums) {
+  template <class Real, class Label>
+  static WKM_ALWAYS_INLINE void run(Finder finder, ItemRun<Real> items, const double* centroids,
+                                    Label* labels, double* sums) {
     std::int64_t i = 0;
-    for (; i + kLabelLanes <= count; i += kLabelLanes) {
-      block<kLabelLanes>(finder, i, weight, importance, quartic_importance, centroids, labels,
-                         sums);
-    }
-    for (std::int64_t lane = 0; i < count; ++i, ++lane)
-      block<1>(finder, i, weight, importance, quartic_importance, centroids, labels, sums + lane);
+    for (; i + kLabelLanes <= items.count; i += kLabelLanes)
+      block<kLabelLanes>(finder, i, items, centroids, labels, sums);
+    for (std::int64_t lane = 0; i < items.count; ++i, ++lane)
+      block<1>(finder, i, items, centroids, labels, sums + lane);
   }
 
-  template <std::int64_t Lanes, class Label>
-  static WKM_ALWAYS_INLINE void block(const Finder& finder, std::int64_t i, const double* weight,
-                                      const double* importance, const double* quartic_importance,
-                                      const double* centroids, Label* labels, double* sums) {
+  template <std::int64_t Lanes, class Real, class Label>
+  static WKM_ALWAYS_INLINE void block(const Finder& finder, std::int64_t i,
+                                      const ItemRun<Real>& items, const double* centroids,
+                                      Label* labels, double* sums) {
+    double weight[Lanes];
+    for (std::int64_t lane = 0; lane < Lanes; ++lane)
+      weight[lane] = static_cast<double>(items.weight[i + lane]);
     std::int64_t label[Lanes];
-    finder.template find<Lanes>(i, weight + i, label);
+    finder.template find<Lanes>(i, weight, label);
     for (std::int64_t lane = 0; lane < Lanes; ++lane)
       labels[i + lane] = static_cast<Label>(label[lane]);
     for (std::int64_t lane = 0; lane < Lanes; ++lane) {
-      const double distance = weight[i + lane] - centroids[label[lane]];
+      const double distance = weight[lane] - centroids[label[lane]];
       const double square = distance * distance;
-      double cost = importance[i + lane] * square;
-      if (quartic_importance) cost += quartic_importance[i + lane] * (square * square);
+      double cost = static_cast<double>(items.importance[i + lane]) * square;
+      if (items.quartic_importance)
+        cost += static_cast<double>(items.quartic_importance[i + lane]) * (square * square);
       sums[lane] += cost;
     }
   }
 };
 
-// Labels all items and returns their cost, in chunk order. `finder_from(begin)`: of the items from
-// there on. With `unit_importance` the problem's own importances, all zero, count as 1.
-template <class Label, class FinderFrom>
-double label_pass(const Problems& problems, std::int64_t problem,
-                  const std::vector<double>& centroids, bool unit_importance,
-                  const Parallel& parallel, FinderFrom&& finder_from, Label* labels) {
+template <class Real, class Label, class FinderFrom>
+double label_pass_as(const Problems& problems, std::int64_t problem,
+                     const std::vector<double>& centroids, bool unit_importance,
+                     const Parallel& parallel, FinderFrom&& finder_from, Label* labels) {
   using Finder = decltype(finder_from(std::int64_t{0}));
   const std::int64_t n = problems.weights->n_items();
-  const bool quartic = problems.quartic() && !unit_importance;
+  const std::vector<Real> ones(unit_importance ? kItemBlock : 0, Real{1});
   std::vector<double> chunk_costs(static_cast<std::size_t>(chunk_count(n)));
   parallel.run_with_workers(chunk_count(n), [&] {
-    return [&, items = ItemBuffer{}](std::int64_t chunk) mutable {
+    return [&, reader = ItemReader<Real>{}](std::int64_t chunk) mutable {
       double sums[kLabelLanes] = {};
       const std::int64_t end = std::min(n, (chunk + 1) * kChunk);
       for (std::int64_t begin = chunk * kChunk; begin < end; begin += kItemBlock) {
         const std::int64_t count = std::min(kItemBlock, end - begin);
-        load_items(problems, problem, begin, count, items);
-        if (unit_importance) std::fill(items.importance.begin(), items.importance.end(), 1.0);
-        dispatch<LabelAndCost<Finder>>(finder_from(begin), items.weight.data(),
-                                       items.importance.data(),
-                                       quartic ? items.quartic_importance.data() : nullptr, count,
-                                       centroids.data(), labels + begin, +sums);
+        ItemRun<Real> items = reader.read(problems, problem, begin, count);
+        if (unit_importance) {
+          items.importance = ones.data();
+          items.quartic_importance = nullptr;
+        }
+        dispatch<LabelAndCost<Finder>>(finder_from(begin), items, centroids.data(), labels + begin,
+                                       +sums);
       }
       for (std::int64_t width = kLabelLanes / 2; width > 0; width /= 2) {
         for (std::int64_t lane = 0; lane < width; ++lane) sums[lane] += sums[lane + width];
@@ -83,6 +83,20 @@ double label_pass(const Problems& problems, std::int64_t problem,
   });
   double cost = 0.0;
   for (const double chunk_cost : chunk_costs) cost += chunk_cost;
+  return cost;
+}
+
+// Labels all items and returns their cost, in chunk order. `finder_from(begin)`: of the items from
+// there on. With `unit_importance` the problem's own importances, all zero, count as 1.
+template <class Label, class FinderFrom>
+double label_pass(const Problems& problems, std::int64_t problem,
+                  const std::vector<double>& centroids, bool unit_importance,
+                  const Parallel& parallel, FinderFrom&& finder_from, Label* labels) {
+  double cost = 0.0;
+  with_real(problems, [&](auto real) {
+    cost = label_pass_as<decltype(real)>(problems, problem, centroids, unit_importance, parallel,
+                                         finder_from, labels);
+  });
   return cost;
 }
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
+#include <type_traits>
 #include <utility>
 
 #include "cpu/isa.h"
@@ -34,79 +34,73 @@ std::vector<Dimension> fused(const std::vector<Dimension>& dims) {
 
 struct ReadFloat16 {
   using Stored = std::uint16_t;
-  static double convert(Stored bits) { return static_cast<double>(float16_to_float(bits)); }
+  static float convert(Stored bits) { return float16_to_float(bits); }
 };
 struct ReadBfloat16 {
   using Stored = std::uint16_t;
-  static double convert(Stored bits) { return static_cast<double>(bfloat16_to_float(bits)); }
+  static float convert(Stored bits) { return bfloat16_to_float(bits); }
 };
 struct ReadFloat32 {
   using Stored = float;
-  static double convert(Stored value) { return static_cast<double>(value); }
+  static float convert(Stored value) { return value; }
 };
 struct ReadFloat64 {
   using Stored = double;
   static double convert(Stored value) { return value; }
 };
 
-template <class Read>
-double read_one(const std::byte* at) {
+// visit(reader of the dtype's values)
+template <class Visit>
+void with_dtype(DType dtype, Visit&& visit) {
+  switch (dtype) {
+    case DType::float16:
+      return visit(ReadFloat16{});
+    case DType::bfloat16:
+      return visit(ReadBfloat16{});
+    case DType::float32:
+      return visit(ReadFloat32{});
+    case DType::float64:
+      return visit(ReadFloat64{});
+  }
+}
+
+template <class Read, class Real>
+Real read_one(const std::byte* at) {
   typename Read::Stored stored;
   std::memcpy(&stored, at, sizeof stored);  // a strided array need not be aligned
-  return Read::convert(stored);
+  return static_cast<Real>(Read::convert(stored));
 }
 
 template <class Read>
 struct ReadContiguous {
-  static WKM_ALWAYS_INLINE void run(const std::byte* at, std::int64_t count, double* out) {
+  template <class Real>
+  static WKM_ALWAYS_INLINE void run(const std::byte* at, std::int64_t count, Real* out) {
+    constexpr auto kSize = static_cast<std::int64_t>(sizeof(typename Read::Stored));
     for (std::int64_t i = 0; i < count; ++i) {
       typename Read::Stored stored;
-      std::memcpy(&stored, at + i * static_cast<std::int64_t>(sizeof stored), sizeof stored);
-      out[i] = Read::convert(stored);
+      std::memcpy(&stored, at + i * kSize, sizeof stored);
+      out[i] = static_cast<Real>(Read::convert(stored));
     }
   }
 };
 
-template <class Read>
-void read_run(const std::byte* at, std::int64_t stride, std::int64_t count, double* out) {
+template <class Read, class Real>
+void read_run(const std::byte* at, std::int64_t stride, std::int64_t count, Real* out) {
   if (stride == 0) {
-    std::fill(out, out + count, read_one<Read>(at));
+    std::fill(out, out + count, read_one<Read, Real>(at));
   } else if (stride == sizeof(typename Read::Stored)) {
     dispatch<ReadContiguous<Read>>(at, count, out);
   } else {
-    for (std::int64_t i = 0; i < count; ++i) out[i] = read_one<Read>(at + i * stride);
+    for (std::int64_t i = 0; i < count; ++i) out[i] = read_one<Read, Real>(at + i * stride);
   }
 }
 
-void read_run(DType dtype, const std::byte* at, std::int64_t stride, std::int64_t count,
-              double* out) {
-  switch (dtype) {
-    case DType::float16:
-      return read_run<ReadFloat16>(at, stride, count, out);
-    case DType::bfloat16:
-      return read_run<ReadBfloat16>(at, stride, count, out);
-    case DType::float32:
-      return read_run<ReadFloat32>(at, stride, count, out);
-    case DType::float64:
-      return read_run<ReadFloat64>(at, stride, count, out);
-  }
-}
-
-constexpr double kLargest = std::numeric_limits<double>::max();
-
-// Whether all of `values` lie in [low, kLargest]; NaN does not.
-struct AllValid {
-  static WKM_ALWAYS_INLINE bool run(const double* values, std::int64_t count, double low) {
-    std::int64_t n_bad = 0;
-    for (std::int64_t i = 0; i < count; ++i) n_bad += !(values[i] >= low && values[i] <= kLargest);
-    return n_bad == 0;
-  }
-};
-
-void check(const Operand& operand, const std::vector<double>& values, double low) {
-  if (!dispatch<AllValid>(values.data(), static_cast<std::int64_t>(values.size()), low)) {
-    throw InvalidValue(operand.name());
-  }
+// Whether arrays of the dtype are arrays of Stored, or of its bits.
+template <class Stored>
+bool is_stored_as(DType dtype) {
+  if (std::is_same_v<Stored, float>) return dtype == DType::float32;
+  if (std::is_same_v<Stored, double>) return dtype == DType::float64;
+  return size_of(dtype) == sizeof(Stored);
 }
 
 }  // namespace
@@ -158,13 +152,26 @@ void Operand::for_each_run(std::int64_t problem, std::int64_t begin, std::int64_
   }
 }
 
-void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
-                   double* out) const {
-  for_each_run(problem, begin, count,
-               [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
-                 read_run(dtype_, at, stride, run, out);
-                 out += run;
-               });
+template <class Real>
+void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count, Real* out) const {
+  with_dtype(dtype_, [&](auto read) {
+    for_each_run(problem, begin, count,
+                 [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
+                   read_run<decltype(read)>(at, stride, run, out);
+                   out += run;
+                 });
+  });
+}
+
+template <class Stored>
+const Stored* Operand::in_place(std::int64_t problem, std::int64_t begin,
+                                std::int64_t count) const {
+  const Dimension inner = item_dims_.back();
+  if (!is_stored_as<Stored>(dtype_) || inner.stride != sizeof(Stored) || count == 0) return nullptr;
+  if (count > inner.extent - begin % inner.extent) return nullptr;
+  const std::byte* at = address(item_dims_, begin, address(problem_dims_, problem, data_));
+  if (reinterpret_cast<std::uintptr_t>(at) % alignof(Stored) != 0) return nullptr;
+  return reinterpret_cast<const Stored*>(at);
 }
 
 void Operand::gather(std::int64_t problem, std::int64_t begin, const std::uint32_t* chosen,
@@ -172,82 +179,30 @@ void Operand::gather(std::int64_t problem, std::int64_t begin, const std::uint32
   const std::byte* base = address(problem_dims_, problem, data_);
   const bool is_one_run = item_dims_.size() == 1;
   const std::int64_t stride = item_dims_.back().stride;
-  for (std::int64_t i = 0; i < n_chosen; ++i) {
-    const std::int64_t item = begin + chosen[i];
-    const std::byte* at = is_one_run ? base + item * stride : address(item_dims_, item, base);
-    read_run(dtype_, at, 0, 1, out + i);
-  }
+  with_dtype(dtype_, [&](auto read) {
+    for (std::int64_t i = 0; i < n_chosen; ++i) {
+      const std::int64_t item = begin + chosen[i];
+      const std::byte* at = is_one_run ? base + item * stride : address(item_dims_, item, base);
+      out[i] = read_one<decltype(read), double>(at);
+    }
+  });
 }
 
 const std::uint16_t* Operand::bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
                                    std::uint16_t* spare) const {
-  const std::uint16_t* in_place = nullptr;
+  if (const auto* there = in_place<std::uint16_t>(problem, begin, count)) return there;
   std::uint16_t* out = spare;
-  for_each_run(
-      problem, begin, count, [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
-        const auto address = reinterpret_cast<std::uintptr_t>(at);
-        if (run == count && stride == sizeof *out && address % alignof(std::uint16_t) == 0) {
-          in_place = reinterpret_cast<const std::uint16_t*>(at);
-          return;
-        }
-        for (std::int64_t i = 0; i < run; ++i, ++out)
-          std::memcpy(out, at + i * stride, sizeof *out);
-      });
-  return in_place ? in_place : spare;
+  for_each_run(problem, begin, count,
+               [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
+                 for (std::int64_t i = 0; i < run; ++i, ++out)
+                   std::memcpy(out, at + i * stride, sizeof *out);
+               });
+  return spare;
 }
 
-void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                std::int64_t count, ItemBuffer& out) {
-  const auto size = static_cast<std::size_t>(count);
-  out.weight.resize(size);
-  problems.weights->load(problem, begin, count, out.weight.data());
-  load_importances(problems, problem, begin, count, out);
-}
-
-void load_importances(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                      std::int64_t count, ItemBuffer& out) {
-  const auto size = static_cast<std::size_t>(count);
-  out.importance.resize(size);
-  if (problems.importance) {
-    problems.importance->load(problem, begin, count, out.importance.data());
-  } else {
-    std::fill(out.importance.begin(), out.importance.end(), 1.0);
-  }
-  if (problems.quartic()) {
-    out.quartic_importance.resize(size);
-    problems.quartic_importance->load(problem, begin, count, out.quartic_importance.data());
-  }
-}
-
-void append(const ItemBuffer& items, ItemBuffer& to) {
-  const auto append_values = [](const std::vector<double>& values, std::vector<double>& all) {
-    all.insert(all.end(), values.begin(), values.end());
-  };
-  append_values(items.weight, to.weight);
-  append_values(items.importance, to.importance);
-  append_values(items.quartic_importance, to.quartic_importance);
-}
-
-void append_chosen(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                   const std::uint32_t* chosen, std::int64_t n_chosen, ItemBuffer& to) {
-  const auto append_values = [&](const Operand* operand, std::vector<double>& values) {
-    const std::size_t size = values.size();
-    values.resize(size + static_cast<std::size_t>(n_chosen), 1.0);
-    if (operand) operand->gather(problem, begin, chosen, n_chosen, values.data() + size);
-  };
-  append_values(problems.weights, to.weight);
-  append_values(problems.importance, to.importance);
-  if (problems.quartic()) append_values(problems.quartic_importance, to.quartic_importance);
-}
-
-void check_items(const Problems& problems, const ItemBuffer& items) {
-  check(*problems.weights, items.weight, -kLargest);
-  check_importances(problems, items);
-}
-
-void check_importances(const Problems& problems, const ItemBuffer& items) {
-  if (problems.importance) check(*problems.importance, items.importance, 0.0);
-  if (problems.quartic()) check(*problems.quartic_importance, items.quartic_importance, 0.0);
-}
+template void Operand::load(std::int64_t, std::int64_t, std::int64_t, float*) const;
+template void Operand::load(std::int64_t, std::int64_t, std::int64_t, double*) const;
+template const float* Operand::in_place(std::int64_t, std::int64_t, std::int64_t) const;
+template const double* Operand::in_place(std::int64_t, std::int64_t, std::int64_t) const;
 
 }  // namespace wkmeans

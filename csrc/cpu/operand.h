@@ -19,7 +19,7 @@ struct Dimension {
 };
 
 // A caller's array seen as `problems x items`, read in place whatever its strides. Items follow the
-// C order of the array's own axes. Values are read as double, which holds every dtype exactly.
+// C order of the array's own axes.
 class Operand {
 public:
   Operand(std::string name, const std::byte* data, DType dtype,
@@ -30,7 +30,13 @@ public:
   std::int64_t n_problems() const { return n_problems_; }
   std::int64_t n_items() const { return n_items_; }
 
-  void load(std::int64_t problem, std::int64_t begin, std::int64_t count, double* out) const;
+  // Real: float, which holds all dtypes but float64, or double.
+  template <class Real>
+  void load(std::int64_t problem, std::int64_t begin, std::int64_t count, Real* out) const;
+
+  // Items where they lie; null unless they lie there as Stored, one behind another.
+  template <class Stored>
+  const Stored* in_place(std::int64_t problem, std::int64_t begin, std::int64_t count) const;
 
   // Few of the items from `begin` on: those of the numbers `chosen`, counted from there.
   void gather(std::int64_t problem, std::int64_t begin, const std::uint32_t* chosen,
@@ -73,31 +79,5 @@ struct Problems {
 
   bool quartic() const { return quartic_importance != nullptr; }
 };
-
-// Weights and importances of a run of items, as double.
-struct ItemBuffer {
-  std::vector<double> weight;
-  std::vector<double> importance;
-  std::vector<double> quartic_importance;  // empty where the objective is quadratic
-};
-
-void append(const ItemBuffer& items, ItemBuffer& to);
-void append_chosen(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                   const std::uint32_t* chosen, std::int64_t n_chosen, ItemBuffer& to);
-
-// Items that stay in the first caches from one loop over them to the next.
-constexpr std::int64_t kItemBlock = 1024;
-
-void load_items(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                std::int64_t count, ItemBuffer& out);
-
-// The importances alone; the weights are left as they are.
-void load_importances(const Problems& problems, std::int64_t problem, std::int64_t begin,
-                      std::int64_t count, ItemBuffer& out);
-
-// Throws InvalidValue, naming the operand, where a loaded weight is not finite or an importance not
-// finite and non-negative.
-void check_items(const Problems& problems, const ItemBuffer& items);
-void check_importances(const Problems& problems, const ItemBuffer& items);
 
 }  // namespace wkmeans

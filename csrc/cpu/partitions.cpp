@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/items.h"
+
 namespace wkmeans {
 namespace {
 
@@ -18,18 +20,15 @@ std::vector<std::uint32_t> Partitions::count_bins(const Problems& problems, std:
   const std::int64_t n = problems.weights->n_items();
   const std::size_t n_bins = std::size_t{1} << leading_bits_;
   std::vector<std::uint32_t> counts(n_bins * static_cast<std::size_t>(n_segments_));
-  parallel.run_with_workers(n_segments_, [&] {
-    return [&, weights = std::vector<double>(kChunk)](std::int64_t segment) mutable {
-      std::uint32_t* count = counts.data() + static_cast<std::size_t>(segment) * n_bins;
-      for (std::int64_t chunk = first_chunk(segment); chunk < first_chunk(segment + 1); ++chunk) {
-        const std::int64_t begin = chunk * kChunk;
-        const std::int64_t size = std::min(kChunk, n - begin);
-        problems.weights->load(problem, begin, size, weights.data());
-        for (std::int64_t i = 0; i < size; ++i) {
-          ++count[bin_of(sort_key(static_cast<Value>(weights[static_cast<std::size_t>(i)])))];
-        }
-      }
-    };
+  parallel.run(n_segments_, [&](std::int64_t segment) {
+    std::uint32_t* count = counts.data() + static_cast<std::size_t>(segment) * n_bins;
+    std::vector<Value> own;
+    const std::int64_t end = std::min(n, kChunk * first_chunk(segment + 1));
+    for (std::int64_t begin = kChunk * first_chunk(segment); begin < end; begin += kItemBlock) {
+      const std::int64_t size = std::min(kItemBlock, end - begin);
+      const Value* weights = read_values(*problems.weights, problem, begin, size, own);
+      for (std::int64_t i = 0; i < size; ++i) ++count[bin_of(sort_key(weights[i]))];
+    }
   });
   return counts;
 }

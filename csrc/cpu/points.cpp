@@ -119,8 +119,11 @@ void insert_zero(std::ptrdiff_t index, Points& points) {
   if (!points.group_of.empty()) insert(points.group_of, kNoGroup);
 }
 
-bool is_float(const Operand* operand) {
-  return operand == nullptr || operand->dtype() != DType::float64;
+bool carries_importance(const ItemRun<double>& items) {
+  const auto any_in = [&](const double* values) {
+    return values && std::any_of(values, values + items.count, [](double v) { return v > 0.0; });
+  };
+  return any_in(items.importance) || any_in(items.quartic_importance);
 }
 
 }  // namespace
@@ -139,32 +142,43 @@ bool PointCollector::scatter(const Problems& problems, std::int64_t problem,
   importance.resize(size);
   quartic_importance.resize(problems.quartic() ? size : 0);
   std::atomic<bool> any_importance{false};
-  parallel.run_with_workers(partitions_.n_segments(), [&] {
-    return [&, items = ItemBuffer{}](std::int64_t segment) mutable {
-      Stored* const weights = weight.data();
-      Stored* const importances = importance.data();
-      Stored* const quartic_importances = problems.quartic() ? quartic_importance.data() : nullptr;
-      bool any = false;
-      for (std::int64_t chunk = partitions_.first_chunk(segment);
-           chunk < partitions_.first_chunk(segment + 1); ++chunk) {
-        const std::int64_t begin = chunk * kChunk;
-        const std::int64_t count = std::min(kChunk, n - begin);
-        load_items(problems, problem, begin, count, items);
-        check_items(problems, items);
-        for (std::size_t i = 0; i < static_cast<std::size_t>(count); ++i) {
-          const auto value = static_cast<Value>(items.weight[i]);
-          const double h = quartic_importances ? items.quartic_importance[i] : 0.0;
-          const std::size_t at = partitions_.place(segment, sort_key(value));
-          weights[at] = static_cast<Stored>(value);
-          importances[at] = static_cast<Stored>(items.importance[i]);
-          if (quartic_importances) quartic_importances[at] = static_cast<Stored>(h);
-          any |= items.importance[i] > 0.0 || h > 0.0;
-        }
-      }
-      if (any) any_importance.store(true, std::memory_order_relaxed);
-    };
+  parallel.run(partitions_.n_segments(), [&](std::int64_t segment) {
+    with_real(problems, [&](auto real) {
+      if (scatter_segment<decltype(real), Value, Stored>(problems, problem, segment))
+        any_importance.store(true, std::memory_order_relaxed);
+    });
   });
   return any_importance.load();
+}
+
+// Whether any of the items carries importance.
+template <class Real, class Value, class Stored>
+bool PointCollector::scatter_segment(const Problems& problems, std::int64_t problem,
+                                     std::int64_t segment) {
+  Stored* const weights = points_.weight.as<Stored>().data();
+  Stored* const importances = points_.importance.as<Stored>().data();
+  Stored* const quartic_importances = points_.quartic_importance.as<Stored>().data();
+  const std::int64_t end =
+      std::min(problems.weights->n_items(), kChunk * partitions_.first_chunk(segment + 1));
+  ItemReader<Real> reader;
+  bool any = false;
+  for (std::int64_t begin = kChunk * partitions_.first_chunk(segment); begin < end;
+       begin += kItemBlock) {
+    const ItemRun<Real> items =
+        reader.read(problems, problem, begin, std::min(kItemBlock, end - begin));
+    check_items(problems, items);
+    for (std::int64_t i = 0; i < items.count; ++i) {
+      const auto value = static_cast<Value>(items.weight[i]);
+      const std::size_t at = partitions_.place(segment, sort_key(value));
+      weights[at] = static_cast<Stored>(value);
+      importances[at] = static_cast<Stored>(items.importance[i]);
+      any |= items.importance[i] > Real{0};
+      if (!items.quartic_importance) continue;
+      quartic_importances[at] = static_cast<Stored>(items.quartic_importance[i]);
+      any |= items.quartic_importance[i] > Real{0};
+    }
+  }
+  return any;
 }
 
 // Sorts items and merges those of equal weight into points at `begin`.
@@ -296,22 +310,17 @@ template <class Value>
 void PointCollector::collect_chunk(const Problems& problems, std::int64_t problem) {
   const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
-  load_items(problems, problem, 0, n, items_);
-  check_items(problems, items_);
-  bool any = false;
-  for (const double i : items_.importance) any |= i > 0.0;
-  if (problems.quartic()) {
-    for (const double h : items_.quartic_importance) any |= h > 0.0;
-  }
-  unit_importance_ = !any;
-  if (unit_importance_) std::fill(items_.importance.begin(), items_.importance.end(), 1.0);
+  const ItemRun<double> items = reader_.read(problems, problem, 0, n);
+  check_items(problems, items);
+  unit_importance_ = !carries_importance(items);
+  const std::vector<double> ones(unit_importance_ ? size : 0, 1.0);
   points_.weight.as<double>().resize(size);
   points_.importance.as<double>().resize(size);
   points_.quartic_importance.as<double>().resize(problems.quartic() ? size : 0);
-  const Unsorted<double> items{items_.weight.data(), items_.importance.data(),
-                               items_.quartic_importance.data()};
+  const Unsorted<double> unsorted{items.weight, unit_importance_ ? ones.data() : items.importance,
+                                  items.quartic_importance};
   join<double>(
-      {sort_stretch<Value, double>(0, size, items, std::get<Scratch<Value, double>>(scratch_))});
+      {sort_stretch<Value, double>(0, size, unsorted, std::get<Scratch<Value, double>>(scratch_))});
 }
 
 const Points& PointCollector::collect(const Problems& problems, std::int64_t problem, Zero zero,
@@ -322,19 +331,19 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     throw std::length_error("weights: expected at most 4294967295 in one problem, got " +
                             std::to_string(n));
   }
+  const bool floats = problems.weights->dtype() != DType::float64;
   if (fills_histogram(problems)) {
     histogram_.collect(problems, problem, parallel, points_);
     unit_importance_ = histogram_.unit_importance();
   } else if (n <= kChunk) {
-    if (is_float(problems.weights)) {
+    if (floats) {
       collect_chunk<float>(problems, problem);
     } else {
       collect_chunk<double>(problems, problem);
     }
-  } else if (!is_float(problems.weights)) {
+  } else if (!floats) {
     collect_as<double, double>(problems, problem, parallel);
-  } else if (n >= kMany && ties == Ties::split && zero == Zero::free &&
-             is_float(problems.importance) && is_float(problems.quartic_importance)) {
+  } else if (n >= kMany && ties == Ties::split && zero == Zero::free && are_floats(problems)) {
     collect_as<float, float>(problems, problem, parallel);
   } else {
     collect_as<float, double>(problems, problem, parallel);
@@ -344,7 +353,7 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
   return points_;
 }
 
-const Points& PointCollector::collect_kept(const ItemBuffer& kept, DType dtype,
+const Points& PointCollector::collect_kept(const KeptItems& kept, DType dtype,
                                            const Parallel& parallel) {
   const auto n = static_cast<std::int64_t>(kept.weight.size());
   const auto operand = [&](const char* name, const std::vector<double>& values) {

@@ -8,6 +8,7 @@
 #include "cpu/buffer.h"
 #include "cpu/column.h"
 #include "cpu/histogram.h"
+#include "cpu/items.h"
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
 #include "cpu/partitions.h"
@@ -101,6 +102,8 @@ private:
 
   template <class Value, class Stored>
   bool scatter(const Problems& problems, std::int64_t problem, const Parallel& parallel);
+  template <class Real, class Value, class Stored>
+  bool scatter_segment(const Problems& problems, std::int64_t problem, std::int64_t segment);
   template <class Value, class Stored>
   Stretch sort_stretch(std::size_t begin, std::size_t end, const Unsorted<Stored>& items,
                        Scratch<Value, Stored>& scratch);
@@ -114,12 +117,12 @@ private:
   void collect_chunk(const Problems& problems, std::int64_t problem);
   template <class Value, class Stored>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
-  const Points& collect_kept(const ItemBuffer& kept, DType dtype, const Parallel& parallel);
+  const Points& collect_kept(const KeptItems& kept, DType dtype, const Parallel& parallel);
 
   Points points_;
   Partitions partitions_;
   Histogram histogram_;
-  ItemBuffer items_;
+  ItemReader<double> reader_;
   bool unit_importance_ = false;
   std::tuple<Scratch<float, float>, Scratch<float, double>, Scratch<double, double>> scratch_;
 };
@@ -128,7 +131,7 @@ template <class Select>
 const Points& PointCollector::collect_some(const Problems& problems, std::int64_t problem,
                                            Select&& select, const Parallel& parallel) {
   const std::int64_t n = problems.weights->n_items();
-  std::vector<ItemBuffer> kept(static_cast<std::size_t>(chunk_count(n)));
+  std::vector<KeptItems> kept(static_cast<std::size_t>(chunk_count(n)));
   for_each_chunk(parallel, n, [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
     std::uint32_t chosen[kItemBlock];
     for (; begin < end; begin += kItemBlock) {
@@ -138,8 +141,8 @@ const Points& PointCollector::collect_some(const Problems& problems, std::int64_
                     kept[static_cast<std::size_t>(chunk)]);
     }
   });
-  ItemBuffer all;
-  for (const ItemBuffer& found : kept) append(found, all);
+  KeptItems all;
+  for (const KeptItems& found : kept) append(found, all);
   return collect_kept(all, problems.weights->dtype(), parallel);
 }
 

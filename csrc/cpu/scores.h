@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "cpu/isa.h"
-#include "cpu/operand.h"
+#include "cpu/items.h"
 
 namespace wkmeans {
 
@@ -45,13 +45,12 @@ public:
 
   const double* score(const Problems& problems, std::int64_t problem, std::int64_t begin,
                       std::int64_t count) {
-    load_items(problems, problem, begin, count, items_);
+    const ItemRun<double> items = reader_.read(problems, problem, begin, count);
     scores_.resize(static_cast<std::size_t>(count));
-    const bool valid = dispatch<ScoreKernel>(
-        items_.weight.data(), items_.importance.data(),
-        problems.quartic() ? items_.quartic_importance.data() : nullptr, count, scores_.data());
+    const bool valid = dispatch<ScoreKernel>(items.weight, items.importance,
+                                             items.quartic_importance, count, scores_.data());
     if (!valid) {
-      check_items(problems, items_);
+      check_items(problems, items);
       throw std::overflow_error(
           "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
           "down");
@@ -60,7 +59,7 @@ public:
   }
 
 private:
-  ItemBuffer items_;
+  ItemReader<double> reader_;
   std::vector<double> scores_;
 };
 
