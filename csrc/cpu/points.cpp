@@ -7,73 +7,15 @@
 #include <stdexcept>
 #include <string>
 
-#include "cpu/sort_few.h"
-
 namespace wkmeans {
-
-// A stretch of the weights' order, and its points, written where it begins.
-struct PointCollector::Stretch {
-  std::size_t begin, end_of_points;
-  std::size_t n_distinct, most_merged;
-};
 
 namespace {
 
-// Writes the points of one weight: a double takes any sum of importances.
-std::size_t append_point(double weight, double importance, double quartic_importance,
-                         double* weights, double* importances, double* quartic_importances,
-                         std::size_t at) {
-  weights[at] = weight;
-  importances[at] = importance;
-  if (quartic_importances) quartic_importances[at] = quartic_importance;
-  return at + 1;
-}
-
-// The largest float that is no larger.
-float truncated(double value) {
-  constexpr float kLargest = std::numeric_limits<float>::max();
-  if (value >= static_cast<double>(kLargest)) return kLargest;
-  const auto rounded = static_cast<float>(value);
-  return static_cast<double>(rounded) > value ? std::nextafter(rounded, 0.0f) : rounded;
-}
-
-// Two floats hold all but 2^-48 of a sum. What they leave out makes no bound too high. Sums beyond
-// the largest float take no more points than they have terms.
-std::size_t append_point(double weight, double importance, double quartic_importance,
-                         float* weights, float* importances, float* quartic_importances,
-                         std::size_t at) {
-  constexpr double kLargest = std::numeric_limits<float>::max();
-  for (int digits = 0; digits < 2 && (importance > 0.0 || quartic_importance > 0.0);) {
-    if (importance <= kLargest && quartic_importance <= kLargest) ++digits;
-    weights[at] = static_cast<float>(weight);
-    importances[at] = truncated(importance);
-    importance -= static_cast<double>(importances[at]);
-    if (quartic_importances) {
-      quartic_importances[at] = truncated(quartic_importance);
-      quartic_importance -= static_cast<double>(quartic_importances[at]);
-    }
-    ++at;
-  }
-  return at;
-}
-
-void sort_keys(Buffer<Keyed<std::uint32_t>>& keys, Buffer<Keyed<std::uint32_t>>& spare) {
-  if (keys.size() <= kMostFew) {
-    sort_few(keys, spare);
-  } else {
-    radix_sort(keys, spare);
-  }
-}
-
-void sort_keys(Buffer<Keyed<std::uint64_t>>& keys, Buffer<Keyed<std::uint64_t>>& spare) {
-  radix_sort(keys, spare);
-}
-
 // Moves the points of each stretch to the front, one behind another.
-template <class Stretches, class Stored>
-void close_gaps(const Stretches& stretches, Buffer<Stored>& values) {
+template <class Stored>
+void close_gaps(const std::vector<SortedStretch>& stretches, Buffer<Stored>& values) {
   auto to = values.begin();
-  for (const auto& stretch : stretches) {
+  for (const SortedStretch& stretch : stretches) {
     const auto from = values.begin() + static_cast<std::ptrdiff_t>(stretch.begin);
     const auto end = values.begin() + static_cast<std::ptrdiff_t>(stretch.end_of_points);
     to = to == from ? end : std::copy(from, end, to);
@@ -119,9 +61,10 @@ void insert_zero(std::ptrdiff_t index, Points& points) {
   if (!points.group_of.empty()) insert(points.group_of, kNoGroup);
 }
 
-bool carries_importance(const ItemRun<double>& items) {
-  const auto any_in = [&](const double* values) {
-    return values && std::any_of(values, values + items.count, [](double v) { return v > 0.0; });
+template <class Real>
+bool any_importance(const ItemRun<Real>& items) {
+  const auto any_in = [&](const Real* values) {
+    return values && std::any_of(values, values + items.count, [](Real v) { return v > Real{0}; });
   };
   return any_in(items.importance) || any_in(items.quartic_importance);
 }
@@ -155,9 +98,7 @@ bool PointCollector::scatter(const Problems& problems, std::int64_t problem,
 template <class Real, class Value, class Stored>
 bool PointCollector::scatter_segment(const Problems& problems, std::int64_t problem,
                                      std::int64_t segment) {
-  Stored* const weights = points_.weight.as<Stored>().data();
-  Stored* const importances = points_.importance.as<Stored>().data();
-  Stored* const quartic_importances = points_.quartic_importance.as<Stored>().data();
+  const ItemColumns<Stored> points = columns<Stored>();
   const std::int64_t end =
       std::min(problems.weights->n_items(), kChunk * partitions_.first_chunk(segment + 1));
   ItemReader<Real> reader;
@@ -170,86 +111,52 @@ bool PointCollector::scatter_segment(const Problems& problems, std::int64_t prob
     for (std::int64_t i = 0; i < items.count; ++i) {
       const auto value = static_cast<Value>(items.weight[i]);
       const std::size_t at = partitions_.place(segment, sort_key(value));
-      weights[at] = static_cast<Stored>(value);
-      importances[at] = static_cast<Stored>(items.importance[i]);
+      points.weight[at] = static_cast<Stored>(value);
+      points.importance[at] = static_cast<Stored>(items.importance[i]);
       any |= items.importance[i] > Real{0};
       if (!items.quartic_importance) continue;
-      quartic_importances[at] = static_cast<Stored>(items.quartic_importance[i]);
+      points.quartic_importance[at] = static_cast<Stored>(items.quartic_importance[i]);
       any |= items.quartic_importance[i] > Real{0};
     }
   }
   return any;
 }
 
-// Sorts items and merges those of equal weight into points at `begin`.
-template <class Value, class Stored>
-PointCollector::Stretch PointCollector::sort_stretch(std::size_t begin, std::size_t end,
-                                                     const Unsorted<Stored>& items,
-                                                     Scratch<Value, Stored>& scratch) {
-  Stored* const weights = points_.weight.as<Stored>().data();
-  Stored* const importances = points_.importance.as<Stored>().data();
-  Stored* const quartic_importances =
-      points_.quartic() ? points_.quartic_importance.as<Stored>().data() : nullptr;
-  const std::size_t n = end - begin;
-  auto& keys = scratch.keys;
-  keys.resize(n);
-  for (std::size_t i = 0; i < n; ++i) {
-    keys[i] = {sort_key(static_cast<Value>(items.weight[i])), static_cast<std::uint32_t>(i)};
-  }
-  sort_keys(keys, scratch.spare);
-
-  const auto* const sorted = keys.data();
-  const Unsorted<Stored> from = items;
-  std::size_t at = begin;
-  std::size_t n_distinct = 0;
-  std::size_t most_merged = 1;
-  for (std::size_t i = 0; i < n;) {
-    const std::size_t first = i;
-    const auto key = sorted[i].key;
-    double importance = 0.0;
-    double quartic_importance = 0.0;
-    for (; i < n && sorted[i].key == key; ++i) {
-      const std::size_t item = sorted[i].item;
-      importance += static_cast<double>(from.importance[item]);
-      if (quartic_importances)
-        quartic_importance += static_cast<double>(from.quartic_importance[item]);
-    }
-    if (!(importance > 0.0) && !(quartic_importance > 0.0)) continue;
-    at = append_point(value_of_key(key), importance, quartic_importance, weights, importances,
-                      quartic_importances, at);
-    ++n_distinct;
-    most_merged = std::max(most_merged, i - first);
-  }
-  return {begin, at, n_distinct, most_merged};
+template <class Stored>
+ItemColumns<Stored> PointCollector::columns() {
+  return {points_.weight.as<Stored>().data(), points_.importance.as<Stored>().data(),
+          points_.quartic() ? points_.quartic_importance.as<Stored>().data() : nullptr};
 }
 
 template <class Value, class Stored>
-PointCollector::Stretch PointCollector::sort_partition(std::size_t begin, std::size_t end,
-                                                       Scratch<Value, Stored>& scratch) {
-  const auto copy = [&](Column& column, Buffer<Stored>& out) {
-    const Stored* values = column.as<Stored>().data();
-    out.assign(values + begin, values + end);
+SortedStretch PointCollector::sort_partition(std::size_t partition,
+                                             Scratch<Value, Stored>& scratch) {
+  const std::size_t begin = partitions_.begin(partition);
+  const std::size_t size = partitions_.end(partition) - begin;
+  const ItemColumns<Stored> points = columns<Stored>();
+  const auto copy = [&](const Stored* values, Buffer<Stored>& out) -> const Stored* {
+    if (values == nullptr) return nullptr;
+    out.assign(values + begin, values + begin + size);
+    return out.data();
   };
-  copy(points_.importance, scratch.importance);
-  if (points_.quartic()) copy(points_.quartic_importance, scratch.quartic_importance);
-  const Unsorted<Stored> items{points_.weight.as<Stored>().data() + begin,
-                               scratch.importance.data(), scratch.quartic_importance.data()};
-  return sort_stretch<Value, Stored>(begin, end, items, scratch);
+  const ItemColumns<const Stored> items{
+      points.weight + begin, copy(points.importance, scratch.importance),
+      copy(points.quartic_importance, scratch.quartic_importance)};
+  return sort_stretch<Value>(items, size, points, begin, scratch.sort);
 }
 
 template <class Value, class Stored>
 void PointCollector::sort(const Parallel& parallel) {
-  using SortScratch = Scratch<Value, Stored>;
-  std::vector<Stretch> stretches(partitions_.size());
-  const auto sort_one = [&](std::size_t partition, SortScratch& scratch) {
-    stretches[partition] = sort_partition<Value, Stored>(partitions_.begin(partition),
-                                                         partitions_.end(partition), scratch);
+  using OwnScratch = Scratch<Value, Stored>;
+  std::vector<SortedStretch> stretches(partitions_.size());
+  const auto sort_one = [&](std::size_t partition, OwnScratch& scratch) {
+    stretches[partition] = sort_partition<Value, Stored>(partition, scratch);
   };
   if (stretches.size() == 1) {
-    sort_one(0, std::get<SortScratch>(scratch_));
+    sort_one(0, std::get<OwnScratch>(scratch_));
   } else {
     parallel.run_with_workers(static_cast<std::int64_t>(stretches.size()), [&] {
-      return [&, scratch = SortScratch{}](std::int64_t partition) mutable {
+      return [&, scratch = OwnScratch{}](std::int64_t partition) mutable {
         sort_one(static_cast<std::size_t>(partition), scratch);
       };
     });
@@ -259,13 +166,13 @@ void PointCollector::sort(const Parallel& parallel) {
 
 // Moves the points of the stretches together.
 template <class Stored>
-void PointCollector::join(const std::vector<Stretch>& stretches) {
+void PointCollector::join(const std::vector<SortedStretch>& stretches) {
   close_gaps(stretches, points_.weight.as<Stored>());
   close_gaps(stretches, points_.importance.as<Stored>());
   if (points_.quartic()) close_gaps(stretches, points_.quartic_importance.as<Stored>());
   std::size_t n_distinct = 0;
   points_.most_merged = 1;
-  for (const Stretch& stretch : stretches) {
+  for (const SortedStretch& stretch : stretches) {
     n_distinct += stretch.n_distinct;
     points_.most_merged = std::max(points_.most_merged, stretch.most_merged);
   }
@@ -306,21 +213,22 @@ void PointCollector::collect_as(const Problems& problems, std::int64_t problem,
 }
 
 // The items of one chunk, sorted from where they are read.
-template <class Value>
-void PointCollector::collect_chunk(const Problems& problems, std::int64_t problem) {
+template <class Value, class Real>
+void PointCollector::collect_chunk(const Problems& problems, std::int64_t problem,
+                                   ItemReader<Real>& reader) {
   const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
-  const ItemRun<double> items = reader_.read(problems, problem, 0, n);
+  const ItemRun<Real> items = reader.read(problems, problem, 0, n);
   check_items(problems, items);
-  unit_importance_ = !carries_importance(items);
-  const std::vector<double> ones(unit_importance_ ? size : 0, 1.0);
+  unit_importance_ = !any_importance(items);
+  const std::vector<Real> ones(unit_importance_ ? size : 0, Real{1});
   points_.weight.as<double>().resize(size);
   points_.importance.as<double>().resize(size);
   points_.quartic_importance.as<double>().resize(problems.quartic() ? size : 0);
-  const Unsorted<double> unsorted{items.weight, unit_importance_ ? ones.data() : items.importance,
-                                  items.quartic_importance};
-  join<double>(
-      {sort_stretch<Value, double>(0, size, unsorted, std::get<Scratch<Value, double>>(scratch_))});
+  const ItemColumns<const Real> unsorted{
+      items.weight, unit_importance_ ? ones.data() : items.importance, items.quartic_importance};
+  auto& scratch = std::get<Scratch<Value, double>>(scratch_).sort;
+  join<double>({sort_stretch<Value>(unsorted, size, columns<double>(), 0, scratch)});
 }
 
 const Points& PointCollector::collect(const Problems& problems, std::int64_t problem, Zero zero,
@@ -336,10 +244,12 @@ const Points& PointCollector::collect(const Problems& problems, std::int64_t pro
     histogram_.collect(problems, problem, parallel, points_);
     unit_importance_ = histogram_.unit_importance();
   } else if (n <= kChunk) {
-    if (floats) {
-      collect_chunk<float>(problems, problem);
+    if (!floats) {
+      collect_chunk<double>(problems, problem, doubles_);
+    } else if (are_floats(problems)) {
+      collect_chunk<float>(problems, problem, floats_);
     } else {
-      collect_chunk<double>(problems, problem);
+      collect_chunk<float>(problems, problem, doubles_);
     }
   } else if (!floats) {
     collect_as<double, double>(problems, problem, parallel);

@@ -12,7 +12,7 @@
 #include "cpu/operand.h"
 #include "cpu/parallel.h"
 #include "cpu/partitions.h"
-#include "cpu/radix_sort.h"
+#include "cpu/sort_stretch.h"
 #include "math/moments.h"
 
 namespace wkmeans {
@@ -86,35 +86,28 @@ public:
   bool unit_importance() const { return unit_importance_; }
 
 private:
-  // What sorting a stretch of weights takes. Value: float or double, as which they are compared;
-  // Stored: the same, as which their points are kept.
+  // Value: float or double, as which weights are compared; Stored: the same, as which points are
+  // kept.
   template <class Value, class Stored>
   struct Scratch {
-    using Key = decltype(sort_key(Value{}));
-    Buffer<Keyed<Key>> keys, spare;
+    SortScratch<Value> sort;
     Buffer<Stored> importance, quartic_importance;
-  };
-  struct Stretch;
-  template <class Stored>
-  struct Unsorted {
-    const Stored *weight, *importance, *quartic_importance;
   };
 
   template <class Value, class Stored>
   bool scatter(const Problems& problems, std::int64_t problem, const Parallel& parallel);
   template <class Real, class Value, class Stored>
   bool scatter_segment(const Problems& problems, std::int64_t problem, std::int64_t segment);
+  template <class Stored>
+  ItemColumns<Stored> columns();
   template <class Value, class Stored>
-  Stretch sort_stretch(std::size_t begin, std::size_t end, const Unsorted<Stored>& items,
-                       Scratch<Value, Stored>& scratch);
-  template <class Value, class Stored>
-  Stretch sort_partition(std::size_t begin, std::size_t end, Scratch<Value, Stored>& scratch);
+  SortedStretch sort_partition(std::size_t partition, Scratch<Value, Stored>& scratch);
   template <class Value, class Stored>
   void sort(const Parallel& parallel);
   template <class Stored>
-  void join(const std::vector<Stretch>& stretches);
-  template <class Value>
-  void collect_chunk(const Problems& problems, std::int64_t problem);
+  void join(const std::vector<SortedStretch>& stretches);
+  template <class Value, class Real>
+  void collect_chunk(const Problems& problems, std::int64_t problem, ItemReader<Real>& reader);
   template <class Value, class Stored>
   void collect_as(const Problems& problems, std::int64_t problem, const Parallel& parallel);
   const Points& collect_kept(const KeptItems& kept, DType dtype, const Parallel& parallel);
@@ -122,7 +115,8 @@ private:
   Points points_;
   Partitions partitions_;
   Histogram histogram_;
-  ItemReader<double> reader_;
+  ItemReader<float> floats_;
+  ItemReader<double> doubles_;
   bool unit_importance_ = false;
   std::tuple<Scratch<float, float>, Scratch<float, double>, Scratch<double, double>> scratch_;
 };
