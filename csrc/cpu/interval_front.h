@@ -23,7 +23,7 @@ struct Front {
   std::size_t stride;
   double* roots;       // quartic: centroid - anchor of each interval, from the step before
   double* candidates;  // costs[p] + cost of [p, end)
-  double* excess;      // quartic: by how much the cost's bound is too loose
+  double* excess;      // quartic: by how much the cost's bound is too loose; 0 where it is not
   const double* costs;
   std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
   std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
@@ -181,7 +181,7 @@ struct GrowQuartic {
       const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
       // Around a root still far off may lie other values of a grid than around the optimum.
       front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
-      front.excess[p] = front.costs[p] < kInfinity ? excess : 0.0;
+      front.excess[p] = front.costs[p] < kInfinity && excess > 0.0 ? excess : 0.0;
     }
   }
 

@@ -33,7 +33,7 @@ bool is_float(const Operand* operand) {
 template <class Real>
 const Real* read_values(const Operand& operand, std::int64_t problem, std::int64_t begin,
                         std::int64_t count, std::vector<Real>& own) {
-  if (const Real* in_place = operand.in_place<Real>(problem, begin, count)) return in_place;
+  if (const auto there = operand.in_place<Real>(problem, begin, count)) return *there;
   own.resize(static_cast<std::size_t>(count));
   operand.load(problem, begin, count, own.data());
   return own.data();

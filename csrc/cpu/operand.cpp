@@ -164,13 +164,14 @@ void Operand::load(std::int64_t problem, std::int64_t begin, std::int64_t count,
 }
 
 template <class Stored>
-const Stored* Operand::in_place(std::int64_t problem, std::int64_t begin,
-                                std::int64_t count) const {
+std::optional<const Stored*> Operand::in_place(std::int64_t problem, std::int64_t begin,
+                                               std::int64_t count) const {
   const Dimension inner = item_dims_.back();
-  if (!is_stored_as<Stored>(dtype_) || inner.stride != sizeof(Stored) || count == 0) return nullptr;
-  if (count > inner.extent - begin % inner.extent) return nullptr;
+  if (!is_stored_as<Stored>(dtype_) || inner.stride != sizeof(Stored) || count == 0)
+    return std::nullopt;
+  if (count > inner.extent - begin % inner.extent) return std::nullopt;
   const std::byte* at = address(item_dims_, begin, address(problem_dims_, problem, data_));
-  if (reinterpret_cast<std::uintptr_t>(at) % alignof(Stored) != 0) return nullptr;
+  if (reinterpret_cast<std::uintptr_t>(at) % alignof(Stored) != 0) return std::nullopt;
   return reinterpret_cast<const Stored*>(at);
 }
 
@@ -190,7 +191,7 @@ void Operand::gather(std::int64_t problem, std::int64_t begin, const std::uint32
 
 const std::uint16_t* Operand::bits(std::int64_t problem, std::int64_t begin, std::int64_t count,
                                    std::uint16_t* spare) const {
-  if (const auto* there = in_place<std::uint16_t>(problem, begin, count)) return there;
+  if (const auto there = in_place<std::uint16_t>(problem, begin, count)) return *there;
   std::uint16_t* out = spare;
   for_each_run(problem, begin, count,
                [&](const std::byte* at, std::int64_t stride, std::int64_t run) {
@@ -202,7 +203,9 @@ const std::uint16_t* Operand::bits(std::int64_t problem, std::int64_t begin, std
 
 template void Operand::load(std::int64_t, std::int64_t, std::int64_t, float*) const;
 template void Operand::load(std::int64_t, std::int64_t, std::int64_t, double*) const;
-template const float* Operand::in_place(std::int64_t, std::int64_t, std::int64_t) const;
-template const double* Operand::in_place(std::int64_t, std::int64_t, std::int64_t) const;
+template std::optional<const float*> Operand::in_place(std::int64_t, std::int64_t,
+                                                       std::int64_t) const;
+template std::optional<const double*> Operand::in_place(std::int64_t, std::int64_t,
+                                                        std::int64_t) const;
 
 }  // namespace wkmeans

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -34,9 +35,10 @@ public:
   template <class Real>
   void load(std::int64_t problem, std::int64_t begin, std::int64_t count, Real* out) const;
 
-  // Items where they lie; null unless they lie there as Stored, one behind another.
+  // Items where they lie; nothing unless they lie there as Stored, one behind another.
   template <class Stored>
-  const Stored* in_place(std::int64_t problem, std::int64_t begin, std::int64_t count) const;
+  std::optional<const Stored*> in_place(std::int64_t problem, std::int64_t begin,
+                                        std::int64_t count) const;
 
   // Few of the items from `begin` on: those of the numbers `chosen`, counted from there.
   void gather(std::int64_t problem, std::int64_t begin, const std::uint32_t* chosen,
