@@ -84,14 +84,14 @@ bool PointCollector::scatter(const Problems& problems, std::int64_t problem,
   weight.resize(size);
   importance.resize(size);
   quartic_importance.resize(problems.quartic() ? size : 0);
-  std::atomic<bool> any_importance{false};
+  std::atomic<bool> any{false};
   parallel.run(partitions_.n_segments(), [&](std::int64_t segment) {
     with_real(problems, [&](auto real) {
       if (scatter_segment<decltype(real), Value, Stored>(problems, problem, segment))
-        any_importance.store(true, std::memory_order_relaxed);
+        any.store(true, std::memory_order_relaxed);
     });
   });
-  return any_importance.load();
+  return any.load();
 }
 
 // Whether any of the items carries importance.
