@@ -1,4 +1,4 @@
-#include "cpu/assign.h"
+#include "cpu/label/assign.h"
 
 #include "support.h"
 

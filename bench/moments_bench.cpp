@@ -1,4 +1,4 @@
-#include "cpu/pyramid.h"
+#include "cpu/intervals/pyramid.h"
 #include "math/centroid.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "cpu/prune.h"
+#include "cpu/prune/prune.h"
 
 #include <memory>
 

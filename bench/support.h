@@ -14,9 +14,9 @@
 #include <thread>
 #include <vector>
 
-#include "cpu/isa.h"
-#include "cpu/operand.h"
-#include "cpu/parallel.h"
+#include "cpu/base/isa.h"
+#include "cpu/base/operand.h"
+#include "cpu/base/parallel.h"
 
 namespace wkmeans::bench {
 

@@ -4,7 +4,7 @@
 #include "bind/module.h"
 #include "bind/names.h"
 #include "bind/problems.h"
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 
 namespace wkmeans {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "bind/module.h"
 #include "bind/problems.h"
-#include "cpu/entropy_constrained.h"
+#include "cpu/entropy/entropy_constrained.h"
 
 namespace wkmeans {
 namespace {

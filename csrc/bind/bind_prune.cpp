@@ -2,7 +2,7 @@
 
 #include "bind/module.h"
 #include "bind/problems.h"
-#include "cpu/prune.h"
+#include "cpu/prune/prune.h"
 
 namespace wkmeans {
 namespace {

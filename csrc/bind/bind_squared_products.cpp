@@ -4,7 +4,7 @@
 
 #include "bind/module.h"
 #include "bind/problems.h"
-#include "cpu/squared_products.h"
+#include "cpu/products/squared_products.h"
 
 namespace wkmeans {
 namespace {

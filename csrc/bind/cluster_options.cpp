@@ -3,7 +3,7 @@
 #include <pybind11/stl.h>
 
 #include "bind/names.h"
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 
 namespace wkmeans {
 namespace {

@@ -1,6 +1,6 @@
 #include "bind/module.h"
 
-#include "cpu/isa.h"
+#include "cpu/base/isa.h"
 
 PYBIND11_MODULE(_core, module) {
   module.doc() = "CPU kernels of wkmeans.";

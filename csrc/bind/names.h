@@ -2,7 +2,7 @@
 
 #include <string>
 
-#include "cpu/solve.h"
+#include "cpu/cluster/solve.h"
 
 // What the Python layer calls things; ValueError for other names.
 namespace wkmeans {

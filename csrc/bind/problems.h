@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/operand.h"
+#include "cpu/base/operand.h"
 
 namespace wkmeans {
 

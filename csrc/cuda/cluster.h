@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "cpu/certificate.h"
-#include "cpu/cluster.h"
-#include "cpu/histogram.h"
+#include "cpu/cluster/certificate.h"
+#include "cpu/cluster/cluster.h"
+#include "cpu/read/histogram.h"
 #include "cuda/batch_outputs.h"
 #include "cuda/count_halves.h"
 #include "cuda/label_item.h"

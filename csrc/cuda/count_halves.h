@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/histogram.h"
-#include "cpu/points.h"
+#include "cpu/read/histogram.h"
+#include "cpu/read/points.h"
 #include "cuda/bad_value.h"
 #include "cuda/items.h"
 

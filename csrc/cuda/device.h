@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 #include "cuda/batch_outputs.h"
 #include "cuda/device_primitives.h"
 

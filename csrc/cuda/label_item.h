@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "cpu/codebook.h"
+#include "cpu/label/codebook.h"
 #include "cuda/items.h"
 
 namespace wkmeans::cuda {

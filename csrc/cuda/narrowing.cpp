@@ -6,8 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "cpu/branch_and_bound.h"
-#include "cpu/point_groups.h"
+#include "cpu/lagrangian/branch_and_bound.h"
+#include "cpu/read/point_groups.h"
 
 namespace wkmeans::cuda {
 namespace {

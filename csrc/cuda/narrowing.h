@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <optional>
 
-#include "cpu/parallel.h"
-#include "cpu/placement.h"
-#include "cpu/points.h"
-#include "cpu/pyramid.h"
+#include "cpu/base/parallel.h"
+#include "cpu/intervals/placement.h"
+#include "cpu/read/points.h"
+#include "cpu/intervals/pyramid.h"
 #include "cuda/sorted_weights.h"
 
 namespace wkmeans::cuda {

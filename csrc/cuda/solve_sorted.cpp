@@ -6,12 +6,12 @@
 #include <stdexcept>
 #include <string>
 
-#include "cpu/certificate.h"
-#include "cpu/cluster.h"
-#include "cpu/curve.h"
-#include "cpu/initial_centroids.h"
-#include "cpu/lloyd_rounds.h"
-#include "cpu/optimal.h"
+#include "cpu/cluster/certificate.h"
+#include "cpu/cluster/cluster.h"
+#include "cpu/descent/curve.h"
+#include "cpu/lloyd/initial_centroids.h"
+#include "cpu/lloyd/lloyd_rounds.h"
+#include "cpu/cluster/optimal.h"
 #include "cuda/narrowing.h"
 #include "math/centroid.h"
 

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/solve.h"
+#include "cpu/cluster/solve.h"
 #include "cuda/sorted_weights.h"
 
 // The host's share of a problem: what grows with the number of weights is done where they are held,

@@ -1,8 +1,8 @@
-#include "cpu/assign.h"
+#include "cpu/label/assign.h"
 
 #include <doctest/doctest.h>
 
-#include "cpu/codebook.h"
+#include "cpu/label/codebook.h"
 #include "reference.h"
 #include "support.h"
 

@@ -1,13 +1,13 @@
-#include "cpu/buckets.h"
+#include "cpu/read/buckets.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 #include <limits>
 
-#include "cpu/assign.h"
-#include "cpu/bucket_labels.h"
-#include "cpu/solve.h"
+#include "cpu/label/assign.h"
+#include "cpu/label/bucket_labels.h"
+#include "cpu/cluster/solve.h"
 #include "support.h"
 
 using namespace wkmeans;

@@ -2,7 +2,7 @@
 
 #include <doctest/doctest.h>
 
-#include "cpu/centroid_format.h"
+#include "cpu/intervals/format.h"
 #include "reference.h"
 #include "support.h"
 

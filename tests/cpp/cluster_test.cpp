@@ -1,8 +1,8 @@
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 
 #include <doctest/doctest.h>
 
-#include "cpu/optimal_layers.h"
+#include "cpu/layered/optimal_layers.h"
 #include "reference.h"
 #include "support.h"
 

@@ -1,9 +1,9 @@
-#include "cpu/curve.h"
+#include "cpu/descent/curve.h"
 
 #include <doctest/doctest.h>
 
-#include "cpu/centroid_format.h"
-#include "cpu/optimal_layers.h"
+#include "cpu/intervals/format.h"
+#include "cpu/layered/optimal_layers.h"
 #include "support.h"
 
 using namespace wkmeans;

@@ -1,12 +1,12 @@
-#include "cpu/descent.h"
+#include "cpu/descent/descent.h"
 
 #include <doctest/doctest.h>
 
 #include <limits>
 
-#include "cpu/centroid_format.h"
-#include "cpu/curve.h"
-#include "cpu/optimal_layers.h"
+#include "cpu/intervals/format.h"
+#include "cpu/descent/curve.h"
+#include "cpu/layered/optimal_layers.h"
 #include "support.h"
 
 using namespace wkmeans;

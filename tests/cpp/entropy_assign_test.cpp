@@ -1,4 +1,4 @@
-#include "cpu/entropy_assign.h"
+#include "cpu/entropy/entropy_assign.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cpu/half_gaps.h"
+#include "cpu/lagrangian/half_gaps.h"
 
 #include <doctest/doctest.h>
 

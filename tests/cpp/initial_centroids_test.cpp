@@ -1,4 +1,4 @@
-#include "cpu/initial_centroids.h"
+#include "cpu/lloyd/initial_centroids.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cpu/items.h"
+#include "cpu/base/items.h"
 
 #include <doctest/doctest.h>
 

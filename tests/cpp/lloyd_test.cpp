@@ -1,8 +1,8 @@
-#include "cpu/lloyd.h"
+#include "cpu/lloyd/lloyd.h"
 
 #include <doctest/doctest.h>
 
-#include "cpu/initial_centroids.h"
+#include "cpu/lloyd/initial_centroids.h"
 #include "reference.h"
 #include "support.h"
 

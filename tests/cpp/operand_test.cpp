@@ -1,4 +1,4 @@
-#include "cpu/operand.h"
+#include "cpu/base/operand.h"
 
 #include <doctest/doctest.h>
 
@@ -7,7 +7,7 @@
 #include <limits>
 #include <string>
 
-#include "cpu/items.h"
+#include "cpu/base/items.h"
 #include "math/half.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "cpu/optimal_layers.h"
+#include "cpu/layered/optimal_layers.h"
 
 #include <doctest/doctest.h>
 

@@ -1,9 +1,9 @@
-#include "cpu/optimal.h"
+#include "cpu/cluster/optimal.h"
 
 #include <doctest/doctest.h>
 
-#include "cpu/centroid_format.h"
-#include "cpu/optimal_layers.h"
+#include "cpu/intervals/format.h"
+#include "cpu/layered/optimal_layers.h"
 #include "reference.h"
 #include "support.h"
 

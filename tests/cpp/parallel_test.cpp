@@ -1,4 +1,4 @@
-#include "cpu/parallel.h"
+#include "cpu/base/parallel.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cpu/points.h"
+#include "cpu/read/points.h"
 
 #include <doctest/doctest.h>
 

@@ -1,4 +1,4 @@
-#include "cpu/radix_sort.h"
+#include "cpu/sort/radix_sort.h"
 
 #include <doctest/doctest.h>
 
@@ -6,8 +6,8 @@
 #include <limits>
 #include <vector>
 
-#include "cpu/buffer.h"
-#include "cpu/sort_few.h"
+#include "cpu/base/buffer.h"
+#include "cpu/sort/sort_few.h"
 #include "support.h"
 
 using namespace wkmeans;

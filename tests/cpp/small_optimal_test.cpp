@@ -1,12 +1,12 @@
-#include "cpu/small_optimal.h"
+#include "cpu/squeeze/search.h"
 
 #include <doctest/doctest.h>
 
 #include <algorithm>
 
-#include "cpu/optimal_layers.h"
-#include "cpu/small_grid.h"
-#include "cpu/small_windows.h"
+#include "cpu/layered/optimal_layers.h"
+#include "cpu/squeeze/cells.h"
+#include "cpu/squeeze/windows.h"
 #include "reference.h"
 #include "support.h"
 

@@ -1,4 +1,4 @@
-#include "cpu/squared_products.h"
+#include "cpu/products/squared_products.h"
 
 #include <doctest/doctest.h>
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "cpu/operand.h"
-#include "cpu/points.h"
+#include "cpu/base/operand.h"
+#include "cpu/read/points.h"
 
 // Data and views that the tests share.
 namespace wkmeans::testing {

@@ -1,4 +1,4 @@
-#include "cpu/sweep.h"
+#include "cpu/lagrangian/sweep.h"
 
 #include <doctest/doctest.h>
 
@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "cpu/centroid_format.h"
+#include "cpu/intervals/format.h"
 #include "support.h"
 
 using namespace wkmeans;

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "campaign/exact_optimum.h"
-#include "cpu/centroid_format.h"
+#include "cpu/intervals/format.h"
 #include "support.h"
 
 // Random problems made to hurt, and the options of each.

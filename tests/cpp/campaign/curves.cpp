@@ -10,9 +10,9 @@
 
 #include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
-#include "cpu/descent.h"
-#include "cpu/optimal.h"
-#include "cpu/points.h"
+#include "cpu/descent/descent.h"
+#include "cpu/cluster/optimal.h"
+#include "cpu/read/points.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;

@@ -6,7 +6,7 @@
 #include <limits>
 #include <vector>
 
-#include "cpu/centroid_format.h"
+#include "cpu/intervals/format.h"
 #include "support.h"
 
 // The optimum from its definition: every interval's cost summed term by term about its best

@@ -1,7 +1,7 @@
 #pragma once
 
 #include "campaign/cases.h"
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 
 namespace wkmeans::testing {
 

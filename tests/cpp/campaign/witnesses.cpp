@@ -11,9 +11,9 @@
 #include "campaign/exact_optimum.h"
 #include "campaign/solved_by_cpu.h"
 #include "campaign/tally.h"
-#include "cpu/optimal.h"
-#include "cpu/optimal_layers.h"
-#include "cpu/solve.h"
+#include "cpu/cluster/optimal.h"
+#include "cpu/layered/optimal_layers.h"
+#include "cpu/cluster/solve.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;

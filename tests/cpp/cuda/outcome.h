@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 #include "cuda/cluster.h"
 #include "host_backend.h"
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "batches.h"
-#include "cpu/prune.h"
+#include "cpu/prune/prune.h"
 #include "host_backend.h"
 
 namespace wkmeans::cuda::testing {

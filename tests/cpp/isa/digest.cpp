@@ -3,10 +3,10 @@
 #include <cstdio>
 #include <memory>
 
-#include "cpu/cluster.h"
-#include "cpu/entropy_constrained.h"
-#include "cpu/isa.h"
-#include "cpu/prune.h"
+#include "cpu/cluster/cluster.h"
+#include "cpu/entropy/entropy_constrained.h"
+#include "cpu/base/isa.h"
+#include "cpu/prune/prune.h"
 #include "support.h"
 
 using namespace wkmeans;

@@ -4,7 +4,7 @@
 
 #include <array>
 
-#include "cpu/cluster.h"
+#include "cpu/cluster/cluster.h"
 #include "reference.h"
 
 namespace wkmeans::testing {

@@ -8,7 +8,7 @@
 #include <random>
 #include <vector>
 
-#include "cpu/centroid_format.h"
+#include "cpu/intervals/format.h"
 #include "cuda/small_solve.h"
 
 // The device's solver of small problems played on the host.

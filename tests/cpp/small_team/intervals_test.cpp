@@ -3,7 +3,7 @@
 
 #include <cmath>
 
-#include "cpu/pyramid.h"
+#include "cpu/intervals/pyramid.h"
 #include "reference.h"
 #include "small_team/answers.h"
 

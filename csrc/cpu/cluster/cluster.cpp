@@ -1,0 +1,187 @@
+#include "cpu/cluster/cluster.h"
+
+#include <algorithm>
+#include <optional>
+
+#include "cpu/label/assign.h"
+#include "cpu/label/bucket_labels.h"
+#include "cpu/read/buckets.h"
+#include "cpu/cluster/certificate.h"
+#include "cpu/descent/curve.h"
+#include "cpu/read/histogram.h"
+#include "cpu/read/points.h"
+#include "cpu/intervals/pyramid.h"
+
+namespace wkmeans {
+namespace {
+
+// What one thread needs to solve one problem after another.
+struct Workspace {
+  PointCollector collector;
+  Pyramid<QuadraticMoments> quadratic;
+  Pyramid<QuarticMoments> quartic;
+};
+
+struct Labelled {
+  double cost;
+  double n_roundings;  // between an item and that cost, at most
+};
+
+template <class Label>
+Labelled label_all(const Problems& problems, std::int64_t problem, const Points& points,
+                   const std::vector<double>& centroids, bool unit_importance,
+                   const Parallel& parallel, Label* labels) {
+  if (fills_histogram(problems)) {
+    label_halves(problems, problem, centroids, parallel, labels);
+    return {histogram_cost(points, centroids), kHistogramRoundings};
+  }
+  const double cost = assign(problems, problem, centroids, unit_importance, parallel, labels);
+  return {cost, assign_roundings(problems.weights->n_items())};
+}
+
+// How many roundings make the importance of a point from those of its items, at most.
+double roundings_of_points(const Problems& problems, const Points& points) {
+  if (fills_histogram(problems)) return kHistogramRoundings;
+  return static_cast<double>(points.most_merged);
+}
+
+// Whether the buckets sufficed; figures next to underflow need the points themselves.
+template <class Label>
+bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
+                        const ClusterOptions& options, const Parallel& parallel,
+                        Workspace& workspace, const ClusterOutput<Label>& output) {
+  if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
+    return false;
+  const BucketedPoints buckets(problems, problem, bucket_count(problems, options.solver.k),
+                               parallel);
+  const std::optional<Solution> solution =
+      problems.quartic() ? solve_bucketed(buckets, options.solver, workspace.quartic,
+                                          workspace.collector, parallel)
+                         : solve_bucketed(buckets, options.solver, workspace.quadratic,
+                                          workspace.collector, parallel);
+  if (!solution || solution->lower_bound < kUnderflowing) return false;
+  const std::int64_t n = problems.weights->n_items();
+  const auto k = static_cast<std::int64_t>(options.solver.k);
+  std::copy(solution->centroids.begin(), solution->centroids.end(), output.centroids + problem * k);
+  const double cost =
+      assign_in_buckets(buckets, solution->centroids, parallel, output.labels + problem * n);
+  output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);
+  output.lower_bounds[problem] =
+      Rounding{relative_rounding(static_cast<double>(n)), 0.0}.below(solution->lower_bound);
+  output.scales[problem] = solution->scale;
+  output.n_iters[problem] = solution->n_iter;
+  return true;
+}
+
+template <class Label>
+void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
+                 const Parallel& parallel, Workspace& workspace,
+                 const ClusterOutput<Label>& output) {
+  if (cluster_by_buckets(problems, problem, options, parallel, workspace, output)) return;
+  const SolverOptions& solver = options.solver;
+  // Lloyd's starts count points: equal weights must be one.
+  const Ties ties = solver.solver == Solver::optimal ? Ties::split : Ties::merged;
+  const Points& points =
+      workspace.collector.collect(problems, problem, options.zero, parallel, ties);
+  Solution solution = points.quartic()
+                          ? solve(points, workspace.quartic, solver, problem, parallel)
+                          : solve(points, workspace.quadratic, solver, problem, parallel);
+  solution.centroids.resize(solver.k, solution.centroids.back());
+  std::copy(solution.centroids.begin(), solution.centroids.end(),
+            output.centroids + problem * static_cast<std::int64_t>(solver.k));
+  Label* labels = output.labels + problem * problems.weights->n_items();
+  const bool unit_importance = workspace.collector.unit_importance();
+  const Labelled labelled =
+      label_all(problems, problem, points, solution.centroids, unit_importance, parallel, labels);
+  const bool exact =
+      is_exact(labelled.cost, problems, problem, solution.centroids, labels, unit_importance);
+  const double hidden = std::min(labelled.cost, solution.lower_bound) < kUnderflowing
+                            ? hidden_by_underflow(points, solution.centroids)
+                            : 0.0;
+  const Rounding of_cost{relative_rounding(labelled.n_roundings), hidden};
+  const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
+  output.costs[problem] = exact ? labelled.cost : of_cost.above(labelled.cost);
+  output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
+  output.scales[problem] = solution.scale;
+  output.n_iters[problem] = solution.n_iter;
+}
+
+// Starting a thread takes about a tenth of a millisecond: what takes few of these is done sooner by
+// one.
+Parallel worth_starting(const Parallel& parallel, const Problems& problems, std::size_t k) {
+  constexpr std::int64_t kItemsPerCluster = 1024;  // which searching takes as long as
+  constexpr std::int64_t kItemsPerQuarticItem = 4;
+  constexpr std::int64_t kFewItems = std::int64_t{1} << 18;
+  const std::int64_t n = problems.weights->n_items();
+  const std::int64_t work = (problems.quartic() ? kItemsPerQuarticItem : 1) * n +
+                            kItemsPerCluster * static_cast<std::int64_t>(k);
+  return work < kFewItems ? Parallel(1) : parallel;
+}
+
+// Many problems go one to a thread, few large ones one after another on all threads. Each problem
+// is solved the same way on either path, so that the choice shows in no result.
+template <class SolveOne>  // solve_one(problem, parallel, workspace)
+void for_each_problem(const Problems& problems, int n_threads, SolveOne&& solve_one) {
+  const std::int64_t n_problems = problems.weights->n_problems();
+  const bool small = problems.weights->n_items() < 4 * kChunk;
+  if (n_problems > 1 && (small || n_problems >= std::int64_t{4} * n_threads)) {
+    Parallel(n_threads).run_with_workers(n_problems, [&] {
+      return [&, workspace = Workspace{}](std::int64_t problem) mutable {
+        solve_one(problem, Parallel(1), workspace);
+      };
+    });
+  } else {
+    Workspace workspace;
+    for (std::int64_t problem = 0; problem < n_problems; ++problem) {
+      solve_one(problem, Parallel(n_threads), workspace);
+    }
+  }
+}
+
+}  // namespace
+
+template <class Moments>
+std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, CentroidFormat format,
+                             std::size_t k_max, const Parallel& parallel) {
+  pyramid.build(points, parallel);
+  const Placement placement = placement_of(format, scale_of(format, points));
+  const std::size_t k = std::min(k_max, points.size());
+  std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
+  curve.resize(k_max, curve.back());
+  return curve;
+}
+
+template <class Label>
+void cluster(const Problems& problems, const ClusterOptions& options,
+             const ClusterOutput<Label>& output) {
+  for_each_problem(problems, options.n_threads,
+                   [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
+                     cluster_one(problems, problem, options,
+                                 worth_starting(parallel, problems, options.solver.k), workspace,
+                                 output);
+                   });
+}
+
+void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, CentroidFormat format,
+                int n_threads, double* costs) {
+  for_each_problem(
+      problems, n_threads,
+      [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
+        const Points& points =
+            workspace.collector.collect(problems, problem, zero, parallel, Ties::split);
+        const std::vector<double> curve =
+            points.quartic() ? curve_of(points, workspace.quartic, format, k_max, parallel)
+                             : curve_of(points, workspace.quadratic, format, k_max, parallel);
+        std::copy(curve.begin(), curve.end(), costs + problem * static_cast<std::int64_t>(k_max));
+      });
+}
+
+template std::vector<double> curve_of(const Points&, Pyramid<QuadraticMoments>&, CentroidFormat,
+                                      std::size_t, const Parallel&);
+template std::vector<double> curve_of(const Points&, Pyramid<QuarticMoments>&, CentroidFormat,
+                                      std::size_t, const Parallel&);
+template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint8_t>&);
+template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint16_t>&);
+template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint32_t>&);
+
+}  // namespace wkmeans

@@ -1,0 +1,17 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+
+#include "cpu/lagrangian/branch_and_bound.h"
+
+namespace wkmeans {
+
+// The global optimum with k clusters, 1 <= k < points.size(): by branch and bound, or by layers
+// where these are the quicker way or it does not close.
+template <class Moments>
+Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+                std::size_t k, const Parallel& parallel,
+                const std::optional<Start>& start = std::nullopt);
+
+}  // namespace wkmeans

@@ -1,0 +1,211 @@
+#pragma once
+
+#include <cstddef>
+#include <limits>
+
+#include "cpu/base/eight.h"
+#include "cpu/base/isa.h"
+#include "cpu/intervals/moment_columns.h"
+#include "math/centroid.h"
+#include "math/centroid_grid.h"
+
+namespace wkmeans {
+
+// Intervals of a row of cells that all end at the same cell, one a lane: what the optimum of each
+// costs, from the moments and the root of the step before.
+
+constexpr std::size_t kLanes = 8;
+constexpr double kInfinity = std::numeric_limits<double>::infinity();
+
+// All intervals [p, end) that can still matter grow by one cell.
+struct Front {
+  double* state;  // moments of [p, end), a column a field
+  std::size_t stride;
+  double* roots;       // quartic: centroid - anchor of each interval, from the step before
+  double* candidates;  // costs[p] + cost of [p, end)
+  double* excess;      // quartic: by how much the cost's bound is too loose; 0 where it is not
+  const double* costs;
+  std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
+  std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
+};
+
+// Relative rounding of a path's cost: generous for the few hundred cells that an interval merges.
+constexpr double kTie = 1e-12;
+
+// The least of n values, whole blocks of kLanes.
+WKM_ALWAYS_INLINE double least_of(const double* values, std::size_t n) {
+  static_assert(Eight::kCount == kLanes, "a block is read at once");
+  Eight least = Eight::filled(kInfinity);
+  for (std::size_t i = 0; i < n; i += kLanes) least.lower_to(Eight(values + i));
+  return least.least();
+}
+
+WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
+  return least_of(front.candidates + front.first, kLanes * front.n_blocks);
+}
+
+// What a cluster costs about its free optimum, or about the better of the grid's values around
+// that.
+struct FreeCost {
+  template <class Moments>
+  WKM_HD double operator()(const Moments&, double /*optimum*/, double free_cost) const {
+    return free_cost;
+  }
+};
+struct GridCost {
+  CentroidGrid grid;
+
+  template <class Moments>
+  WKM_HD double operator()(const Moments& moments, double optimum, double /*free_cost*/) const {
+    return best_of_neighbours(moments, optimum, grid).cost;
+  }
+};
+
+// The iterations of the loop that follows touch different memory.
+#if defined(__clang__)
+#define WKM_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define WKM_INDEPENDENT _Pragma("GCC ivdep")
+#else
+#define WKM_INDEPENDENT
+#endif
+
+// Growing says whether every candidate has the digits of its interval's cost.
+struct GrowQuadratic {
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Cost cost) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      double* at = front.state + p;
+      const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
+      QuadraticFields::store(moments, at, front.stride);
+      const SecondMoments& m = moments.quadratic;
+      front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
+    }
+    return true;
+  }
+};
+
+struct GrowQuartic {
+  static constexpr int kSteps = 2;        // usually enough from the root of the step before
+  static constexpr int kMostRounds = 40;  // from anywhere
+
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
+    grow(front, cell);
+    return settle(front, cost);
+  }
+
+  template <class Cost>
+  static WKM_ALWAYS_INLINE bool settle(Front front, Cost cost) {
+    refine(front, cost);
+    bool settled = true;
+    for (std::size_t block = 0; block < front.n_blocks; ++block) {
+      Front alone = front;
+      alone.first = front.first + kLanes * block;
+      alone.n_blocks = 1;
+      bool loose = is_loose(alone);
+      for (int round = 1; round < kMostRounds && loose; ++round) {
+        refine(alone, cost);
+        loose = is_loose(alone);
+      }
+      settled = settled && !loose;
+    }
+    return settled;
+  }
+
+  // From far away Newton takes a step for every half a binade; the roots themselves are dearer.
+  static WKM_ALWAYS_INLINE void restart_loose(Front front) {
+    for (std::size_t p = front.first; p < front.first + kLanes * front.n_blocks; ++p) {
+      if (!(front.excess[p] > 0.0)) continue;
+      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
+      front.roots[p] = mean_distance(anchor(m), centre(m));
+    }
+  }
+
+  static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
+    return Eight(block.excess + block.first).largest() > 0.0;
+  }
+
+  struct Anchor {
+    double origin, offset;
+  };
+
+  // Roots are held about the I-mean: the cost is at its most delicate where I dominates, and the
+  // distance to the I-mean is then too small to survive a detour over any other reference.
+  static WKM_ALWAYS_INLINE Anchor anchor(const QuarticMoments& m) {
+    const bool has_quadratic = m.quadratic.mass > 0.0;
+    return {has_quadratic ? m.quadratic.origin : m.quartic.origin,
+            has_quadratic ? m.quadratic.offset : m.quartic.offset};
+  }
+
+  static WKM_ALWAYS_INLINE void grow(Front front, QuarticMoments cell) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      double* at = front.state + p;
+      const QuarticMoments before = QuarticFields::load(at, front.stride);
+      const QuarticMoments moments = merge(before, cell);
+      QuarticFields::store(moments, at, front.stride);
+      const double shift = mean_distance(anchor(moments), anchor(before));
+      front.roots[p] += before.quadratic.mass + before.quartic.mass > 0.0 ? shift : 0.0;
+    }
+  }
+
+  // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
+  // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
+  // still loose.
+  template <class Cost>
+  static WKM_ALWAYS_INLINE void refine(Front front, Cost placed_cost) {
+    WKM_INDEPENDENT
+    for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
+      const std::size_t p = front.first + i;
+      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
+      const double pull = 0.5 * m.quadratic.mass;
+      const double gap = mean_distance(m.quartic, anchor(m));
+      const double least_stiffness = pull + 3.0 * m.quartic.second;
+      double y = front.roots[p];  // centroid - anchor
+      for (int step = 0; step < kSteps; ++step) y -= newton_step(m, pull, gap + y, y);
+      front.roots[p] = y;
+      const double x = gap + y;  // centroid - H-mean
+      const double residual = force(m, pull, x, y);
+      const double cost =
+          m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
+      const double above =
+          2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
+      const double slack = least_stiffness > 0.0 ? above : (residual == 0.0 ? 0.0 : cost);
+      const double safe = cost > slack ? cost - slack : 0.0;
+      const double excess = slack - 1e-14 * cost;
+      const Anchor base = anchor(m);
+      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      // Around a root still far off may lie other values of a grid than around the optimum.
+      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
+      front.excess[p] = front.costs[p] < kInfinity && excess > 0.0 ? excess : 0.0;
+    }
+  }
+
+  // Half the derivative of the cost by the centroid, halved again.
+  static WKM_ALWAYS_INLINE double force(const QuarticMoments& m, double pull, double x, double y) {
+    return pull * y + (x * (m.quartic.mass * (x * x) + 3.0 * m.quartic.second) - m.quartic.third);
+  }
+
+  static WKM_ALWAYS_INLINE double newton_step(const QuarticMoments& m, double pull, double x,
+                                              double y) {
+    const double stiffness = pull + 3.0 * (m.quartic.second + m.quartic.mass * (x * x));
+    return force(m, pull, x, y) / (stiffness > 0.0 ? stiffness : 1.0);
+  }
+};
+
+template <class Moments>
+struct GrowFor;
+template <>
+struct GrowFor<QuadraticMoments> {
+  using Type = GrowQuadratic;
+};
+template <>
+struct GrowFor<QuarticMoments> {
+  using Type = GrowQuartic;
+};
+
+}  // namespace wkmeans

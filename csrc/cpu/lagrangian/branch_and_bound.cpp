@@ -1,0 +1,350 @@
+#include "cpu/lagrangian/branch_and_bound.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/lagrangian/grid.h"
+#include "cpu/lagrangian/half_gaps.h"
+#include "cpu/lagrangian/k_path.h"
+#include "cpu/lloyd/lloyd.h"
+#include "cpu/lagrangian/zoned_grid.h"
+#include "math/centroid.h"
+
+namespace wkmeans {
+namespace {
+
+using Boundaries = std::vector<std::size_t>;
+
+template <class Moments>
+class BranchAndBound {
+public:
+  BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
+                 std::size_t k, double budget, const Parallel& parallel,
+                 const std::optional<Start>& start)
+      : points_(points),
+        pyramid_(pyramid),
+        placement_(placement),
+        k_(k),
+        parallel_(parallel),
+        start_(start),
+        sweeper_(placement, budget),
+        backward_sweeper_(placement, budget) {}
+
+  Optimum run() {
+    multiplier_ = first_multiplier();
+    if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
+      return finish({{1, points_.size() - 1}});
+    Grid<Moments> grid = first_grid();
+    if (incumbent_.empty()) throw OutOfWork{};  // costs beyond what a double holds
+    worth_ = first_worth();
+    for (round_ = 1; round_ <= kMostRounds; ++round_) {
+      const Verdict verdict = judge(grid);
+      const std::vector<Zone> zones = open_zones(grid, verdict.alive);
+      if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
+      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      improve_on(grid);
+    }
+    return {incumbent_, upper_bound_, lower_bound_, round_};
+  }
+
+  // Closes what it can without looking into groups of weights.
+  std::optional<Remaining> narrow() {
+    multiplier_ = first_multiplier();
+    Grid<Moments> grid = first_grid();
+    if (incumbent_.empty()) return std::nullopt;
+    worth_ = first_worth();
+    for (round_ = 1; round_ <= kMostRounds; ++round_) {
+      const Verdict verdict = judge(grid);
+      if (!is_to_be_cut(grid, verdict)) return remaining(grid, verdict);
+      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      improve_on(grid);
+    }
+    return std::nullopt;
+  }
+
+private:
+  double first_multiplier() const {
+    return start_ ? start_->multiplier
+                  : 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
+                        std::pow(static_cast<double>(k_), 3.0);
+  }
+
+  Grid<Moments> first_grid() {
+    if (start_) take(cluster_boundaries(points_, start_->centroids));
+    Grid<Moments> grid =
+        incumbent_.empty() ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
+                           : zoned_grid(points_, pyramid_, inner(incumbent_), parallel_);
+    improve_on(grid);
+    return grid;
+  }
+
+  double first_worth() const {
+    return start_ ? std::min(start_->worth, worth_of_a_centroid()) : worth_of_a_centroid();
+  }
+
+  static bool is_open(const Grid<Moments>& grid, const Verdict& verdict, std::size_t v) {
+    return grid.open[v] && (verdict.alive[v] || verdict.alive[v + 1]);
+  }
+
+  // Whether another round would look closer at any open cell.
+  static bool is_to_be_cut(const Grid<Moments>& grid, const Verdict& verdict) {
+    for (std::size_t v = 0; v < grid.size(); ++v) {
+      if (is_open(grid, verdict, v) && verdict.n_parts[v] > 1 &&
+          grid.borders[v + 1] - grid.borders[v] > 1)
+        return true;
+    }
+    return false;
+  }
+
+  Remaining remaining(const Grid<Moments>& grid, const Verdict& verdict) const {
+    Remaining found{std::vector<bool>(points_.size() + 1, false),
+                    std::vector<bool>(points_.size(), false),
+                    upper_bound_,
+                    {centroids_of(incumbent_), multiplier_, worth_}};
+    for (std::size_t v = 0; v < grid.size(); ++v) {
+      if (verdict.alive[v]) found.alive[grid.borders[v]] = true;
+      if (!is_open(grid, verdict, v)) continue;
+      for (std::size_t i = grid.borders[v]; i < grid.borders[v + 1]; ++i) {
+        found.open[i] = points_.is_divisible(i);
+        if (i > grid.borders[v]) found.alive[i] = true;
+      }
+    }
+    return found;
+  }
+
+  static constexpr std::size_t kFirstCellsPerCluster = 6;
+  static constexpr std::size_t kCellsPerCluster = 12;  // few enough to decide position by position
+  static constexpr std::size_t kFewPoints = 64;
+  static constexpr int kMostRounds = 60;
+  static constexpr int kLloydRounds = 20;
+  static constexpr std::size_t kMostParts = 16;
+  // A cell may leave undecided what k of add up to so small a part of the gap, or this share of
+  // what a boundary there costs anyway. Sweeps over quartic cells take time by the square of their
+  // number.
+  static constexpr double kReduction = Moments::kQuartic ? 16.0 : 32.0;
+  static constexpr double kToleratedShare = 0.25;
+  // Half-gaps bounded on coarse cells serve their parts, unless a centroid is worth much less now.
+  static constexpr int kRoundsOfNewHalfGaps = 2;
+  static constexpr double kWorthOfNewHalfGaps = 0.9;
+
+  // The optimal cost is convex in k: one more centroid saves at most what each of those between
+  // half of k and k saves on average.
+  double worth_of_a_centroid() const {
+    Boundaries merged;
+    for (std::size_t j = 1; j < k_; j += 2) merged.push_back(incumbent_[j]);
+    if (merged.empty() || merged.back() != points_.size()) merged.push_back(points_.size());
+    return merged.size() < k_ ? cost_of(merged) / static_cast<double>(k_ - merged.size())
+                              : cost_of(merged);
+  }
+
+  // Takes the best path over the grid as the new incumbent if it is cheaper.
+  void improve_on(const Grid<Moments>& grid) {
+    if (grid.size() < k_) return;
+    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    if (path.multiplier > 0.0 && std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
+    Boundaries boundaries;
+    for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
+    take(boundaries);
+  }
+
+  // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper
+  // than the incumbent.
+  void take(const Boundaries& boundaries) {
+    if (has_empty(boundaries)) return;
+    const Boundaries polished = lloyd_boundaries(boundaries);
+    for (const Boundaries* candidate : {&polished, &boundaries}) {
+      const double cost = cost_of(*candidate);
+      if (cost < upper_bound_) {
+        upper_bound_ = cost;
+        incumbent_ = *candidate;
+      }
+    }
+  }
+
+  static bool has_empty(const Boundaries& boundaries) {
+    return boundaries.front() == 0 ||
+           std::adjacent_find(boundaries.begin(), boundaries.end()) != boundaries.end();
+  }
+
+  std::vector<double> centroids_of(const Boundaries& boundaries) const {
+    std::vector<double> centroids;
+    std::size_t begin = 0;
+    for (const std::size_t end : boundaries) {
+      centroids.push_back(centre(pyramid_.range(begin, end)).value());
+      begin = end;
+    }
+    std::sort(centroids.begin(), centroids.end());
+    return centroids;
+  }
+
+  Boundaries lloyd_boundaries(const Boundaries& boundaries) {
+    std::vector<double> centroids = centroids_of(boundaries);
+    lloyd(points_, pyramid_, kLloydRounds, centroids);
+    const Boundaries moved = cluster_boundaries(points_, centroids);
+    return has_empty(moved) ? boundaries : moved;
+  }
+
+  double cost_of(const Boundaries& boundaries) const {
+    double cost = 0.0;
+    std::size_t begin = 0;
+    for (const std::size_t end : boundaries) {
+      cost += placement_.cost(pyramid_.range(begin, end));
+      begin = end;
+    }
+    return cost;
+  }
+
+  // What is undecided around a boundary of the incumbent makes paths through it look dearer than
+  // the shortest: through every cell near it by that much.
+  std::vector<double> least_excess_around(const Grid<Moments>& grid,
+                                          const std::vector<double>& through) const {
+    const double least = through.front();
+    std::vector<double> excess(grid.size(), 0.0);
+    std::size_t begin = 0;
+    std::size_t node = 0;
+    for (std::size_t j = 0; j + 1 < k_; ++j) {
+      node = nearest_node(grid, incumbent_[j]);
+      const std::size_t next = j + 2 < k_ ? nearest_node(grid, incumbent_[j + 1]) : grid.size();
+      const std::size_t end = j + 2 < k_ ? node + (next - node) / 2 : next;
+      std::fill(excess.begin() + static_cast<std::ptrdiff_t>(begin),
+                excess.begin() + static_cast<std::ptrdiff_t>(std::max(begin, end)),
+                through[node] - least);
+      begin = std::max(begin, end);
+    }
+    return excess;
+  }
+
+  static std::size_t nearest_node(const Grid<Moments>& grid, std::size_t boundary) {
+    const auto at = std::lower_bound(grid.borders.begin(), grid.borders.end(), boundary);
+    return static_cast<std::size_t>(at - grid.borders.begin());
+  }
+
+  void sweep_both_ways(const std::vector<Moments>& cells, const std::vector<double>& discounts) {
+    constexpr std::size_t kCellsWorthAThread = Moments::kQuartic ? 2048 : 8192;
+    const auto sweep = [&](std::int64_t direction) {
+      if (direction == 0) {
+        sweeper_.run(cells, multiplier_, discounts);
+      } else {
+        backward_sweeper_.run({cells.rbegin(), cells.rend()}, multiplier_,
+                              {discounts.rbegin(), discounts.rend()});
+      }
+    };
+    (cells.size() < kCellsWorthAThread ? Parallel(1) : parallel_).run(2, sweep);
+  }
+
+  // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
+  // cut the rest.
+  Verdict judge(Grid<Moments>& grid) {
+    const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
+    const double slack = path_slack(upper_bound_, multiplier_, k_);
+    if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
+      bound_half_gaps(points_, placement_, worth_, parallel_, grid);
+      worth_of_half_gaps_ = worth_;
+    }
+    const std::vector<double> gains = split_gains(points_, grid);
+    const std::vector<double> discounts = boundary_discounts(gains, multiplier_);
+    sweep_both_ways(grid.cells, discounts);
+    const double gap = limit - sweeper_.potentials().costs.back() + slack;
+    lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
+    worth_ = std::min(worth_, multiplier_ + gap);
+    const std::size_t n = grid.size();
+    const std::vector<double>& forward = sweeper_.potentials().costs;
+    const std::vector<double>& backward = backward_sweeper_.potentials().costs;
+    std::vector<double> through(n + 1);  // the least cost of a path through each node
+    Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
+    for (std::size_t i = 0; i <= n; ++i) {
+      through[i] = forward[i] + backward[n - i] + discounts[i];
+      verdict.alive[i] = i > 0 && i < n && !(through[i] > limit + slack);
+    }
+    const double least = forward.back();
+    const std::vector<double> unavoidable = least_excess_around(grid, through);
+    const double tolerated = (limit - least) / (kReduction * static_cast<double>(k_));
+    for (std::size_t v = 0; v < n; ++v) {
+      const double excess = std::min(through[v], through[v + 1]) - least - unavoidable[v];
+      const double share = gains[v] / std::max(tolerated, kToleratedShare * excess);
+      if (share > 1.0) {
+        const double wanted = std::min(static_cast<double>(kMostParts), 1.0 + std::sqrt(share));
+        verdict.n_parts[v] = static_cast<std::size_t>(wanted);
+      }
+    }
+    return verdict;
+  }
+
+  static std::size_t n_positions(const std::vector<Zone>& zones) {
+    std::size_t count = 0;
+    for (const Zone& zone : zones) count += zone.last - zone.first + 1;
+    return count;
+  }
+
+  static Boundaries inner(const Boundaries& boundaries) {
+    return {boundaries.begin(), boundaries.end() - 1};
+  }
+
+  // Every boundary of the optimum is among the positions left: the best path over them is the
+  // optimum.
+  Optimum finish(const std::vector<Zone>& zones) {
+    const Grid<Moments> grid = exact_grid(pyramid_, points_.size(), zones, parallel_);
+    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    Optimum optimum;
+    for (std::size_t j = 1; j <= k_; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
+    optimum.cost = cost_of(optimum.boundaries);
+    optimum.lower_bound = std::min(path.lower_bound, optimum.cost);
+    optimum.n_rounds = std::max(1, round_);
+    return optimum;
+  }
+
+  const Points& points_;
+  const Pyramid<Moments>& pyramid_;
+  const Placement& placement_;
+  const std::size_t k_;
+  const Parallel& parallel_;
+  const std::optional<Start> start_;
+  Sweeper<Moments> sweeper_, backward_sweeper_;
+  Boundaries incumbent_;
+  double upper_bound_ = std::numeric_limits<double>::infinity();
+  double lower_bound_ = 0.0;
+  double multiplier_ = 0.0;
+  double worth_ = std::numeric_limits<double>::infinity();
+  double worth_of_half_gaps_ = std::numeric_limits<double>::infinity();
+  int round_ = 0;
+};
+
+}  // namespace
+
+template <class Moments>
+std::optional<Optimum> branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
+                                        const Placement& placement, std::size_t k, double budget,
+                                        const Parallel& parallel,
+                                        const std::optional<Start>& start) {
+  try {
+    return BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel, start).run();
+  } catch (const OutOfWork&) {
+    return std::nullopt;
+  }
+}
+
+template <class Moments>
+std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& pyramid,
+                                  const Placement& placement, std::size_t k,
+                                  const Parallel& parallel) {
+  constexpr double kMostWork = 4e8;  // intervals: about a second
+  try {
+    return BranchAndBound<Moments>(points, pyramid, placement, k, kMostWork, parallel, std::nullopt)
+        .narrow();
+  } catch (const OutOfWork&) {
+    return std::nullopt;
+  }
+}
+
+#define WKM_INSTANTIATE(Moments)                                                                  \
+  template std::optional<Optimum> branch_and_bound(const Points&, const Pyramid<Moments>&,        \
+                                                   const Placement&, std::size_t, double,         \
+                                                   const Parallel&, const std::optional<Start>&); \
+  template std::optional<Remaining> narrowed(const Points&, const Pyramid<Moments>&,              \
+                                             const Placement&, std::size_t, const Parallel&);
+WKM_INSTANTIATE(QuadraticMoments)
+WKM_INSTANTIATE(QuarticMoments)
+#undef WKM_INSTANTIATE
+
+}  // namespace wkmeans

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstddef>
+#include <optional>
+#include <vector>
+
+#include "cpu/base/parallel.h"
+#include "cpu/intervals/placement.h"
+#include "cpu/read/points.h"
+#include "cpu/intervals/pyramid.h"
+
+namespace wkmeans {
+
+// A clustering of sorted points into intervals, and its certificate.
+struct Optimum {
+  std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
+  double cost = 0.0;
+  double lower_bound = 0.0;  // no clustering costs less
+  int n_rounds = 1;
+};
+
+inline bool is_certified(const Optimum& optimum) {
+  constexpr double kCertified = 1e-9;
+  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
+}
+
+// What a look at coarser points of the same problem has shown, to begin with.
+struct Start {
+  std::vector<double> centroids;
+  double multiplier = 0.0;
+  double worth = 0.0;  // at most what one more centroid saves
+};
+
+// The optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
+// shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
+// boundary of the optimum are closed, the others refined until only single points are left. Nothing
+// where that takes more than `budget` intervals; it need not be certified.
+template <class Moments>
+std::optional<Optimum> branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
+                                        const Placement& placement, std::size_t k, double budget,
+                                        const Parallel& parallel,
+                                        const std::optional<Start>& start = std::nullopt);
+
+// Where boundaries of the optimum can still lie, among points that stand for groups of weights.
+struct Remaining {
+  std::vector<bool> alive;   // node i, before point i
+  std::vector<bool> open;    // inside point i
+  double upper_bound = 0.0;  // the cost of some clustering
+  Start next;                // for a closer look
+};
+
+// Closes all that can be closed without looking into the divisible points; nothing where that takes
+// too long.
+template <class Moments>
+std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& pyramid,
+                                  const Placement& placement, std::size_t k,
+                                  const Parallel& parallel);
+
+}  // namespace wkmeans

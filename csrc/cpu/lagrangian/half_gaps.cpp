@@ -1,0 +1,183 @@
+#include "cpu/lagrangian/half_gaps.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace wkmeans {
+namespace {
+
+// Sums over a range of terms, which are not negative, as differences of sums from the first on:
+// held in two doubles each. Where even those drown a light range in a heavy one, term by term.
+class RunningSums {
+public:
+  explicit RunningSums(std::size_t n) {
+    terms_.reserve(n);
+    sums_.reserve(n + 1);
+    sums_.push_back({0.0, 0.0});
+  }
+
+  void add(double term) {
+    const Sum& last = sums_.back();
+    const double sum = last.sum + term;
+    const double kept = sum - last.sum;
+    const double lost = (last.sum - (sum - kept)) + (term - kept);
+    sums_.push_back({sum, last.rest + lost});
+    terms_.push_back(term);
+  }
+
+  double between(std::size_t begin, std::size_t end) const {
+    constexpr double kDigits = 1e9;
+    const auto n = static_cast<double>(end);
+    const double difference =
+        (sums_[end].sum - sums_[begin].sum) + (sums_[end].rest - sums_[begin].rest);
+    if (difference > kDigits * (n * n * 0x1p-104) * sums_[end].sum) return difference;
+    double sum = 0.0;
+    for (std::size_t i = begin; i < end; ++i) sum += terms_[i];
+    return sum;
+  }
+
+private:
+  struct Sum {
+    double sum, rest;
+  };
+  std::vector<Sum> sums_;
+  std::vector<double> terms_;
+};
+
+// Of a range of cells.
+struct Masses {
+  double importance, quartic_importance;
+};
+
+template <class Moments>
+class RunningMasses {
+public:
+  explicit RunningMasses(const std::vector<Moments>& cells)
+      : importance_(cells.size()), quartic_importance_(Moments::kQuartic ? cells.size() : 0) {
+    for (const Moments& cell : cells) {
+      importance_.add(cell.quadratic.mass);
+      if constexpr (Moments::kQuartic) quartic_importance_.add(cell.quartic.mass);
+    }
+  }
+
+  Masses between(std::size_t begin, std::size_t end) const {
+    return {importance_.between(begin, end),
+            Moments::kQuartic ? quartic_importance_.between(begin, end) : 0.0};
+  }
+
+private:
+  RunningSums importance_, quartic_importance_;
+};
+
+// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
+// the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
+// where d is the half-gap: more than `worth` is impossible.
+// A zero importance bounds nothing.
+double widest_half_gap(double radius, const Masses& masses, double worth) {
+  const double quadratic = radius + std::sqrt(radius * radius + worth / masses.importance);
+  if (masses.quartic_importance == 0.0) return quadratic;
+  const double quartic =
+      2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / masses.quartic_importance));
+  return quadratic < quartic ? quadratic : quartic;
+}
+
+// Walks over the cells. Any radius gives a bound; the one that served a cell best is about right
+// for the next few, too.
+template <class Moments>
+class HalfGaps {
+public:
+  HalfGaps(const std::vector<double>& lows, const std::vector<double>& highs,
+           const RunningMasses<Moments>& masses, const Placement& placement, double worth,
+           std::size_t first)
+      : lows_(lows),
+        highs_(highs),
+        masses_(masses),
+        placement_(placement),
+        worth_(worth),
+        begin_(first),
+        end_(first) {}
+
+  double around(std::size_t v) {
+    constexpr int kCellsPerSearch = 4;
+    begin_ = std::min(begin_, v);
+    end_ = std::max(end_, v + 1);
+    if (n_since_search_++ % kCellsPerSearch == 0) return search(v);
+    return bound_within(v, std::max(radius_, highs_[v] - lows_[v]));
+  }
+
+private:
+  double search(std::size_t v) {
+    constexpr double kStep = 1.5;
+    constexpr int kMostSteps = 64;
+    const double width = highs_[v] - lows_[v];
+    const double radius = std::max(radius_, width);
+    double bound = bound_within(v, radius);
+    const double wider = bound_within(v, radius * kStep);
+    const bool grows = wider < bound;
+    double best = radius;
+    double next = grows ? radius * kStep : radius / kStep;
+    double next_bound = grows ? wider : bound_within(v, next);
+    for (int step = 0; step < kMostSteps && next_bound < bound; ++step) {
+      bound = next_bound;
+      best = next;
+      next = grows ? next * kStep : next / kStep;
+      if (next < width || 2.0 * next >= bound) break;
+      next_bound = bound_within(v, next);
+    }
+    radius_ = best;
+    return bound;
+  }
+
+  // From the cells of which every point lies within `reach` of every point of cell v.
+  double bound_within(std::size_t v, double reach) {
+    while (begin_ > 0 && highs_[v] - lows_[begin_ - 1] <= reach) --begin_;
+    while (begin_ < v && highs_[v] - lows_[begin_] > reach) ++begin_;
+    while (end_ < highs_.size() && highs_[end_] - lows_[v] <= reach) ++end_;
+    while (end_ > v + 1 && highs_[end_ - 1] - lows_[v] > reach) --end_;
+    // The centroid to add may have to stand up to half a step off the boundary.
+    const double misplaced =
+        0.25 * placement_.step_at(std::max(std::fabs(lows_[v]), std::fabs(highs_[v])));
+    const double radius = std::max(highs_[v] - lows_[begin_], highs_[end_ - 1] - lows_[v]);
+    return widest_half_gap(misplaced + radius, masses_.between(begin_, end_), worth_);
+  }
+
+  const std::vector<double>& lows_;
+  const std::vector<double>& highs_;
+  const RunningMasses<Moments>& masses_;
+  const Placement& placement_;
+  double worth_;
+  double radius_ = 0.0;
+  int n_since_search_ = 0;
+  std::size_t begin_, end_;  // the cells that bound the last one
+};
+
+}  // namespace
+
+template <class Moments>
+void bound_half_gaps(const Points& points, const Placement& placement, double worth,
+                     const Parallel& parallel, Grid<Moments>& grid) {
+  constexpr std::int64_t kCellsPerTask = 4096;
+  const std::size_t n = grid.size();
+  const RunningMasses<Moments> masses(grid.cells);
+  std::vector<double> lows(n), highs(n);
+  for (std::size_t v = 0; v < n; ++v) {
+    lows[v] = points.low(grid.borders[v]);
+    highs[v] = points.high(grid.borders[v + 1] - 1);
+  }
+  const auto n_cells = static_cast<std::int64_t>(n);
+  parallel.run((n_cells + kCellsPerTask - 1) / kCellsPerTask, [&](std::int64_t task) {
+    const auto first = static_cast<std::size_t>(task * kCellsPerTask);
+    const auto end = static_cast<std::size_t>(std::min(n_cells, (task + 1) * kCellsPerTask));
+    HalfGaps<Moments> half_gaps(lows, highs, masses, placement, worth, first);
+    for (std::size_t v = first; v < end; ++v) {
+      if (grid.open[v]) grid.half_gaps[v] = std::min(grid.half_gaps[v], half_gaps.around(v));
+    }
+  });
+}
+
+template void bound_half_gaps(const Points&, const Placement&, double, const Parallel&,
+                              Grid<QuadraticMoments>&);
+template void bound_half_gaps(const Points&, const Placement&, double, const Parallel&,
+                              Grid<QuarticMoments>&);
+
+}  // namespace wkmeans

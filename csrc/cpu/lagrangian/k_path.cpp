@@ -1,0 +1,125 @@
+#include "cpu/lagrangian/k_path.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <numeric>
+
+namespace wkmeans {
+namespace {
+
+// What one multiplier showed.
+struct Probe {
+  double multiplier = 0.0;
+  std::vector<std::uint32_t> nodes;
+
+  std::size_t n_edges() const { return nodes.size() - 1; }
+};
+
+// The cost falls like a power of the number of edges, so between two probes the multiplier is
+// interpolated on logarithmic scales; every third step halves the bracket in case the cost does
+// not.
+double between(const Probe& more, const Probe& fewer, std::size_t k, int step) {
+  const double low = std::log(more.multiplier);
+  const double high = std::log(fewer.multiplier);
+  if (step % 3 == 2) return std::exp(low + 0.5 * (high - low));
+  const double most = std::log(static_cast<double>(more.n_edges()));
+  const double least = std::log(static_cast<double>(fewer.n_edges()));
+  const double share = (most - std::log(static_cast<double>(k))) / (most - least);
+  return std::exp(low + (high - low) * std::clamp(share, 0.02, 0.98));
+}
+
+// Past a probe with nothing known on its other side; importances may lie decades apart, so the
+// steps grow.
+double beyond(const Probe& probe, std::size_t k, int n_steps) {
+  const double ratio = static_cast<double>(probe.n_edges()) / static_cast<double>(k);
+  return probe.multiplier * std::clamp(std::pow(ratio, 3.5 * n_steps), 1e-9, 1e9);
+}
+
+template <class Moments>
+double path_cost(const std::vector<Moments>& cells, const std::vector<std::uint32_t>& nodes,
+                 const Placement& placement) {
+  double cost = 0.0;
+  for (std::size_t j = 0; j + 1 < nodes.size(); ++j) {
+    Moments moments = cells[nodes[j]];
+    for (std::uint32_t v = nodes[j] + 1; v < nodes[j + 1]; ++v) moments = merge(moments, cells[v]);
+    cost += placement.cost(moments);
+  }
+  return cost;
+}
+
+std::vector<std::uint32_t> every_node(std::size_t n_cells) {
+  std::vector<std::uint32_t> nodes(n_cells + 1);
+  std::iota(nodes.begin(), nodes.end(), 0u);
+  return nodes;
+}
+
+}  // namespace
+
+template <class Moments>
+KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
+                    Sweeper<Moments>& sweeper) {
+  constexpr int kMostProbes = 200;
+  constexpr double kNarrow = 1.0 + 1e-14;
+  double lower_bound = 0.0;
+  const auto probe_at = [&](double multiplier) {
+    const Potentials& potentials = sweeper.run(cells, multiplier, {});
+    const double bound = potentials.costs.back() - multiplier * static_cast<double>(k);
+    lower_bound = std::max(lower_bound, bound - path_slack(std::fabs(bound), multiplier, k));
+    return Probe{multiplier, shortest_path(potentials)};
+  };
+  // Without a multiplier every cell is a cluster of its own; from the cost of the whole on, all are
+  // one.
+  Probe more{0.0, every_node(cells.size())};
+  Probe fewer{std::numeric_limits<double>::infinity(),
+              {0, static_cast<std::uint32_t>(cells.size())}};
+  std::vector<std::uint32_t> found;
+  double found_cost = std::numeric_limits<double>::infinity();
+  double multiplier = guess;
+  for (int step = 0; step < kMostProbes && multiplier > 0.0 && std::isfinite(multiplier); ++step) {
+    Probe probe = probe_at(multiplier);
+    if (probe.n_edges() == k) {
+      const double cost = path_cost(cells, probe.nodes, sweeper.placement());
+      const bool cheaper = cost < found_cost;
+      if (cheaper) {
+        found_cost = cost;
+        found = probe.nodes;
+      }
+      // Any multiplier from f(k) - f(k + 1) <= f(k) on finds this number of edges; one far above
+      // f(k) would drown the differences between such paths in its own rounding.
+      if (!cheaper || multiplier <= 2.0 * cost) break;
+      fewer = std::move(probe);
+      multiplier = cost;
+      continue;
+    }
+    (probe.n_edges() > k ? more : fewer) = std::move(probe);
+    if (fewer.multiplier <= more.multiplier * kNarrow) break;
+    const bool bracketed = more.multiplier > 0.0 && std::isfinite(fewer.multiplier);
+    multiplier = bracketed ? between(more, fewer, k, step)
+                           : beyond(more.multiplier > 0.0 ? more : fewer, k, step + 1);
+  }
+  if (!found.empty()) return {std::move(found), multiplier, lower_bound};
+  if (more.n_edges() == k) return {std::move(more.nodes), multiplier, lower_bound};
+  if (fewer.n_edges() == k) return {std::move(fewer.nodes), multiplier, lower_bound};
+  return {splice(fewer.nodes, more.nodes, k), multiplier, lower_bound};
+}
+
+std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
+                                  const std::vector<std::uint32_t>& more, std::size_t k) {
+  const std::size_t surplus = k - (fewer.size() - 1);
+  // The first edge of `fewer` that holds the edge of `more` which comes `surplus` later: crossing
+  // over there costs no more than the two edges themselves.
+  std::size_t i = 0;
+  while (more[i + 1 + surplus] > fewer[i + 1]) ++i;
+  std::vector<std::uint32_t> nodes(more.begin(),
+                                   more.begin() + static_cast<std::ptrdiff_t>(i + surplus + 1));
+  nodes.insert(nodes.end(), fewer.begin() + static_cast<std::ptrdiff_t>(i + 1), fewer.end());
+  return nodes;
+}
+
+template KPath cheapest_path(const std::vector<QuadraticMoments>&, std::size_t, double,
+                             Sweeper<QuadraticMoments>&);
+template KPath cheapest_path(const std::vector<QuarticMoments>&, std::size_t, double,
+                             Sweeper<QuarticMoments>&);
+
+}  // namespace wkmeans

@@ -1,0 +1,36 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "cpu/lagrangian/sweep.h"
+
+namespace wkmeans {
+
+// A path of exactly k edges over a row of cells, and what the search for it proved.
+struct KPath {
+  std::vector<std::uint32_t> nodes;  // k + 1 of them
+  double multiplier;                 // at which it was found
+  double lower_bound;                // no path of k edges costs less
+};
+
+// The cheapest path of exactly k edges, 1 <= k <= cells.size(). The cost is convex in k, so some
+// multiplier on the number of edges finds it; `guess` > 0 is where to look first.
+template <class Moments>
+KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
+                    Sweeper<Moments>& sweeper);
+
+// Of two paths that are both shortest for one multiplier, with fewer and with more than k edges,
+// makes one with exactly k that is shortest too (Aggarwal, Schieber, Tokuyama 1994).
+std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
+                                  const std::vector<std::uint32_t>& more, std::size_t k);
+
+// What rounding can take from or add to a path's cost plus k multipliers: each edge may have lost
+// to another by a rounding of the whole.
+inline double path_slack(double cost, double multiplier, std::size_t k) {
+  const auto n_edges = static_cast<double>(k);
+  return (1e-12 + 1e-15 * n_edges) * (cost + multiplier * n_edges);
+}
+
+}  // namespace wkmeans

@@ -1,0 +1,69 @@
+#include "cpu/lagrangian/sweep.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+
+#include "cpu/lagrangian/block_sweep.h"
+#include "cpu/intervals/front.h"
+#include "cpu/base/isa.h"
+#include "cpu/lagrangian/resting_sweep.h"
+
+namespace wkmeans {
+
+template <class Moments>
+const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, double multiplier,
+                                        const std::vector<double>& discounts) {
+  const std::size_t n = cells.size();
+  // Whole blocks of lanes, wherever the last one starts.
+  const std::size_t stride = (n / kLanes + 2) * kLanes;
+  state_.resize(FieldsOf<Moments>::Type::kCount * stride);
+  candidates_.resize(stride);
+  potentials_.costs.assign(stride, kInfinity);
+  potentials_.previous.resize(n + 1);
+  const double* earned = discounts.empty() ? nullptr : discounts.data();
+  budget_ -= placement_.grid()
+                 ? sweep(cells, multiplier, earned, stride, GridCost{*placement_.grid()})
+                 : sweep(cells, multiplier, earned, stride, FreeCost{});
+  if (budget_ < 0.0) throw OutOfWork{};
+  potentials_.costs.resize(n + 1);
+  return potentials_;
+}
+
+template <class Moments>
+template <class Cost>
+double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multiplier,
+                               const double* discounts, std::size_t stride, Cost cost) {
+  double* costs = potentials_.costs.data();
+  std::uint32_t* previous = potentials_.previous.data();
+  if constexpr (Moments::kQuartic) {
+    const std::size_t n_blocks = stride / kLanes + RestingSweep<Cost>::kWhole;
+    roots_.resize(stride);
+    excess_.resize(stride);
+    missed_.resize(QuarticFields::kCount * n_blocks);
+    bounds_.resize(n_blocks);
+    const Front front{
+        state_.data(), stride, roots_.data(), candidates_.data(), excess_.data(), costs, 0, 0};
+    const typename RestingSweep<Cost>::Buffers buffers{front,          missed_.data(), n_blocks,
+                                                       bounds_.data(), costs,          previous};
+    return dispatch<RestingSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                        cost, buffers);
+  } else {
+    const typename BlockSweep<Cost>::Buffers buffers{state_.data(), stride, candidates_.data(),
+                                                     costs, previous};
+    return dispatch<BlockSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                      cost, buffers);
+  }
+}
+
+std::vector<std::uint32_t> shortest_path(const Potentials& potentials) {
+  std::vector<std::uint32_t> path{static_cast<std::uint32_t>(potentials.costs.size() - 1)};
+  while (path.back() != 0) path.push_back(potentials.previous[path.back()]);
+  std::reverse(path.begin(), path.end());
+  return path;
+}
+
+template class Sweeper<QuadraticMoments>;
+template class Sweeper<QuarticMoments>;
+
+}  // namespace wkmeans

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <optional>
+#include <vector>
+
+#include "cpu/squeeze/layers.h"
+#include "cpu/cluster/optimal.h"
+#include "cpu/read/points.h"
+
+namespace wkmeans {
+
+template <class Moments>
+struct SmallOptimum : Optimum {
+  std::vector<Moments> clusters;
+};
+
+// The best clustering whose boundary j is one of borders[ranges[j].first..ranges[j].last], to full
+// precision; nothing where that leaves too many.
+template <class Moments>
+std::optional<SmallOptimum<Moments>> cheapest_within(const Points& points,
+                                                     const std::vector<std::size_t>& borders,
+                                                     const std::vector<NodeRange>& ranges);
+
+}  // namespace wkmeans
