@@ -43,11 +43,11 @@ if(WKMEANS_WERROR)
 endif()
 
 # The host's share: plain C++.
-file(GLOB cuda_host_sources CONFIGURE_DEPENDS csrc/cuda/*.cpp)
+file(GLOB_RECURSE cuda_host_sources CONFIGURE_DEPENDS csrc/cuda/*.cpp)
 add_library(wkmeans_cuda_host STATIC ${cuda_host_sources})
 target_link_libraries(wkmeans_cuda_host PUBLIC wkmeans_cpu PRIVATE wkmeans_options)
 
-file(GLOB cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu)
+file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu)
 add_library(wkmeans_cuda STATIC ${cuda_sources})
 target_link_libraries(wkmeans_cuda PUBLIC wkmeans_cuda_host CUDA::cudart_static
   PRIVATE wkmeans_cuda_options)

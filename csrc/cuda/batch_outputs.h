@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "cuda/small_problem.h"
+#include "cuda/batch/problem.h"
 
 namespace wkmeans::cuda {
 

@@ -1,8 +1,8 @@
 #include "cuda/cluster.h"
 
-#include "cuda/device.h"
-#include "cuda/device_backend.cuh"
-#include "cuda/small_batch.h"
+#include "cuda/device/device.h"
+#include "cuda/device/device_backend.cuh"
+#include "cuda/batch/batch.h"
 
 namespace wkmeans::cuda {
 namespace {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "cuda/batch.h"
+#include "cuda/items/batch.h"
 #include "support.h"
 
 // Host memory as the batches that kernels read.

@@ -6,8 +6,8 @@
 #include <string>
 
 #include "cuda/batch_outputs.h"
-#include "cuda/check.h"
-#include "cuda/device.h"
+#include "cuda/device/check.h"
+#include "cuda/device/device.h"
 
 // The integers that the Python layer passes: addresses, strides, a device and a stream.
 namespace wkmeans::cuda {

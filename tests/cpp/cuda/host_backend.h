@@ -8,8 +8,8 @@
 #include <memory>
 #include <vector>
 
-#include "cuda/primitives.h"
-#include "cuda/tiles.h"
+#include "cuda/device/primitives.h"
+#include "cuda/items/tiles.h"
 
 // What DeviceBackend does on a device, on the host: Thrust's C++ system runs the same compositions,
 // and loops over blocks and threads stand in for the kernels.

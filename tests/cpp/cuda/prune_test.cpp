@@ -1,4 +1,4 @@
-#include "cuda/prune.h"
+#include "cuda/prune/prune.h"
 
 #include <doctest/doctest.h>
 

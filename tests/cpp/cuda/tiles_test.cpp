@@ -1,4 +1,4 @@
-#include "cuda/tiles.h"
+#include "cuda/items/tiles.h"
 
 #include <doctest/doctest.h>
 

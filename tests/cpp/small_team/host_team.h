@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cpu/intervals/format.h"
-#include "cuda/small_solve.h"
+#include "cuda/batch/solve.h"
 
 // The device's solver of small problems played on the host.
 namespace wkmeans::testing {

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <vector>
+
+#include "cpu/label/codebook.h"
+#include "cuda/items/items.h"
+
+namespace wkmeans::cuda {
+
+// A codebook as a search wants it: thresholds, padded with infinities to a power of two minus one,
+// then the centroids.
+struct CodebookTable {
+  std::vector<double> values;
+  std::uint32_t half;  // half of that power of two
+};
+
+inline CodebookTable codebook_table(const std::vector<double>& centroids) {
+  CodebookTable table;
+  label_thresholds(centroids, table.values);
+  std::size_t size = 1;
+  while (size < centroids.size()) size *= 2;
+  table.values.resize(size - 1, std::numeric_limits<double>::infinity());
+  table.values.insert(table.values.end(), centroids.begin(), centroids.end());
+  table.half = static_cast<std::uint32_t>(size / 2);
+  return table;
+}
+
+// Labels an item with its nearest centroid (ties: the lower; of equal centroids the first) and
+// returns its cost there. The search has no branches: threads of a warp do not part.
+struct LabelItem {
+  ItemColumns items;
+  std::uint32_t half;
+  void* labels;
+  LabelType label_type;
+
+  WKM_HD double operator()(std::uint64_t i, const double* table) const {
+    const Item item = items.at(i);
+    std::uint32_t label = 0;
+    WKM_DEVICE_UNROLL(1)
+    for (std::uint32_t step = half; step > 0; step /= 2) {
+      label += table[label + step - 1] < item.weight ? step : 0;
+    }
+    store_label(labels, label_type, static_cast<std::int64_t>(i), label);
+    const double* centroids = table + (half > 0 ? 2 * half - 1 : 0);
+    const double distance = item.weight - centroids[label];
+    const double square = distance * distance;
+    const double cost = item.importance * square;
+    return items.quartic() ? cost + item.quartic_importance * (square * square) : cost;
+  }
+};
+
+// How many roundings lie one after another in a term, at most.
+constexpr double kTermRoundings = 8.0;
+
+}  // namespace wkmeans::cuda
