@@ -23,10 +23,10 @@ from harness import Row, Target, best_seconds, machine, rows_of_case, table
 from torch import nn
 from torch.nn import functional
 
-from wkmeans.importance import _run
-from wkmeans.importance._batches import read_batch
-from wkmeans.importance._cross_entropy import CrossEntropy
-from wkmeans.importance._functional import FunctionalModel, differentiable_kernels
+from wkmeans.importance.losses.cross_entropy import CrossEntropy
+from wkmeans.importance.model.batches import read_batch
+from wkmeans.importance.model.functional import FunctionalModel, differentiable_kernels
+from wkmeans.importance.run import run as _run
 
 FLOOR = "plain forward and backward"
 Batch = tuple[torch.Tensor, torch.Tensor]

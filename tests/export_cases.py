@@ -85,8 +85,8 @@ def assert_same(actual, expected):
 
 def compressed(granularity="tensor", codebook=np.float32, scales=False, shape=(4, 3, 2, 2)):
     pytest.importorskip("constriction")
-    from wkmeans.compression._layout import layout_of
-    from wkmeans.compression._tensor import compressed_tensor
+    from wkmeans.compression.tensors.layout import layout_of
+    from wkmeans.compression.tensors.tensor import compressed_tensor
 
     rng = np.random.default_rng(0)
     layout = layout_of(shape, granularity)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wkmeans._bit_allocation import within_budget
+from wkmeans.compression.budget.bit_allocation import within_budget
 
 
 def test_a_budget_below_every_size():

@@ -13,7 +13,7 @@ import pytest
 
 import wkmeans
 from wkmeans import cli
-from wkmeans.compression import _file
+from wkmeans.compression.format import file as _file
 
 for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")

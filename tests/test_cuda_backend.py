@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 import wkmeans as package
-from wkmeans import _arrays, _core, _cuda_backend, cost_curve, prune, wkmeans
+from wkmeans import _core, cost_curve, prune, wkmeans
+from wkmeans._kernels import arrays, cuda_backend
 
 torch = pytest.importorskip("torch")
 
@@ -98,8 +99,8 @@ def through_stand_in(monkeypatch):
     """Tensors on the CPU take the way of those on a device."""
     monkeypatch.setitem(sys.modules, "wkmeans._cuda", StandIn())
     monkeypatch.setattr(package, "_cuda", sys.modules["wkmeans._cuda"], raising=False)
-    monkeypatch.setattr(_arrays, "is_on_cuda", lambda value: isinstance(value, torch.Tensor))
-    monkeypatch.setattr(_cuda_backend.CudaProblem, "queue", lambda self: None)
+    monkeypatch.setattr(arrays, "is_on_cuda", lambda value: isinstance(value, torch.Tensor))
+    monkeypatch.setattr(cuda_backend.CudaProblem, "queue", lambda self: None)
     return package._cuda
 
 
@@ -141,7 +142,7 @@ def test_answers_are_arranged_as_the_cpus(through_stand_in, monkeypatch, dtype, 
         **options,
     }
     actual = wkmeans(w, 3, **options)
-    monkeypatch.setattr(_arrays, "is_on_cuda", lambda value: False)
+    monkeypatch.setattr(arrays, "is_on_cuda", lambda value: False)
     assert_same(actual, wkmeans(w, 3, **options))
 
 
@@ -165,7 +166,7 @@ def test_curves_and_masks_are_arranged_as_the_cpus(through_stand_in, monkeypatch
         yield from prune(both, 0.3).values()
 
     actual = list(answers())
-    monkeypatch.setattr(_arrays, "is_on_cuda", lambda value: False)
+    monkeypatch.setattr(arrays, "is_on_cuda", lambda value: False)
     for a, b in zip(actual, answers(), strict=True):
         assert torch.equal(a, b)
         assert a.dtype == b.dtype
@@ -199,7 +200,7 @@ def test_arguments_are_checked_as_on_the_cpu(through_stand_in):
 
 
 def test_a_build_without_the_module_says_how_to_get_it(monkeypatch):
-    monkeypatch.setattr(_arrays, "is_on_cuda", lambda value: True)
+    monkeypatch.setattr(arrays, "is_on_cuda", lambda value: True)
     monkeypatch.setitem(sys.modules, "wkmeans._cuda", None)
     monkeypatch.delattr(package, "_cuda", raising=False)
     for function in (wkmeans, prune, cost_curve):

@@ -27,6 +27,7 @@ from torch import nn  # noqa: E402
 from torch.nn.utils import prune as torch_prune  # noqa: E402
 
 import wkmeans  # noqa: E402
+from wkmeans.compression.tensors.exportable import indexed  # noqa: E402
 from wkmeans.export import (  # noqa: E402
     IndexedTensor,
     indexed_tensors,
@@ -36,7 +37,6 @@ from wkmeans.export import (  # noqa: E402
     to_onnx,
     to_prune_state_dict,
 )
-from wkmeans.export._compressed import indexed  # noqa: E402
 
 # --- IndexedTensor ----------------------------------------------------------------------------
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from strategies import TAME_WEIGHTS, grid, tame_problems
 
 from wkmeans import cost_curve, wkmeans
-from wkmeans._formats import FORMATS
+from wkmeans._kernels.formats import FORMATS
 
 FROM_ML_DTYPES = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
 ONE_BYTE = ("float8_e4m3fn", "float8_e5m2", "int8")

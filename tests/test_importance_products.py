@@ -14,10 +14,10 @@ from torch import nn  # noqa: E402
 
 from wkmeans import _core  # noqa: E402
 from wkmeans.importance import _products, estimate  # noqa: E402
-from wkmeans.importance._contributions import Total, reduce, reduced  # noqa: E402
-from wkmeans.importance._convolution import Geometry, Windows  # noqa: E402
-from wkmeans.importance._products import KERNEL_REDUCTIONS, Held, Products  # noqa: E402
-from wkmeans.importance._reductions import Reduction  # noqa: E402
+from wkmeans.importance.first.contributions import Total, reduce, reduced  # noqa: E402
+from wkmeans.importance.first.convolution import Geometry, Windows  # noqa: E402
+from wkmeans.importance.first.products import KERNEL_REDUCTIONS, Held, Products  # noqa: E402
+from wkmeans.importance.first.reductions import Reduction  # noqa: E402
 
 
 @st.composite

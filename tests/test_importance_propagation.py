@@ -21,16 +21,16 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from wkmeans.importance import _curvature, _hessian, _propagation, estimate  # noqa: E402
-from wkmeans.importance._batches import read_batch  # noqa: E402
-from wkmeans.importance._calls import Calls  # noqa: E402
-from wkmeans.importance._cross_entropy import CrossEntropy  # noqa: E402
-from wkmeans.importance._engine import Engine  # noqa: E402
-from wkmeans.importance._functional import (  # noqa: E402
+from wkmeans.importance.first.engine import Engine  # noqa: E402
+from wkmeans.importance.losses.cross_entropy import CrossEntropy  # noqa: E402
+from wkmeans.importance.losses.losses import Probes  # noqa: E402
+from wkmeans.importance.model.batches import read_batch  # noqa: E402
+from wkmeans.importance.model.calls import Calls  # noqa: E402
+from wkmeans.importance.model.functional import (  # noqa: E402
     FunctionalModel,
     differentiable_kernels,
     plain_kernels,
 )
-from wkmeans.importance._losses import Probes  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*mean Hessian are negative"),

@@ -11,7 +11,7 @@ from torch import nn  # noqa: E402
 from torch.autograd.graph import get_gradient_edge  # noqa: E402
 
 from wkmeans.importance import _engine, estimate  # noqa: E402
-from wkmeans.importance._reverse import UnknownOperationError, pull_back  # noqa: E402
+from wkmeans.importance.first.reverse import UnknownOperationError, pull_back  # noqa: E402
 
 
 class Branches(nn.Module):

@@ -161,7 +161,7 @@ def no_fall_back(monkeypatch):
     def refuse(*_):
         raise AssertionError("a rule should have covered this")
 
-    monkeypatch.setattr("wkmeans.importance._engine.engine_for", refuse)
+    monkeypatch.setattr("wkmeans.importance.first.engine.engine_for", refuse)
 
 
 def assert_exact(net, inputs, objectives=("gradient", "fisher"), rtol=1e-10):
@@ -244,13 +244,13 @@ def test_position_embeddings_beyond_the_rule_fall_back(style):
 @pytest.mark.usefixtures("no_fall_back")
 def test_blocks_of_seeds_and_examples_change_nothing(monkeypatch, seeds_at_once):
     """Down to one of each at a time."""
-    from wkmeans.importance import _contributions, _engine
+    from wkmeans.importance.first import contributions, engine
 
     net = Pooled(nn.Linear(3, 5), 5).double()
     inputs, targets = images(4, 3), torch.tensor([0, 1, 2])
     expected = estimate(net, [(inputs, targets)], objective="fisher")
-    monkeypatch.setattr(_engine, "DELTA_BYTES", seeds_at_once * 3 * 8 * (4 * 5 + CLASSES))
-    monkeypatch.setattr(_contributions, "_BYTES_AT_ONCE", 8 * 15)
+    monkeypatch.setattr(engine, "DELTA_BYTES", seeds_at_once * 3 * 8 * (4 * 5 + CLASSES))
+    monkeypatch.setattr(contributions, "_BYTES_AT_ONCE", 8 * 15)
     result = estimate(net, [(inputs, targets)], objective="fisher")
     for name in expected:
         assert_close(result[name][0], expected[name][0], rtol=1e-12)
@@ -292,7 +292,7 @@ class Scale(nn.Module):
 
 @pytest.fixture
 def scale_rule():
-    from wkmeans.importance import _tape
+    from wkmeans.importance.first import tape
 
     calls = []
 
@@ -303,12 +303,12 @@ def scale_rule():
 
     factor = [1.0]
     yield calls, factor
-    del _tape._MODULE_RULES[Scale]
+    del tape._MODULE_RULES[Scale]
 
 
 def test_a_users_rule_is_used_and_leaves_no_hook(scale_rule, monkeypatch):
     calls, _ = scale_rule
-    monkeypatch.setattr("wkmeans.importance._engine.engine_for", None)
+    monkeypatch.setattr("wkmeans.importance.first.engine.engine_for", None)
     net = Pooled(Scale(), 3).double()
     assert_exact(net, images(4, 3))
     assert calls and not any(module._forward_hooks for module in net.modules())

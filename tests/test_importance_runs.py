@@ -205,10 +205,10 @@ def test_a_checkpoint_of_another_estimate_is_refused(tmp_path):
 
 def test_memory_does_not_grow_with_examples_times_parameters():
     """The fall-back works through a batch in parts."""
-    from wkmeans.importance import _engine
+    from wkmeans.importance.first import engine
 
     sizes = []
-    original = _engine.PerExampleEngine.weighted_squares
+    original = engine.PerExampleEngine.weighted_squares
 
     def spy(self, model, inputs, vectors, weights):
         sizes.append(len(inputs))
@@ -216,8 +216,8 @@ def test_memory_does_not_grow_with_examples_times_parameters():
 
     net = nn.Bilinear(3, 3, CLASSES)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_engine, "FALL_BACK_BYTES", 20 * (9 * CLASSES + CLASSES) * 5)
-        patch.setattr(_engine.PerExampleEngine, "weighted_squares", spy)
+        patch.setattr(engine, "FALL_BACK_BYTES", 20 * (9 * CLASSES + CLASSES) * 5)
+        patch.setattr(engine.PerExampleEngine, "weighted_squares", spy)
         inputs = (torch.randn(12, 3), torch.randn(12, 3))
         result = estimate(net, [(inputs, torch.zeros(12).long())], objective="gradient")
     assert max(sizes) == 5

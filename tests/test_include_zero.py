@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from strategies import IMPORTANCES, TAME_WEIGHTS, Problem, problems, tame_problems
 
 from wkmeans import cost_curve, wkmeans
-from wkmeans._formats import FORMATS
+from wkmeans._kernels.formats import FORMATS
 
 SOLVERS = ["optimal", "lloyd"]
 SMALL = {"max_size": 8, "weights": (*TAME_WEIGHTS, "offset")}

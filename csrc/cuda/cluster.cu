@@ -1,8 +1,8 @@
 #include "cuda/cluster.h"
 
+#include "cuda/batch/batch.h"
 #include "cuda/device/device.h"
 #include "cuda/device/device_backend.cuh"
-#include "cuda/batch/batch.h"
 
 namespace wkmeans::cuda {
 namespace {

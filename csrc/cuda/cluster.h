@@ -10,11 +10,11 @@
 #include "cpu/cluster/cluster.h"
 #include "cpu/read/histogram.h"
 #include "cuda/batch_outputs.h"
+#include "cuda/items/tiles.h"
 #include "cuda/large/count_halves.h"
 #include "cuda/large/label_item.h"
 #include "cuda/large/solve_sorted.h"
 #include "cuda/large/sorted_items.h"
-#include "cuda/items/tiles.h"
 #include "math/compensated_sum.h"
 
 // One problem after another, each as large as memory allows, wherever `Backend` computes: a CUDA

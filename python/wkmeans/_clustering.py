@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import ArrayLike, Operand, first_index_where, shown_index
-from wkmeans._backends import backend_of
-from wkmeans._formats import resolve_format
-from wkmeans._threads import resolve_n_threads
+from wkmeans._kernels.arrays import ArrayLike, Operand, first_index_where, shown_index
+from wkmeans._kernels.backends import backend_of
+from wkmeans._kernels.formats import resolve_format
+from wkmeans._kernels.threads import resolve_n_threads
 
 MAX_CENTROIDS = 65536
 _INITS = ("quantile", "linear", "kmeans++")

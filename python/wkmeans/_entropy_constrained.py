@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from wkmeans import _core
-from wkmeans._arrays import (
+from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, wkmeans
+from wkmeans._kernels.arrays import (
     Array,
     ArrayLike,
     Problem,
@@ -22,9 +23,8 @@ from wkmeans._arrays import (
     make_problem,
     shown_index,
 )
-from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, wkmeans
-from wkmeans._cpu_backend import label_dtype
-from wkmeans._threads import resolve_n_threads
+from wkmeans._kernels.cpu_backend import label_dtype
+from wkmeans._kernels.threads import resolve_n_threads
 from wkmeans.rate import entropy_bits
 
 # The best number of codewords to start from depends on the multiplier: fractions of k are tried for

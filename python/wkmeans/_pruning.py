@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import ArrayLike
-from wkmeans._backends import Backend, BackendProblem, backend_of
-from wkmeans._threads import resolve_n_threads
+from wkmeans._kernels.arrays import ArrayLike
+from wkmeans._kernels.backends import Backend, BackendProblem, backend_of
+from wkmeans._kernels.threads import resolve_n_threads
 
 
 def prune(

@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <limits>
 
+#include "cpu/cluster/solve.h"
 #include "cpu/label/assign.h"
 #include "cpu/label/bucket_labels.h"
-#include "cpu/cluster/solve.h"
 #include "support.h"
 
 using namespace wkmeans;

@@ -4,8 +4,8 @@
 
 #include <limits>
 
-#include "cpu/intervals/format.h"
 #include "cpu/descent/curve.h"
+#include "cpu/intervals/format.h"
 #include "cpu/layered/optimal_layers.h"
 #include "support.h"
 

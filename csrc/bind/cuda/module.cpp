@@ -4,8 +4,8 @@
 #include "bind/cluster_options.h"
 #include "bind/cuda/arguments.h"
 #include "bind/names.h"
-#include "cuda/items/bad_value.h"
 #include "cuda/device/device.h"
+#include "cuda/items/bad_value.h"
 
 namespace wkmeans::cuda {
 namespace {

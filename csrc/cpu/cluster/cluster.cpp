@@ -3,14 +3,14 @@
 #include <algorithm>
 #include <optional>
 
+#include "cpu/cluster/certificate.h"
+#include "cpu/descent/curve.h"
+#include "cpu/intervals/pyramid.h"
 #include "cpu/label/assign.h"
 #include "cpu/label/bucket_labels.h"
 #include "cpu/read/buckets.h"
-#include "cpu/cluster/certificate.h"
-#include "cpu/descent/curve.h"
 #include "cpu/read/histogram.h"
 #include "cpu/read/points.h"
-#include "cpu/intervals/pyramid.h"
 
 namespace wkmeans {
 namespace {

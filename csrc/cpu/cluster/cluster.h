@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cpu/base/operand.h"
-#include "cpu/read/points.h"
 #include "cpu/cluster/solve.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

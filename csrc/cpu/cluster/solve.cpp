@@ -6,10 +6,10 @@
 #include <optional>
 #include <stdexcept>
 
+#include "cpu/cluster/optimal.h"
 #include "cpu/intervals/leaf_sums.h"
 #include "cpu/lloyd/initial_centroids.h"
 #include "cpu/lloyd/lloyd.h"
-#include "cpu/cluster/optimal.h"
 #include "cpu/squeeze/search.h"
 #include "math/centroid.h"
 

@@ -4,12 +4,12 @@
 #include <optional>
 #include <vector>
 
-#include "cpu/read/buckets.h"
-#include "cpu/intervals/format.h"
-#include "cpu/cluster/optimal.h"
 #include "cpu/base/parallel.h"
-#include "cpu/read/points.h"
+#include "cpu/cluster/optimal.h"
+#include "cpu/intervals/format.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/buckets.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

@@ -5,8 +5,8 @@
 #include <cmath>
 #include <optional>
 
-#include "cpu/lagrangian/branch_and_bound.h"
 #include "cpu/descent/descent.h"
+#include "cpu/lagrangian/branch_and_bound.h"
 #include "cpu/layered/optimal_layers.h"
 
 namespace wkmeans {

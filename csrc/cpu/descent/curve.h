@@ -6,8 +6,8 @@
 
 #include "cpu/base/parallel.h"
 #include "cpu/intervals/placement.h"
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

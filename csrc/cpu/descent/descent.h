@@ -4,8 +4,8 @@
 #include <vector>
 
 #include "cpu/cluster/optimal.h"
-#include "cpu/descent/window_paths.h"
 #include "cpu/descent/strips.h"
+#include "cpu/descent/window_paths.h"
 
 namespace wkmeans {
 

@@ -3,8 +3,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
+#include "cpu/intervals/front.h"
 
 namespace wkmeans {
 namespace {

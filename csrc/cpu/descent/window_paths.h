@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/intervals/placement.h"
 #include "cpu/descent/strips.h"
+#include "cpu/intervals/placement.h"
 
 namespace wkmeans {
 

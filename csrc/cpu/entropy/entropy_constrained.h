@@ -3,9 +3,9 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/entropy/entropy_codebook.h"
 #include "cpu/base/operand.h"
 #include "cpu/base/parallel.h"
+#include "cpu/entropy/entropy_codebook.h"
 #include "cpu/read/points.h"
 
 namespace wkmeans {

@@ -1,8 +1,8 @@
 #pragma once
 
 #include "cpu/entropy/entropy_codebook.h"
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

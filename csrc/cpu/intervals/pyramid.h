@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/intervals/leaf_sums.h"
 #include "cpu/base/parallel.h"
+#include "cpu/intervals/leaf_sums.h"
 #include "cpu/read/points.h"
 #include "math/moment_pyramid.h"
 #include "math/moments.h"

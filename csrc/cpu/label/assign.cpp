@@ -3,8 +3,8 @@
 #include <algorithm>
 #include <limits>
 
-#include "cpu/label/codebook.h"
 #include "cpu/base/isa.h"
+#include "cpu/label/codebook.h"
 #include "cpu/label/label_pass.h"
 
 namespace wkmeans {

@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "cpu/read/buckets.h"
 #include "cpu/base/parallel.h"
+#include "cpu/read/buckets.h"
 
 namespace wkmeans {
 

@@ -6,8 +6,8 @@
 #include <cstdint>
 
 #include "cpu/base/eight.h"
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
+#include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
 
 namespace wkmeans {

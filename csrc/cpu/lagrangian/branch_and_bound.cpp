@@ -7,8 +7,8 @@
 #include "cpu/lagrangian/grid.h"
 #include "cpu/lagrangian/half_gaps.h"
 #include "cpu/lagrangian/k_path.h"
-#include "cpu/lloyd/lloyd.h"
 #include "cpu/lagrangian/zoned_grid.h"
+#include "cpu/lloyd/lloyd.h"
 #include "math/centroid.h"
 
 namespace wkmeans {

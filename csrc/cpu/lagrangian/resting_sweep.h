@@ -4,8 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
+#include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
 
 namespace wkmeans {

@@ -4,9 +4,9 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/lagrangian/block_sweep.h"
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
+#include "cpu/intervals/front.h"
+#include "cpu/lagrangian/block_sweep.h"
 #include "cpu/lagrangian/resting_sweep.h"
 
 namespace wkmeans {

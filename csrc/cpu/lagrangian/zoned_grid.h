@@ -3,10 +3,10 @@
 #include <cstddef>
 #include <vector>
 
-#include "cpu/lagrangian/grid.h"
 #include "cpu/base/parallel.h"
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/lagrangian/grid.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

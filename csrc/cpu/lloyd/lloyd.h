@@ -2,8 +2,8 @@
 
 #include <vector>
 
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans {
 

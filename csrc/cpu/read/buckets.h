@@ -4,11 +4,11 @@
 #include <cstdint>
 #include <vector>
 
-#include "cpu/read/bucket_map.h"
 #include "cpu/base/buffer.h"
 #include "cpu/base/items.h"
 #include "cpu/base/operand.h"
 #include "cpu/base/parallel.h"
+#include "cpu/read/bucket_map.h"
 #include "cpu/read/points.h"
 
 namespace wkmeans {

@@ -3,9 +3,9 @@
 #include <algorithm>
 #include <cstring>
 
-#include "cpu/label/codebook.h"
 #include "cpu/base/isa.h"
 #include "cpu/base/items.h"
+#include "cpu/label/codebook.h"
 #include "cpu/lloyd/lloyd.h"
 #include "cpu/read/points.h"
 #include "math/half.h"

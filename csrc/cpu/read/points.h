@@ -6,11 +6,11 @@
 #include <vector>
 
 #include "cpu/base/buffer.h"
-#include "cpu/read/column.h"
-#include "cpu/read/histogram.h"
 #include "cpu/base/items.h"
 #include "cpu/base/operand.h"
 #include "cpu/base/parallel.h"
+#include "cpu/read/column.h"
+#include "cpu/read/histogram.h"
 #include "cpu/sort/partitions.h"
 #include "cpu/sort/sort_stretch.h"
 #include "math/moments.h"

@@ -5,8 +5,8 @@
 #include <cstdint>
 #include <cstring>
 
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
+#include "cpu/intervals/front.h"
 
 namespace wkmeans {
 namespace {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/intervals/leaf_sums.h"
 #include "cpu/intervals/front.h"
+#include "cpu/intervals/leaf_sums.h"
 #include "cpu/intervals/pyramid.h"
 
 namespace wkmeans {

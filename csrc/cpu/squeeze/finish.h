@@ -3,9 +3,9 @@
 #include <optional>
 #include <vector>
 
-#include "cpu/squeeze/layers.h"
 #include "cpu/cluster/optimal.h"
 #include "cpu/read/points.h"
+#include "cpu/squeeze/layers.h"
 
 namespace wkmeans {
 

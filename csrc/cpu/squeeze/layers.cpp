@@ -4,9 +4,9 @@
 #include <cstdint>
 #include <limits>
 
-#include "cpu/intervals/front.h"
 #include "cpu/base/isa.h"
 #include "cpu/base/lanes.h"
+#include "cpu/intervals/front.h"
 
 namespace wkmeans {
 namespace {

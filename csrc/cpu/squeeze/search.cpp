@@ -6,11 +6,11 @@
 #include <limits>
 #include <numeric>
 
-#include "cpu/squeeze/interval_costs.h"
 #include "cpu/intervals/front.h"
-#include "cpu/squeeze/layers.h"
-#include "cpu/squeeze/finish.h"
 #include "cpu/squeeze/cells.h"
+#include "cpu/squeeze/finish.h"
+#include "cpu/squeeze/interval_costs.h"
+#include "cpu/squeeze/layers.h"
 #include "cpu/squeeze/windows.h"
 
 namespace wkmeans {

@@ -5,8 +5,8 @@
 #include <stdexcept>
 #include <string>
 
-#include "cuda/device/check.h"
 #include "cuda/batch/solve.h"
+#include "cuda/device/check.h"
 
 namespace wkmeans::cuda {
 namespace {

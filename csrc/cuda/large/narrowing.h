@@ -5,8 +5,8 @@
 
 #include "cpu/base/parallel.h"
 #include "cpu/intervals/placement.h"
-#include "cpu/read/points.h"
 #include "cpu/intervals/pyramid.h"
+#include "cpu/read/points.h"
 #include "cuda/large/sorted_weights.h"
 
 namespace wkmeans::cuda {

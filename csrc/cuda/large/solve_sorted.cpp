@@ -8,10 +8,10 @@
 
 #include "cpu/cluster/certificate.h"
 #include "cpu/cluster/cluster.h"
+#include "cpu/cluster/optimal.h"
 #include "cpu/descent/curve.h"
 #include "cpu/lloyd/initial_centroids.h"
 #include "cpu/lloyd/lloyd_rounds.h"
-#include "cpu/cluster/optimal.h"
 #include "cuda/large/narrowing.h"
 #include "math/centroid.h"
 

@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from wkmeans._arrays import Array
+from wkmeans._kernels.arrays import Array
 from wkmeans._ranks import map_over_ranks
-from wkmeans.compression._allocation import (
-    Choice,
-    Chooser,
-    Sample,
-    codebook_size_chooser,
-    entropy_constrained_chooser,
-    sample_of,
-)
-from wkmeans.compression._dtypes import as_numpy, numpy_dtype
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._plan import (
     Budget,
@@ -30,7 +21,16 @@ from wkmeans.compression._plan import (
 )
 from wkmeans.compression._quantize import Weights, as_weights, quantize
 from wkmeans.compression._source import Entry, Source, open_source
-from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+from wkmeans.compression.budget.allocation import (
+    Choice,
+    Chooser,
+    Sample,
+    codebook_size_chooser,
+    entropy_constrained_chooser,
+    sample_of,
+)
+from wkmeans.compression.tensors.dtypes import as_numpy, numpy_dtype
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

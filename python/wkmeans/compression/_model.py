@@ -7,10 +7,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wkmeans.compression import _file
-from wkmeans.compression._dtypes import as_torch, numpy_dtype
 from wkmeans.compression._report import Report, tensor_report
-from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+from wkmeans.compression.format import file as _file
+from wkmeans.compression.tensors.dtypes import as_torch, numpy_dtype
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:
     from torch import nn
@@ -96,7 +96,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         torch.nn.utils.parametrize; ``state_dict()`` holds codes and codebooks. `tuned` makes a
         compressed model of it again. See `wkmeans.export.parametrize`.
         """
-        from wkmeans.export._parametrization import parametrize
+        from wkmeans.compression.tensors.parametrization import parametrize
 
         return parametrize(self.apply_to(model), self)
 
@@ -105,7 +105,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
 
         Codebooks are rounded to the dtype they are stored in. Costs stay what compression cost.
         """
-        from wkmeans.export._tuned import tuned_tensors
+        from wkmeans.compression.tensors.tuned import tuned_tensors
 
         return CompressedModel(
             tuned_tensors(self._tensors, self._aliases, model),

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from wkmeans._arrays import FLOAT_DTYPES, dtype_name
-from wkmeans._formats import FORMATS
-from wkmeans.compression._layout import Granularity, checked_granularity
+from wkmeans._kernels.arrays import FLOAT_DTYPES, dtype_name
+from wkmeans._kernels.formats import FORMATS
 from wkmeans.compression._source import Entry
+from wkmeans.compression.tensors.layout import Granularity, checked_granularity
 
 MAX_K = 65536
 

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import Array, shown_index
 from wkmeans._clustering import wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
+from wkmeans._kernels.arrays import Array, shown_index
 from wkmeans._pruning import prune
-from wkmeans.compression._dtypes import numpy_dtype
-from wkmeans.compression._layout import Layout, layout_of
 from wkmeans.compression._plan import Options
-from wkmeans.compression._tensor import CompressedTensor, compressed_tensor
+from wkmeans.compression.tensors.dtypes import numpy_dtype
+from wkmeans.compression.tensors.layout import Layout, layout_of
+from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tensor
 
 _CHUNK = 1 << 17  # weights
 _ITERATIONS = 20  # from a start that a sample has settled

@@ -7,9 +7,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wkmeans import rate
-from wkmeans.compression._coding import width
-from wkmeans.compression._dtypes import numpy_dtype
-from wkmeans.compression._tensor import CompressedTensor, DenseTensor
+from wkmeans.compression.format.coding import width
+from wkmeans.compression.tensors.dtypes import numpy_dtype
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._arrays import Array, is_torch_tensor
-from wkmeans.compression._dtypes import as_numpy
+from wkmeans._kernels.arrays import Array, is_torch_tensor
+from wkmeans.compression.tensors.dtypes import as_numpy
 
 
 @dataclass(frozen=True)

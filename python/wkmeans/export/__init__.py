@@ -9,8 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from wkmeans.export._compressed import recompressed
-from wkmeans.export._indexed import IndexedTensor
+from wkmeans.compression.tensors.exportable import recompressed
+from wkmeans.compression.tensors.indexed import IndexedTensor
 from wkmeans.export._onnx import to_onnx
 
 __all__ = [
@@ -24,8 +24,8 @@ __all__ = [
 ]
 
 _NEEDS_TORCH = {
-    "indexed_tensors": "wkmeans.export._parametrization",
-    "parametrize": "wkmeans.export._parametrization",
+    "indexed_tensors": "wkmeans.compression.tensors.parametrization",
+    "parametrize": "wkmeans.compression.tensors.parametrization",
     "to_coreml_buffers": "wkmeans.export._coreml",
     "to_prune_state_dict": "wkmeans.export._masks",
 }

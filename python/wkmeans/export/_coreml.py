@@ -10,9 +10,9 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from wkmeans.export._compressed import Tensor as Exportable
-from wkmeans.export._compressed import indexed
-from wkmeans.export._indexed import IndexedTensor
+from wkmeans.compression.tensors.exportable import Tensor as Exportable
+from wkmeans.compression.tensors.exportable import indexed
+from wkmeans.compression.tensors.indexed import IndexedTensor
 
 _METADATA_VERSION = 1
 _PALETTIZATION = 2  # coremltools' CompressionType

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from wkmeans.export._compressed import Tensor, indexed
-from wkmeans.export._indexed import IndexedTensor
+from wkmeans.compression.tensors.exportable import Tensor, indexed
+from wkmeans.compression.tensors.indexed import IndexedTensor
 
 if TYPE_CHECKING:
     import onnx

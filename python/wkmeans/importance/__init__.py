@@ -18,7 +18,7 @@ from wkmeans.importance._calibration import (
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance._imatrix import read_imatrix
 from wkmeans.importance._importances import OBJECTIVES, Importances
-from wkmeans.importance._tape import register_rule
+from wkmeans.importance.first.tape import register_rule
 
 __all__ = [
     "OBJECTIVES",

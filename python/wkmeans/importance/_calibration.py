@@ -10,9 +10,13 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from wkmeans.importance._batches import read_batch
-from wkmeans.importance._cross_entropy import IGNORED, CrossEntropy
-from wkmeans.importance._functional import Forward, FunctionalModel, require_independent_examples
+from wkmeans.importance.losses.cross_entropy import IGNORED, CrossEntropy
+from wkmeans.importance.model.batches import read_batch
+from wkmeans.importance.model.functional import (
+    Forward,
+    FunctionalModel,
+    require_independent_examples,
+)
 
 _HALVINGS = 60
 

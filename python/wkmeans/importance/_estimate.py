@@ -11,21 +11,21 @@ from typing import Any
 import torch
 from torch import nn
 
-from wkmeans.importance._batches import read_batch
-from wkmeans.importance._checkpoint import Checkpoint
-from wkmeans.importance._cross_entropy import CrossEntropy
-from wkmeans.importance._curvature import CURVATURES
-from wkmeans.importance._functional import (
+from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance.losses.cross_entropy import CrossEntropy
+from wkmeans.importance.losses.losses import Loss, LossFunction, SquaredError
+from wkmeans.importance.model.batches import read_batch
+from wkmeans.importance.model.functional import (
     Forward,
     FunctionalModel,
     ParameterFilter,
     differentiable_kernels,
     require_independent_examples,
 )
-from wkmeans.importance._importances import OBJECTIVES, Importances
-from wkmeans.importance._losses import Loss, LossFunction, SquaredError
-from wkmeans.importance._progress import ProgressFunction, reporting
-from wkmeans.importance._run import Run
+from wkmeans.importance.run.checkpoint import Checkpoint
+from wkmeans.importance.run.progress import ProgressFunction, reporting
+from wkmeans.importance.run.run import Run
+from wkmeans.importance.second.curvature import CURVATURES
 
 
 def estimate(

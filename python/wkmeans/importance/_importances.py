@@ -125,7 +125,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         ``ValueError``, on every rank, where the ranks' estimates are not of the same objective,
         loss, temperature, ``mu``, parameters and shapes.
         """
-        from wkmeans.importance._distributed import all_reduce
+        from wkmeans.importance.run.distributed import all_reduce
 
         return all_reduce(self, group)
 
@@ -166,7 +166,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write the sums and the count to a safetensors file; ``load`` gives the same bits back."""
-        from wkmeans.importance._storage import save
+        from wkmeans.importance.run.storage import save
 
         save(self, path)
 
@@ -177,7 +177,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         Raises ``ValueError`` where the file is damaged, is no importances file, or holds values
         that no estimate gives (non-finite, or negative where squares are summed).
         """
-        from wkmeans.importance._storage import load
+        from wkmeans.importance.run.storage import load
 
         return load(path)
 

@@ -10,8 +10,8 @@
 
 #include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
-#include "cpu/descent/descent.h"
 #include "cpu/cluster/optimal.h"
+#include "cpu/descent/descent.h"
 #include "cpu/read/points.h"
 
 using namespace wkmeans;

@@ -12,8 +12,8 @@
 #include "campaign/solved_by_cpu.h"
 #include "campaign/tally.h"
 #include "cpu/cluster/optimal.h"
-#include "cpu/layered/optimal_layers.h"
 #include "cpu/cluster/solve.h"
+#include "cpu/layered/optimal_layers.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;

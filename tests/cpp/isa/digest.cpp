@@ -3,9 +3,9 @@
 #include <cstdio>
 #include <memory>
 
+#include "cpu/base/isa.h"
 #include "cpu/cluster/cluster.h"
 #include "cpu/entropy/entropy_constrained.h"
-#include "cpu/base/isa.h"
 #include "cpu/prune/prune.h"
 #include "support.h"
 

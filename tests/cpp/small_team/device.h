@@ -5,8 +5,8 @@
 #include <cstddef>
 #include <vector>
 
-#include "cuda/device/check.h"
 #include "cuda/batch/batch.h"
+#include "cuda/device/check.h"
 
 // The device's solver of small problems, on problems that lie on the host.
 namespace wkmeans::testing {

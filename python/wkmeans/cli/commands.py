@@ -1,0 +1,184 @@
+"""The subcommands compress, decompress and inspect."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wkmeans.compression._compress import Progress, compress
+from wkmeans.compression._model import CompressedModel, load
+from wkmeans.compression.format.file import write
+
+Subcommands = Any  # argparse does not export its type
+
+
+def add_commands(subcommands: Subcommands) -> None:
+    _add_compress(subcommands)
+    _add_decompress(subcommands)
+    _add_inspect(subcommands)
+
+
+def _add_compress(subcommands: Subcommands) -> None:
+    parser = subcommands.add_parser(
+        "compress",
+        help="compress safetensors files to codes and codebooks",
+        description="Compress a model to codes and codebooks, one tensor in memory at a time.",
+    )
+    parser.set_defaults(run=_compress)
+    parser.add_argument(
+        "model",
+        nargs="+",
+        type=Path,
+        metavar="MODEL",
+        help="safetensors files, a directory of them, or the .index.json of a sharded checkpoint",
+    )
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
+    size = parser.add_mutually_exclusive_group(required=True)
+    size.add_argument("--bits", type=int, metavar="B", help="2**B codewords for each codebook")
+    size.add_argument("--k", type=int, metavar="K", help="codewords for each codebook")
+    size.add_argument("--target-bytes", type=int, metavar="N", help="size of the file")
+    size.add_argument(
+        "--target-bits-per-weight", type=float, metavar="B", help="the same, for each weight"
+    )
+    parser.add_argument(
+        "--importances", type=Path, help="what wkmeans.importance's Importances.save wrote"
+    )
+    parser.add_argument("--density", type=float, help="share of the weights to keep")
+    parser.add_argument(
+        "--granularity",
+        type=_granularity,
+        default="tensor",
+        help="tensor, channel, or weights in a group (default: tensor)",
+    )
+    parser.add_argument("--solver", choices=("optimal", "entropy-constrained"))
+    parser.add_argument("--channel-scales", action="store_true", help="one scale a channel")
+    parser.add_argument("--codebook-dtype", metavar="DTYPE", help="float16, int8, ...")
+    parser.add_argument("--dense-dtype", metavar="DTYPE", help="of what stays dense")
+    parser.add_argument("--coding", choices=("auto", "packed", "ans"), default="auto")
+    parser.add_argument("--include", nargs="+", metavar="PATTERN", help="compress only these")
+    parser.add_argument("--exclude", nargs="+", metavar="PATTERN", help="leave these dense")
+    parser.add_argument("--threads", type=int, metavar="N")
+    _add_json(parser)
+
+
+def _add_decompress(subcommands: Subcommands) -> None:
+    parser = subcommands.add_parser(
+        "decompress",
+        help="write a compressed model as a plain safetensors file",
+        description="Write a compressed model as a plain safetensors file.",
+    )
+    parser.set_defaults(run=_decompress)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a compressed model")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
+
+
+def _add_inspect(subcommands: Subcommands) -> None:
+    parser = subcommands.add_parser(
+        "inspect",
+        help="say what is in a compressed model",
+        description="Check a compressed model and print the sizes and costs of its tensors.",
+    )
+    parser.set_defaults(run=_inspect)
+    parser.add_argument("model", type=Path, metavar="MODEL", help="a compressed model")
+    _add_json(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+
+
+def _granularity(text: str) -> str | int:
+    return int(text) if text.isdecimal() else text
+
+
+def _compress(arguments: argparse.Namespace) -> int:
+    _check_output(arguments.output)
+    with _progress_bar() as progress:
+        model = compress(
+            arguments.model,
+            importances=_importances(arguments.importances),
+            bits=arguments.bits,
+            k=arguments.k,
+            target_bytes=arguments.target_bytes,
+            target_bits_per_weight=arguments.target_bits_per_weight,
+            density=arguments.density,
+            granularity=arguments.granularity,
+            solver=arguments.solver,
+            channel_scales=arguments.channel_scales,
+            codebook_dtype=arguments.codebook_dtype,
+            dense_dtype=arguments.dense_dtype,
+            coding=arguments.coding,
+            include=arguments.include,
+            exclude=arguments.exclude,
+            n_threads=arguments.threads,
+            progress=progress,
+        )
+    model.save(arguments.output)
+    _print_report(model, arguments.json)
+    return 0
+
+
+def _decompress(arguments: argparse.Namespace) -> int:
+    _check_output(arguments.output)
+    model = load(arguments.model)
+    from safetensors.numpy import save
+
+    dense = {name: tensor.dequantize() for name, tensor in model.items()}
+    metadata = {"format": "pt"} if model.framework == "torch" else None
+    write(arguments.output, save(dense, metadata))
+    return 0
+
+
+def _inspect(arguments: argparse.Namespace) -> int:
+    _print_report(load(arguments.model), arguments.json)
+    return 0
+
+
+def _check_output(path: Path) -> None:
+    """Before the work, not after it."""
+    if path.is_dir():
+        raise IsADirectoryError(f"--output: expected a file, {path} is a directory")
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"--output: no directory {path.parent}")
+
+
+def _importances(path: Path | None) -> Any:
+    if path is None:
+        return None
+    from wkmeans.importance import Importances
+
+    return Importances.load(path)
+
+
+def _print_report(model: CompressedModel, as_json: bool) -> None:
+    report = model.report()
+    if as_json:
+        print(report.to_json())
+        return
+    table = report.table()
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=160)
+    console.print(table)
+
+
+@contextmanager
+def _progress_bar() -> Iterator[Progress]:
+    """On stderr, and only where somebody watches."""
+    try:
+        from rich.console import Console
+        from rich.progress import Progress as Bar
+    except ImportError as error:
+        raise ImportError("progress needs rich: pip install 'wkmeans[compress]'") from error
+    bar = Bar(console=Console(stderr=True), transient=True, disable=not sys.stderr.isatty())
+    with bar:
+        row = bar.add_task("reading", total=None)
+        yield lambda task, done, total: bar.update(
+            row, description=task, completed=done, total=total
+        )

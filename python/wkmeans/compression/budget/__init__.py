@@ -1,0 +1,1 @@
+"""How a number of bytes is shared out among tensors."""

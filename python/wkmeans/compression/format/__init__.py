@@ -1,0 +1,1 @@
+"""The file: its layout, its codes, and what a reader refuses."""

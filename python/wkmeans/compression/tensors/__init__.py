@@ -1,0 +1,1 @@
+"""One compressed tensor, and what becomes of it in a module."""

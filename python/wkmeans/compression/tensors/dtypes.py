@@ -1,0 +1,77 @@
+"""Names of dtypes, as NumPy and torch spell them, and NumPy arrays of them."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import numpy as np
+
+from wkmeans._kernels.arrays import Array, dtype_name, is_torch_tensor
+
+_NATIVE = (
+    *("float64", "float32", "float16", "complex64", "bool"),
+    *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
+)
+_EXTENSION = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
+STORABLE = (*_NATIVE, *_EXTENSION)
+"""What a safetensors file holds."""
+
+
+def numpy_dtype(name: str) -> np.dtype[Any]:
+    """The dtype called `name`; NumPy has the extension types from ml_dtypes."""
+    if name in _NATIVE:
+        return np.dtype(name)
+    if name not in _EXTENSION:
+        raise TypeError(f"expected a dtype among {', '.join(STORABLE)}, got {name}")
+    try:
+        import ml_dtypes
+    except ImportError as error:
+        raise ImportError(
+            f"{name} tensors need ml_dtypes: pip install 'wkmeans[compress]'"
+        ) from error
+    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
+    return dtype
+
+
+def as_numpy(name: str, value: Any) -> Array:
+    """The memory of a tensor or array, as NumPy sees it; no copy on the CPU."""
+    if not is_torch_tensor(value):
+        array = np.asarray(value)
+        if array.dtype.name not in STORABLE:
+            raise TypeError(f"{name}: expected a numeric array, got dtype {array.dtype}")
+        return array
+    torch = sys.modules["torch"]
+    if value.layout != torch.strided:
+        raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call .to_dense()")
+    if value.device.type != "cpu":
+        raise TypeError(
+            f"{name}: expected a tensor on the CPU, got one on {value.device}; "
+            "move the model with .cpu() first"
+        )
+    plain = value.detach().resolve_neg().resolve_conj()
+    dtype = dtype_name(plain.dtype)
+    if dtype in _EXTENSION:
+        width = torch.int16 if plain.element_size() == 2 else torch.uint8
+        bits: Array = plain.contiguous().view(width).numpy()
+        return bits.view(numpy_dtype(dtype))
+    memory: Array = plain.numpy()
+    if memory.dtype.name not in STORABLE:
+        raise TypeError(f"{name}: expected a numeric tensor, got {value.dtype}")
+    return memory
+
+
+def as_torch(array: Array) -> Any:
+    """The same values as a torch tensor that owns its memory."""
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "this model came from torch: pip install 'wkmeans[torch]', or pass framework='numpy'"
+        ) from error
+    owned = np.array(array, order="C")  # a contiguous copy that torch may write to
+    name = owned.dtype.name
+    if name not in _EXTENSION:
+        return torch.from_numpy(owned)
+    bits = owned.view(np.int16 if owned.dtype.itemsize == 2 else np.uint8)
+    return torch.from_numpy(bits).view(getattr(torch, name))

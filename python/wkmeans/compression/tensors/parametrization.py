@@ -1,0 +1,220 @@
+"""Codebooks as parameters of a PyTorch model, so that they can be fine-tuned and saved small."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize as torch_parametrize
+
+from wkmeans.compression.tensors.exportable import Tensor as Exportable
+from wkmeans.compression.tensors.exportable import indexed
+from wkmeans.compression.tensors.indexed import IndexedTensor
+
+
+class _Lookup(torch.autograd.Function):
+    """``entries[index]``; a codebook entry's gradient, a sum over all its weights, is summed in
+    float64: a million float32 terms would lose four digits."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(entries: Tensor, index: Tensor) -> Tensor:
+        return entries.index_select(0, index.flatten()).reshape(index.shape)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        entries, index = inputs
+        ctx.save_for_backward(index)
+        ctx.n_entries = len(entries)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        sums = gradient.new_zeros(ctx.n_entries, dtype=torch.float64)
+        sums = sums.index_add(0, index.flatten(), gradient.flatten().double())
+        return sums.to(gradient.dtype), None
+
+
+class CodebookParametrization(nn.Module):
+    """Makes a weight out of its codebook: ``codebook[groups, codes] * scale``.
+
+    The parameter that it parametrizes is the codebook (n, k). Entries that are exactly zero stay
+    zero, so that what was pruned remains so.
+    """
+
+    codes: Tensor
+    offsets: Tensor | None
+    scale: Tensor | None
+    is_free: Tensor
+
+    def __init__(self, tensor: IndexedTensor, like: Tensor) -> None:
+        super().__init__()
+        device = like.device
+        self._codebook: Tensor | None = torch.tensor(tensor.codebooks).to(device, like.dtype)
+        offsets = tensor.offsets()
+        self.register_buffer("codes", _codes(tensor, device))
+        self.register_buffer(
+            "offsets", None if offsets is None else torch.tensor(offsets).to(device)
+        )
+        self.register_buffer(
+            "scale",
+            None if tensor.scale is None else torch.tensor(tensor.scale).to(device, like.dtype),
+        )
+        self.register_buffer("is_free", self._codebook != 0)
+
+    def forward(self, codebook: Tensor) -> Tensor:
+        index = self.codes.int() if self.offsets is None else self.codes + self.offsets
+        entries = torch.where(self.is_free, codebook, 0).flatten()
+        weight: Tensor = _Lookup.apply(entries, index)  # type: ignore[no-untyped-call]
+        return weight if self.scale is None else weight * self.scale
+
+    def right_inverse(self, weight: Tensor) -> Tensor:
+        """The codebook this was made with, once: any other weight has other codes."""
+        if self._codebook is None:
+            raise RuntimeError(
+                "this weight is a codebook and codes: assign to its codebook, "
+                "parametrizations.<name>.original, or compress the new weight"
+            )
+        codebook, self._codebook = self._codebook, None
+        return codebook
+
+
+def _codes(tensor: IndexedTensor, device: torch.device) -> Tensor:
+    """uint8 where k allows, else int32: the dtypes that torch can index with or convert from."""
+    dtype = np.uint8 if tensor.k <= 256 else np.int32
+    return torch.tensor(tensor.codes.astype(dtype)).to(device)
+
+
+def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Module:
+    """Replace parameters of `model` by codebooks and codes, through torch.nn.utils.parametrize.
+
+    Parameters
+    ----------
+    model : torch.nn.Module
+        Changed in place. Parameters shared by several modules share one codebook.
+    tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
+        Names as in ``model.named_parameters()``; of a tied parameter any of its names.
+
+    Returns
+    -------
+    torch.nn.Module
+        `model`. For each ``layer.weight`` it now trains
+        ``layer.parametrizations.weight.original``, the codebook (n, k), whose gradient is the sum
+        over the weights of each entry. ``state_dict()`` holds codes (a byte a weight up to k = 256)
+        and codebooks; ``torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")`` goes
+        back to a dense weight.
+
+    Raises
+    ------
+    ValueError
+        For a name that is no parameter of the model, or another shape than its.
+    """
+    owners = _owners(model)
+    chosen = indexed(tensors)
+    distinct: dict[tuple[nn.Module, str], IndexedTensor] = {}
+    for name, tensor in chosen.items():
+        _check(name, tensor, owners)
+        if distinct.setdefault(owners[name][0], tensor) is not tensor:
+            raise ValueError(f"tensors[{name!r}]: another tensor is given for what it is tied to")
+    places = {first: held for held in owners.values() for first in held[:1]}
+    for first, tensor in distinct.items():
+        shared: Tensor | None = None
+        for module, attribute in places[first]:
+            own = _detached_copy(module, attribute)
+            torch_parametrize.register_parametrization(
+                module, attribute, CodebookParametrization(tensor, own)
+            )
+            parametrizations: Any = module.parametrizations
+            if shared is None:
+                shared = parametrizations[attribute].original
+            else:
+                parametrizations[attribute].original = shared
+    return model
+
+
+def _detached_copy(module: nn.Module, attribute: str) -> Tensor:
+    """A tensor of the module's own: parametrizing resizes it, and other modules may hold it."""
+    held: Tensor = getattr(module, attribute)
+    own = held.detach().clone()
+    if not isinstance(held, nn.Parameter):
+        module.register_buffer(attribute, own)
+        return own
+    parameter = nn.Parameter(own, requires_grad=held.requires_grad)
+    module.register_parameter(attribute, parameter)
+    return parameter
+
+
+def indexed_tensors(model: nn.Module) -> dict[str, IndexedTensor]:
+    """The codebooks and codes of a model that `parametrize` made, by parameter name.
+
+    Tied parameters appear once, by the first of their names.
+    """
+    found: dict[str, IndexedTensor] = {}
+    seen: set[int] = set()
+    for prefix, module in model.named_modules():
+        for attribute, codebook, lookup in _lookups(module):
+            if id(codebook) in seen:
+                continue
+            seen.add(id(codebook))
+            found[f"{prefix}.{attribute}" if prefix else attribute] = _indexed(codebook, lookup)
+    return found
+
+
+def _lookups(module: nn.Module) -> Iterator[tuple[str, Tensor, CodebookParametrization]]:
+    if not torch_parametrize.is_parametrized(module):
+        return
+    lists: Any = module.parametrizations
+    for attribute, parametrizations in lists.items():
+        if isinstance(parametrizations[0], CodebookParametrization):
+            yield attribute, parametrizations.original, parametrizations[0]
+
+
+def _indexed(codebook: Tensor, lookup: CodebookParametrization) -> IndexedTensor:
+    values = torch.where(lookup.is_free, codebook.detach(), 0)
+    codes = lookup.codes.cpu().numpy()
+    return IndexedTensor(
+        codes=codes if codes.dtype == np.uint8 else codes.view(np.uint32),
+        codebooks=_array(values),
+        groups=None
+        if lookup.offsets is None
+        else (lookup.offsets // values.shape[1]).cpu().numpy(),
+        scale=None if lookup.scale is None else _array(lookup.scale),
+    )
+
+
+def _array(values: Tensor) -> Any:
+    values = values.detach().cpu()
+    return (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
+
+
+def _owners(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+    """Every place a parameter or buffer is held at, by each of its names."""
+    places: dict[int, list[tuple[nn.Module, str]]] = {}
+    names: dict[str, int] = {}
+    for prefix, module in model.named_modules(remove_duplicate=False):
+        for attribute, tensor in [
+            *module.named_parameters(recurse=False, remove_duplicate=False),
+            *module.named_buffers(recurse=False, remove_duplicate=False),
+        ]:
+            held = places.setdefault(id(tensor), [])
+            if not any(module is other and attribute == name for other, name in held):
+                held.append((module, attribute))
+            names[f"{prefix}.{attribute}" if prefix else attribute] = id(tensor)
+    return {name: places[number] for name, number in names.items()}
+
+
+def _check(
+    name: str, tensor: IndexedTensor, owners: Mapping[str, list[tuple[nn.Module, str]]]
+) -> None:
+    if name not in owners:
+        raise ValueError(
+            f"tensors: expected names of the model's parameters or buffers, got {name!r}"
+        )
+    module, attribute = owners[name][0]
+    shape = tuple(getattr(module, attribute).shape)
+    if tensor.shape != shape:
+        raise ValueError(f"tensors[{name!r}]: expected shape {shape}, got {tensor.shape}")

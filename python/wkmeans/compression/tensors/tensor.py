@@ -1,0 +1,158 @@
+"""The two kinds of tensor in a compressed model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wkmeans._kernels.arrays import Array
+from wkmeans.compression.format.coding import EncodedCodes, encode
+from wkmeans.compression.tensors.dtypes import numpy_dtype
+from wkmeans.compression.tensors.layout import Granularity, Layout, layout_of
+
+
+@dataclass(frozen=True, eq=False)
+class CompressedTensor:
+    """Codes into codebooks, entropy-coded in memory as they are in the file.
+
+    Attributes
+    ----------
+    shape : tuple of int
+    dtype : str
+        What `dequantize` gives: "float16", "bfloat16", "float32" or "float64".
+    granularity : {"tensor", "channel"} or int
+        One codebook for all, for each entry of the first axis, or for so many weights of one.
+    encoded : EncodedCodes
+        The codes; `codes` decodes them.
+    codebook : array (n_codebooks, k)
+        Each ascending, in the dtype it is stored in. An "int8" codebook is to be multiplied by
+        `codebook_scale`.
+    codebook_scale : float32 array (n_codebooks,) or None
+    channel_scale : float32 array (n_channels,) or None
+        Codewords are to be multiplied by the scale of their channel.
+    cost : float
+        ``sum I (w - v)^2 + H (w - v)^4`` of the values v that `dequantize` gives.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    granularity: Granularity
+    encoded: EncodedCodes
+    codebook: Array
+    codebook_scale: Array | None = None
+    channel_scale: Array | None = None
+    cost: float = 0.0
+
+    @property
+    def layout(self) -> Layout:
+        return layout_of(self.shape, self.granularity)
+
+    @property
+    def k(self) -> int:
+        """Codewords in each codebook."""
+        return int(self.codebook.shape[-1])
+
+    @property
+    def size(self) -> int:
+        return self.encoded.size
+
+    @property
+    def codes(self) -> Array:
+        """uint8 or uint16 codes, shape of the tensor, decoded anew each time: O(n)."""
+        return self.encoded.decode().reshape(self.shape)
+
+    @property
+    def counts(self) -> Array:
+        """How many weights carry each code, int64 (k,)."""
+        return self.encoded.counts()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, codebooks and scales in the file."""
+        extra = (self.codebook_scale, self.channel_scale)
+        return int(
+            self.encoded.payload.nbytes
+            + self.codebook.nbytes
+            + sum(scale.nbytes for scale in extra if scale is not None)
+        )
+
+    def codewords(self) -> Array:
+        """The codebooks as the numbers they stand for, ``(n_codebooks, k)``, channel scales aside.
+
+        float64 for float64 tensors, else float32.
+        """
+        wide = np.float64 if self.dtype == "float64" else np.float32
+        values: Array = self.codebook.astype(wide)
+        if self.codebook_scale is not None:
+            values = values * self.codebook_scale.astype(wide)[:, np.newaxis]
+        return values
+
+    def dequantize(self) -> Array:
+        """The dense tensor, as NumPy: ``codeword[code] * channel_scale`` in `dtype`."""
+        values = self.layout.expand(self.encoded.decode(), self.codewords())
+        if self.channel_scale is not None:
+            values = values * self.channel_scale.astype(values.dtype)[:, np.newaxis]
+        return values.astype(numpy_dtype(self.dtype)).reshape(self.shape)
+
+
+@dataclass(frozen=True, eq=False)
+class DenseTensor:
+    """A tensor that is kept as it is.
+
+    Attributes
+    ----------
+    values : array
+        In the dtype it is stored in.
+    dtype : str
+        What `dequantize` gives: the dtype the model had.
+    reason : str
+        Why it is not compressed.
+    """
+
+    values: Array
+    dtype: str
+    reason: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.values.shape
+
+    @property
+    def size(self) -> int:
+        return int(self.values.size)
+
+    @property
+    def nbytes(self) -> int:
+        return int(self.values.nbytes)
+
+    def dequantize(self) -> Array:
+        """The tensor in the model's dtype."""
+        return self.values.astype(numpy_dtype(self.dtype))
+
+
+def compressed_tensor(
+    codes: Array,
+    codebook: Array,
+    *,
+    dtype: str,
+    granularity: Granularity,
+    coding: str = "auto",
+    codebook_scale: Array | None = None,
+    channel_scale: Array | None = None,
+    cost: float = 0.0,
+) -> CompressedTensor:
+    """Encode `codes`, of the tensor's shape, and drop codewords above all of them."""
+    layout = layout_of(codes.shape, granularity)
+    k = int(codes.max(initial=0)) + 1
+    encoded = encode(codes.reshape(layout.n_channels, layout.channel_size), k, coding)
+    return CompressedTensor(
+        tuple(codes.shape),
+        dtype,
+        granularity,
+        encoded,
+        np.ascontiguousarray(codebook[:, :k]),
+        codebook_scale,
+        channel_scale,
+        cost,
+    )

@@ -1,0 +1,1 @@
+"""First derivatives of every example: seeds, rules and sums."""

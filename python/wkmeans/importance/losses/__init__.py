@@ -1,0 +1,1 @@
+"""Losses, and the seeds that stand for them."""

@@ -1,0 +1,1 @@
+"""A user's model, its batches and its calls, made functional."""

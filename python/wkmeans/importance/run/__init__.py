@@ -1,0 +1,1 @@
+"""Runs over batches: sums, checkpoints, ranks, progress."""
