@@ -26,7 +26,7 @@ from torch.nn import functional
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.model.batches import read_batch
 from wkmeans.importance.model.functional import FunctionalModel, differentiable_kernels
-from wkmeans.importance.run import run as _run
+from wkmeans.importance.run.run import Run
 
 FLOOR = "plain forward and backward"
 Batch = tuple[torch.Tensor, torch.Tensor]
@@ -60,7 +60,7 @@ class Started:
 
     @classmethod
     def of(cls, net: nn.Module, batch: Batch, objective: str) -> Started:
-        run = _run.Run(
+        run = Run(
             FunctionalModel.of(net, None), objective, CrossEntropy(1.0), "auto", None, 0, None
         )
         ready = read_batch(0, batch)

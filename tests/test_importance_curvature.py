@@ -20,7 +20,8 @@ from importance_oracle import (  # noqa: E402
 )
 from torch import nn  # noqa: E402
 
-from wkmeans.importance import _curvature, _neurons, estimate  # noqa: E402
+from wkmeans.importance import estimate  # noqa: E402
+from wkmeans.importance.second import curvature, neurons  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
 
@@ -50,13 +51,13 @@ def runs_of(net, batch, n, **options):
 @pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
 def test_second_derivatives_in_a_layers_outputs(monkeypatch, build, objective):
     """Every linear layer goes that way, whatever it costs, and agrees with one weight at a time."""
-    exact, seen = _neurons.exact, []
+    exact, seen = neurons.exact, []
 
     def spy(recording, use, *rest):
         seen.extend(slot.name for slot in use.slots.values())
         exact(recording, use, *rest)
 
-    monkeypatch.setattr(_neurons, "exact", spy)
+    monkeypatch.setattr(neurons, "exact", spy)
     net, (inputs, targets) = build().double(), examples()
     result = estimate(net, [(inputs, targets)], objective=objective, curvature="exact")
     assert seen
@@ -142,7 +143,7 @@ def test_methods_say_how_each_parameter_was_found():
 
 def test_what_would_take_too_long_is_said_not_done(monkeypatch):
     """Propagation does not cover recurrent layers, and Hutchinson's estimates take too long too."""
-    monkeypatch.setattr(_curvature, "MOST_WORK", 3 * 48)
+    monkeypatch.setattr(curvature, "MOST_WORK", 3 * 48)
     net = Recurrent().double()
     with pytest.warns(UserWarning, match=r"stands in for the Hessian's of 4 of 6.*'lstm"):
         result = estimate(net, [examples()], objective="hessian")

@@ -13,7 +13,8 @@ from importance_oracle import assert_close, hessian_diagonal  # noqa: E402
 from torch import nn  # noqa: E402
 
 from wkmeans import _core  # noqa: E402
-from wkmeans.importance import _products, estimate  # noqa: E402
+from wkmeans.importance import estimate  # noqa: E402
+from wkmeans.importance.first import products  # noqa: E402
 from wkmeans.importance.first.contributions import Total, reduce, reduced  # noqa: E402
 from wkmeans.importance.first.convolution import Geometry, Windows  # noqa: E402
 from wkmeans.importance.first.products import KERNEL_REDUCTIONS, Held, Products  # noqa: E402
@@ -54,7 +55,7 @@ def total_of(products, signs, reduction):
 def test_the_kernel_does_what_torch_does(problem):
     with pytest.MonkeyPatch.context() as patch:
         with_kernel = total_of(*problem)
-        patch.setattr(_products, "_has_kernel", lambda *_: False)
+        patch.setattr(products, "_has_kernel", lambda *_: False)
         torch.testing.assert_close(with_kernel, total_of(*problem), rtol=1e-11, atol=1e-12)
 
 
@@ -106,7 +107,7 @@ def saddle(outputs, targets):
 @pytest.mark.parametrize("has_kernel", [True, False])
 def test_signs_belong_to_the_side_that_has_the_seeds(monkeypatch, has_kernel):
     if not has_kernel:
-        monkeypatch.setattr(_products, "_has_kernel", lambda *_: False)
+        monkeypatch.setattr(products, "_has_kernel", lambda *_: False)
     torch.manual_seed(0)
     net = Matrices().double()
     inputs, targets = torch.randn(6, 3).double(), torch.randn(6, 4).double()

@@ -20,7 +20,7 @@ from importance_oracle import (  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
-from wkmeans.importance import _curvature, _hessian, _propagation, estimate  # noqa: E402
+from wkmeans.importance import estimate  # noqa: E402
 from wkmeans.importance.first.engine import Engine  # noqa: E402
 from wkmeans.importance.losses.cross_entropy import CrossEntropy  # noqa: E402
 from wkmeans.importance.losses.losses import Probes  # noqa: E402
@@ -31,6 +31,7 @@ from wkmeans.importance.model.functional import (  # noqa: E402
     differentiable_kernels,
     plain_kernels,
 )
+from wkmeans.importance.second import curvature, hessian, propagation  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*mean Hessian are negative"),
@@ -107,13 +108,13 @@ def certificate_of(net, inputs, targets):
     engine = Engine(model)
     with differentiable_kernels():
         outputs = engine.record(batch.inputs).outputs.detach()
-        seed = _propagation.mixed_gradient(loss, outputs, batch)
-        together = _propagation.certify(engine, batch.inputs, seed)
+        seed = propagation.mixed_gradient(loss, outputs, batch)
+        together = propagation.certify(engine, batch.inputs, seed)
         generator = torch.Generator().manual_seed(0)
-        curvature = loss.rough_curvature_seeds(outputs, targets, generator)
-        written = _curvature._written_out(curvature)
+        seeds = loss.rough_curvature_seeds(outputs, targets, generator)
+        written = curvature._written_out(seeds)
         with plain_kernels():
-            apart = _hessian.certified(model, batch.inputs, seed, written)
+            apart = hessian.certified(model, batch.inputs, seed, written)
     return together, apart
 
 
@@ -189,8 +190,8 @@ def certificate_of_all(net):
     loss, batch = CrossEntropy(1.0), read_batch(0, examples(3))
     engine = Engine(FunctionalModel.of(net, None))
     outputs = engine.record(batch.inputs).outputs.detach()
-    seed = _propagation.mixed_gradient(loss, outputs, batch)
-    assert _propagation.certify(engine, batch.inputs, seed) is not None
+    seed = propagation.mixed_gradient(loss, outputs, batch)
+    assert propagation.certify(engine, batch.inputs, seed) is not None
 
 
 def test_what_no_torch_function_shows_is_found_out():
@@ -313,7 +314,7 @@ def test_one_example_first_and_more_after_it():
 def test_auto_propagates_what_exact_products_would_take_too_long_for(monkeypatch):
     net, batch = tanh_mlp().double(), examples()
     assert estimate(net, [batch], objective="hessian").methods["0.weight"] == "second derivatives"
-    monkeypatch.setattr(_curvature, "MOST_WORK", 3 * 48)
+    monkeypatch.setattr(curvature, "MOST_WORK", 3 * 48)
     result = estimate(net, [batch], objective="hessian")
     assert result.methods["0.weight"] == "curvature propagation"
     assert result.methods["2.weight"] == "gauss-newton, certified"
@@ -333,7 +334,7 @@ def test_factors_have_the_curvature_as_their_mean():
         def signs(self, shape, like):
             return every if shape[0] == 8 else super().signs(shape, like)
 
-    (both,) = _propagation._factors(local, All(8, torch.Generator().manual_seed(0)))
+    (both,) = propagation._factors(local, All(8, torch.Generator().manual_seed(0)))
     first, second = both.flatten(1).chunk(2)
     expected = local.product([torch.eye(3, dtype=torch.float64).unsqueeze(1)])[0].flatten(1)
     assert_close(first.T @ second / 8, expected)

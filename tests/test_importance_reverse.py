@@ -10,7 +10,8 @@ from importance_oracle import assert_close, residual  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.autograd.graph import get_gradient_edge  # noqa: E402
 
-from wkmeans.importance import _engine, estimate  # noqa: E402
+from wkmeans.importance import estimate  # noqa: E402
+from wkmeans.importance.first import engine  # noqa: E402
 from wkmeans.importance.first.reverse import UnknownOperationError, pull_back  # noqa: E402
 
 
@@ -85,9 +86,9 @@ def test_a_residual_network_goes_by_hand(monkeypatch):
     net = residual().double()
     batch = torch.randn(5, 6).double(), torch.randint(0, 4, (5,))
     expected = estimate(net, [batch], objective="fisher")
-    plain = _engine.gradients
+    plain = engine.gradients
     monkeypatch.setattr(
-        _engine, "gradients",
+        engine, "gradients",
         lambda *a, **k: refused() if k.get("is_grads_batched") else plain(*a, **k),
     )  # fmt: skip
     found = estimate(net, [batch], objective="fisher")
