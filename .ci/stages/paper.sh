@@ -1,0 +1,3 @@
+# The paper's experiments, small.
+activate_test_environment
+python bench/paper/run.py --quick --cache "$scratch/paper"
