@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wkmeans import _core
+import wkmeans._core as _core
 from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, wkmeans
 from wkmeans._kernels.arrays import (
     Array,

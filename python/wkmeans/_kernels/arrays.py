@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from wkmeans import _core
+import wkmeans._core as _core
 
 if TYPE_CHECKING:
     import torch

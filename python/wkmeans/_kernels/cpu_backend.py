@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from wkmeans import _core
+import wkmeans._core as _core
 from wkmeans._kernels.arrays import (
     Array,
     ArrayLike,

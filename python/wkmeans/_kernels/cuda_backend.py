@@ -107,7 +107,7 @@ class CudaProblem:
 
 def _cuda() -> ModuleType:
     try:
-        from wkmeans import _cuda as module
+        import wkmeans._cuda as module
     except ImportError as error:
         raise ImportError(
             "weights: tensors on CUDA need the extension wkmeans._cuda, which this build lacks "

@@ -17,8 +17,9 @@ from wkmeans.importance._calibration import (
 )
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance._imatrix import read_imatrix
-from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance._importances import Importances
 from wkmeans.importance.first.tape import register_rule
+from wkmeans.importance.run.state import OBJECTIVES
 
 __all__ = [
     "OBJECTIVES",

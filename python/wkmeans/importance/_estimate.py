@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance._importances import Importances
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.losses.losses import Loss, LossFunction, SquaredError
 from wkmeans.importance.model.batches import read_batch
@@ -25,6 +25,7 @@ from wkmeans.importance.model.functional import (
 from wkmeans.importance.run.checkpoint import Checkpoint
 from wkmeans.importance.run.progress import ProgressFunction, reporting
 from wkmeans.importance.run.run import Run
+from wkmeans.importance.run.state import OBJECTIVES
 from wkmeans.importance.second.curvature import CURVATURES
 
 

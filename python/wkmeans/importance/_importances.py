@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from os import PathLike
 from typing import Any
 
 import torch
 
-# What `Importances.methods` calls the estimates of second derivatives, and how it marks others that
-# are random.
-PROPAGATED, SAMPLED, PROBED = "curvature propagation", "hutchinson", ", probes"
-OBJECTIVES = ("baseline", "fisher", "gradient", "hessian", "gradient+hessian")
+from wkmeans.importance.run import storage
+from wkmeans.importance.run.distributed import all_reduce
+from wkmeans.importance.run.state import State, require_equal, with_known_variance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
+class Importances(State, Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
     """A mapping from parameter name to ``(importance, quartic_importance)``.
 
     Both tensors have the parameter's shape and are float64, the coefficients of ``(w - c)^2`` and
@@ -46,17 +45,6 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         Estimates of the variances of ``sums`` and ``quartic_sums``, over the random probes that
         could have been drawn, for those parameters that have any; see ``standard_error``.
     """
-
-    objective: str
-    loss: str
-    temperature: float
-    mu: float
-    count: int
-    sums: dict[str, torch.Tensor]
-    quartic_sums: dict[str, torch.Tensor] | None = None
-    methods: dict[str, str] = field(default_factory=dict)
-    variance_sums: dict[str, torch.Tensor] = field(default_factory=dict)
-    quartic_variance_sums: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __getitem__(self, name: str) -> tuple[torch.Tensor, torch.Tensor | None]:
         importance = self.sums[name] / self.count
@@ -101,7 +89,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         """
         if not isinstance(other, Importances):
             return NotImplemented
-        self._require_same_estimate(other)
+        require_equal(self.signature(), other.signature())
         return replace(
             self,
             count=self.count + other.count,
@@ -125,16 +113,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         ``ValueError``, on every rank, where the ranks' estimates are not of the same objective,
         loss, temperature, ``mu``, parameters and shapes.
         """
-        from wkmeans.importance.run.distributed import all_reduce
-
         return all_reduce(self, group)
-
-    def random_names(self) -> set[str]:
-        """The parameters whose methods say that they are estimates."""
-        return {
-            name for name, method in self.methods.items()
-            if method in (PROPAGATED, SAMPLED) or method.endswith(PROBED)
-        }  # fmt: skip
 
     def with_mu(self, mu: float) -> Importances:
         """The same estimate with another regulariser; only ``"hessian"`` has one."""
@@ -144,31 +123,9 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
             raise ValueError(f'only objective "hessian" has a mu; this is {self.objective!r}')
         return replace(self, mu=float(mu))
 
-    def signature(self) -> dict[str, Any]:
-        """What two estimates must have in common to be merged."""
-        return self._kind() | {
-            f"shape of {name!r}": tuple(t.shape) for name, t in self.sums.items()
-        }
-
-    def _kind(self) -> dict[str, Any]:
-        return {each.name: getattr(self, each.name) for each in fields(self)[:4]}
-
-    def _require_same_kind(self, other: Importances) -> None:
-        _require_equal(self._kind(), other._kind())
-
-    @property
-    def device(self) -> torch.device:
-        """Where the sums are."""
-        return next(iter(self.sums.values())).device
-
-    def _require_same_estimate(self, other: Importances) -> None:
-        _require_equal(self.signature(), other.signature())
-
     def save(self, path: str | PathLike[str]) -> None:
         """Write the sums and the count to a safetensors file; ``load`` gives the same bits back."""
-        from wkmeans.importance.run.storage import save
-
-        save(self, path)
+        storage.save(self, path)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Importances:
@@ -177,9 +134,7 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
         Raises ``ValueError`` where the file is damaged, is no importances file, or holds values
         that no estimate gives (non-finite, or negative where squares are summed).
         """
-        from wkmeans.importance.run.storage import load
-
-        return load(path)
+        return cls(**vars(storage.load(path)))
 
     def __repr__(self) -> str:
         clamped = f", clamped={n}" if (n := sum(self.clamped.values())) else ""
@@ -188,25 +143,6 @@ class Importances(Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]]):
             f"temperature={self.temperature:g}, mu={self.mu:g}, count={self.count}, "
             f"parameters={len(self)}{clamped})"
         )
-
-
-def _require_equal(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
-    for key in [*mine, *theirs]:
-        if key not in mine or key not in theirs:
-            name = key.removeprefix("shape of ")
-            raise ValueError(f"cannot merge importances: only one of them has {name}")
-        if mine[key] != theirs[key]:
-            raise ValueError(
-                f"cannot merge importances of different {key}: {mine[key]!r} and {theirs[key]!r}"
-            )
-
-
-def with_known_variance(
-    random: Sequence[Collection[str]], known: Sequence[Collection[str]]
-) -> list[str]:
-    """Of runs to be merged: whose sum's variance is known in each where it is not exact."""
-    unknown = {n for names, own in zip(random, known, strict=True) for n in names if n not in own}
-    return sorted({name for own in known for name in own} - unknown)
 
 
 def _added_variances(

@@ -9,10 +9,9 @@ import numpy as np
 
 from wkmeans._clustering import Clustering
 from wkmeans._kernels.arrays import Array
-from wkmeans.compression import CompressedTensor, DenseTensor
 from wkmeans.compression.tensors.indexed import IndexedTensor
 from wkmeans.compression.tensors.layout import Layout
-from wkmeans.compression.tensors.tensor import compressed_tensor
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor, compressed_tensor
 
 Tensor: TypeAlias = IndexedTensor | CompressedTensor | DenseTensor | Clustering
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import nn
 
-from wkmeans.compression import CompressedTensor, DenseTensor
 from wkmeans.compression.tensors.dtypes import as_numpy
 from wkmeans.compression.tensors.exportable import recompressed
 from wkmeans.compression.tensors.parametrization import indexed_tensors
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 
 def tuned_tensors(

@@ -8,7 +8,7 @@ from typing import Protocol
 
 import torch
 
-from wkmeans import _core
+import wkmeans._core as _core
 from wkmeans.importance.first.contributions import Total
 from wkmeans.importance.first.reductions import Reduction, multiplied
 

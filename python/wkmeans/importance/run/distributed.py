@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
-from wkmeans.importance._importances import Importances, with_known_variance
+from wkmeans.importance.run.state import State, with_known_variance
+
+AnyState = TypeVar("AnyState", bound=State)
 
 
-def all_reduce(importances: Importances, group: Any = None) -> Importances:
+def all_reduce(state: AnyState, group: Any = None) -> AnyState:
     """The sum over the ranks of ``group``; see ``Importances.all_reduce``."""
     distributed = torch.distributed
     if not (distributed.is_available() and distributed.is_initialized()):
         raise RuntimeError(
             "all_reduce needs torch.distributed: call init_process_group first, in every rank"
         )
-    every = _gathered(importances.signature(), group)
+    every = _gathered(state.signature(), group)
     # Every rank has the same list and raises the same error: none is left waiting.
     for rank, theirs in enumerate(every):
         for key in every[0].keys() | theirs.keys():
@@ -26,23 +28,21 @@ def all_reduce(importances: Importances, group: Any = None) -> Importances:
                     f"cannot merge the ranks' importances: {key} is {every[0].get(key)!r} on rank "
                     f"0 and {theirs.get(key)!r} on rank {rank}"
                 )
-    count = torch.tensor([importances.count], dtype=torch.int64, device=importances.device)
+    count = torch.tensor([state.count], dtype=torch.int64, device=state.device)
     distributed.all_reduce(count, group=group)
-    quartic = importances.quartic_sums
-    random = _gathered(importances.random_names(), group)
+    quartic = state.quartic_sums
+    random = _gathered(state.random_names(), group)
     methods: dict[str, str] = {}
-    for theirs in _gathered(importances.methods, group):
+    for theirs in _gathered(state.methods, group):
         methods |= theirs
     return replace(
-        importances,
+        state,
         count=int(count),
-        sums=_summed(importances.sums, group),
+        sums=_summed(state.sums, group),
         quartic_sums=None if quartic is None else _summed(quartic, group),
         methods=methods,
-        variance_sums=_variances(importances, importances.variance_sums, random, group),
-        quartic_variance_sums=_variances(
-            importances, importances.quartic_variance_sums, random, group
-        ),
+        variance_sums=_variances(state, state.variance_sums, random, group),
+        quartic_variance_sums=_variances(state, state.quartic_variance_sums, random, group),
     )
 
 
@@ -54,11 +54,11 @@ def _gathered(mine: Any, group: Any) -> list[Any]:
 
 
 def _variances(
-    importances: Importances, mine: dict[str, torch.Tensor], random: list[Any], group: Any
+    state: State, mine: dict[str, torch.Tensor], random: list[Any], group: Any
 ) -> dict[str, torch.Tensor]:
     """Ranks where a value is exact add nothing."""
     names = with_known_variance(random, _gathered(list(mine), group))
-    sums = importances.sums
+    sums = state.sums
     return _summed({n: mine.get(n, torch.zeros_like(sums[n])) for n in names}, group)
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 
 import torch
 
-from wkmeans.importance._importances import PROBED, Importances
+from wkmeans.importance._importances import Importances
 from wkmeans.importance.first.engine import Engine, Recording
 from wkmeans.importance.first.reductions import Reduction
 from wkmeans.importance.first.seeds import Seeds
 from wkmeans.importance.losses.losses import Loss, Probes
 from wkmeans.importance.model.batches import Batch
 from wkmeans.importance.model.functional import FunctionalModel, Tensors, zeros_like
+from wkmeans.importance.run.state import PROBED, State, require_equal
 from wkmeans.importance.second.curvature import Curvature
 
 # So many seeds of an example share what is prepared of it, where they need not all be at hand.
@@ -51,22 +52,22 @@ class Run:
         """Fisher takes the model's word for the label."""
         return self.objective != "fisher"
 
-    def resume(self, importances: Importances, methods: dict[str, str]) -> None:
+    def resume(self, state: State, methods: dict[str, str]) -> None:
         """Start from sums that were kept, and the methods that gave the second derivatives."""
-        self.importances()._require_same_kind(importances)
+        require_equal(self.importances().kind(), state.kind())
         parameters = self.model.parameters
-        shapes = {name: total.shape for name, total in importances.sums.items()}
+        shapes = {name: total.shape for name, total in state.sums.items()}
         if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
             raise ValueError("checkpoint: holds other parameters than the model's")
-        self.count = importances.count
+        self.count = state.count
         for own, kept in (
-            (self.sums, importances.sums),
-            (self.quartic_sums, importances.quartic_sums or {}),
-            (self.variance_sums, importances.variance_sums),
-            (self.quartic_variance_sums, importances.quartic_variance_sums),
+            (self.sums, state.sums),
+            (self.quartic_sums, state.quartic_sums or {}),
+            (self.variance_sums, state.variance_sums),
+            (self.quartic_variance_sums, state.quartic_variance_sums),
         ):
             own |= {name: total.to(parameters[name].device) for name, total in kept.items()}
-        self._kept_methods = importances.methods
+        self._kept_methods = state.methods
         self.second.methods = methods
 
     def importances(self) -> Importances:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from wkmeans.importance._importances import OBJECTIVES, Importances
+from wkmeans.importance.run.state import OBJECTIVES, State
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -22,29 +22,27 @@ _SUMS, _QUARTIC_SUMS = "importance:", "quartic_importance:"
 _VARIANCES, _QUARTIC_VARIANCES = "variance:", "quartic_variance:"
 
 
-def save(
-    importances: Importances, path: str | PathLike[str], extra: dict[str, str] | None = None
-) -> None:
-    """Write ``importances``, and ``extra`` metadata, to ``path``: all of it or nothing."""
+def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None = None) -> None:
+    """Write ``state``, and ``extra`` metadata, to ``path``: all of it or nothing."""
     tensors = {
         prefix + name: total
         for prefix, totals in (
-            (_SUMS, importances.sums),
-            (_QUARTIC_SUMS, importances.quartic_sums or {}),
-            (_VARIANCES, importances.variance_sums),
-            (_QUARTIC_VARIANCES, importances.quartic_variance_sums),
+            (_SUMS, state.sums),
+            (_QUARTIC_SUMS, state.quartic_sums or {}),
+            (_VARIANCES, state.variance_sums),
+            (_QUARTIC_VARIANCES, state.quartic_variance_sums),
         )
         for name, total in totals.items()
     }
     metadata = {
         "format": FORMAT,
         "version": VERSION,
-        "objective": importances.objective,
-        "loss": importances.loss,
-        "temperature": repr(importances.temperature),
-        "mu": repr(importances.mu),
-        "count": str(importances.count),
-        "methods": json.dumps(importances.methods, sort_keys=True),
+        "objective": state.objective,
+        "loss": state.loss,
+        "temperature": repr(state.temperature),
+        "mu": repr(state.mu),
+        "count": str(state.count),
+        "methods": json.dumps(state.methods, sort_keys=True),
     } | (extra or {})
     contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
     partial = f"{fspath(path)}.partial"
@@ -64,12 +62,12 @@ def _sort_metadata(path: str) -> None:
         file.write(text.ljust(size))
 
 
-def load(path: str | PathLike[str]) -> Importances:
+def load(path: str | PathLike[str]) -> State:
     """Read and check the importances at ``path``; ``ValueError`` where they are not sound."""
     return load_with_metadata(path)[0]
 
 
-def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str, str]]:
+def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]]:
     """The importances at ``path``, and all of the file's metadata."""
     where = fspath(path)
     metadata, tensors = _read(where)
@@ -83,7 +81,7 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str
     if objective not in OBJECTIVES:
         raise ValueError(f"{where}: objective {objective!r}, expected one of {OBJECTIVES}")
     quartic = _with_prefix(tensors, _QUARTIC_SUMS)
-    importances = Importances(
+    state = State(
         objective=objective,
         loss=metadata.get("loss", ""),
         temperature=_number(where, metadata, "temperature"),
@@ -95,8 +93,8 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[Importances, dict[str
         variance_sums=_with_prefix(tensors, _VARIANCES),
         quartic_variance_sums=_with_prefix(tensors, _QUARTIC_VARIANCES),
     )
-    _check_tensors(where, importances, tensors, quartic)
-    return importances, metadata
+    _check_tensors(where, state, tensors, quartic)
+    return state, metadata
 
 
 def _safetensors() -> ModuleType:
@@ -160,7 +158,7 @@ def _methods(where: str, metadata: dict[str, str]) -> dict[str, str]:
 
 def _check_tensors(
     where: str,
-    importances: Importances,
+    state: State,
     tensors: dict[str, torch.Tensor],
     quartic: dict[str, torch.Tensor],
 ) -> None:
@@ -168,20 +166,20 @@ def _check_tensors(
     strangers = [n for n in tensors if not n.startswith(known)]
     if strangers:
         raise ValueError(f"{where}: unknown tensor {strangers[0]!r}")
-    expected = importances.sums if importances.quartic_sums is not None else {}
+    expected = state.sums if state.quartic_sums is not None else {}
     if quartic.keys() != expected.keys():
         odd = sorted(quartic.keys() ^ expected.keys())[0]
         raise ValueError(
             f"{where}: {odd!r} has only one of the two importances, or one too many, for "
-            f"objective {importances.objective!r}"
+            f"objective {state.objective!r}"
         )
-    signed = {_QUARTIC_SUMS: True, _SUMS: importances.objective == "hessian"}
+    signed = {_QUARTIC_SUMS: True, _SUMS: state.objective == "hessian"}
     for name, total in tensors.items():
         prefix = name[: name.index(":") + 1]
         _check_sum(where, name, total, may_be_negative=signed.get(prefix, False))
-    variances = (importances.variance_sums, importances.quartic_variance_sums)
+    variances = (state.variance_sums, state.quartic_variance_sums)
     for name, total in (item for totals in (quartic, *variances) for item in totals.items()):
-        mine = importances.sums.get(name)
+        mine = state.sums.get(name)
         if mine is None:
             raise ValueError(f"{where}: {name!r} has a variance and no sum")
         if total.shape != mine.shape:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import torch
 
-from wkmeans.importance._importances import PROBED, PROPAGATED, SAMPLED
 from wkmeans.importance.first.contributions import Total
 from wkmeans.importance.first.engine import FALL_BACK_BYTES, Engine, Recording
 from wkmeans.importance.first.reductions import Reduction, combined
@@ -16,6 +15,7 @@ from wkmeans.importance.first.seeds import Seeds
 from wkmeans.importance.losses.losses import Loss, Probes
 from wkmeans.importance.model.batches import Batch
 from wkmeans.importance.model.functional import Tensors, zeros_like
+from wkmeans.importance.run.state import PROBED, PROPAGATED, SAMPLED
 from wkmeans.importance.second import neurons
 from wkmeans.importance.second.hessian import certified, random_diagonals, second_derivatives
 from wkmeans.importance.second.propagation import (
