@@ -53,16 +53,16 @@ def estimate(
     With ``L`` one example's loss, ``f`` its output (its softmax, for a classifier) and ``E`` the
     mean over examples, the objectives are:
 
-    ====================  ====================================  ======================
-    objective             importance                            quartic importance
-    ====================  ====================================  ======================
-    ``"baseline"``        1
-    ``"fisher"``          ``E sum_c (df_c/dw)^2 / f_c`` (Eq. 6)
-                          ``E ||df/dw||^2`` (Eq. 5, ``"mse"``)
-    ``"gradient"``        ``E (dL/dw)^2``
-    ``"hessian"``         ``max(E d2L/dw2, 0) + mu``
-    ``"gradient+hessian"``  ``E (dL/dw)^2``                     ``E (d2L/dw2)^2 / 4``
-    ====================  ====================================  ======================
+    ======================  =====================================  =======================
+    objective               importance                             quartic importance
+    ======================  =====================================  =======================
+    ``"baseline"``          1
+    ``"fisher"``            ``E sum_c (df_c/dw)^2 / f_c`` (Eq. 6)
+                            ``E ||df/dw||^2`` (Eq. 5, ``"mse"``)
+    ``"gradient"``          ``E (dL/dw)^2``
+    ``"hessian"``           ``max(E d2L/dw2, 0) + mu``
+    ``"gradient+hessian"``  ``E (dL/dw)^2``                        ``E (d2L/dw2)^2 / 4``
+    ======================  =====================================  =======================
 
     The quartic importance is the coefficient of ``(w - c)^4``, its 1/4 included. Derivatives and
     their squares are in the model's dtype, or single precision if that is half; sums over batches
