@@ -7,6 +7,7 @@ PYBIND11_MODULE(_core, module) {
   wkmeans::bind_problems(module);
   wkmeans::bind_cluster(module);
   wkmeans::bind_entropy_constrained(module);
+  wkmeans::bind_feedback(module);
   wkmeans::bind_prune(module);
   wkmeans::bind_squared_products(module);
   module.def("active_isa", [] { return wkmeans::name_of(wkmeans::active_isa()); });

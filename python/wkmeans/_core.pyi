@@ -81,3 +81,24 @@ def add_squared_products(
     totals: npt.NDArray[np.float64],
     n_threads: int,
 ) -> None: ...
+def cholesky(matrix: npt.NDArray[np.float64], n_threads: int) -> int | None: ...
+
+class FeedbackFactor:
+    def __init__(self, lower: npt.NDArray[np.float64], n_threads: int) -> None: ...
+
+def feed_back_on_lattice(
+    factor: FeedbackFactor,
+    weights: npt.NDArray[np.float64],
+    row_steps: npt.NDArray[np.float64],
+    column_steps: npt.NDArray[np.float64],
+    shrinkage: npt.NDArray[np.float64],
+    multiplier: float,
+    bits: npt.NDArray[np.float64],
+    classes: npt.NDArray[np.int32],
+    n_threads: int,
+) -> tuple[
+    npt.NDArray[np.int32],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+    npt.NDArray[np.float64],
+]: ...

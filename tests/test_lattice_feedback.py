@@ -1,0 +1,209 @@
+"""Rounding to a lattice with feedback of errors, against the definition in long doubles."""
+
+from __future__ import annotations
+
+import feedback_oracle as oracle
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from strategies import seeds
+
+from wkmeans import _core
+from wkmeans._kernels.feedback import CodeLengths, factorised, lattice_feedback
+
+
+def covariance(rng, n, decay=0.2):
+    """Well-conditioned enough that no rounding decision of the oracle's hangs on the last bits."""
+    factor = rng.normal(size=(n, n)) * np.exp(-decay * np.arange(n) * 8 / n)
+    return factor @ factor.T + 0.05 * np.eye(n)
+
+
+def near_a_tie(units):
+    return np.any(np.abs(np.abs(units - np.floor(units)) - 0.5) < 1e-9)
+
+
+@given(seed=seeds, n=st.integers(1, 9), rows=st.integers(1, 3), shuffled=st.booleans())
+def test_rounds_as_the_definition_says(seed, n, rows, shuffled):
+    rng = np.random.default_rng(seed)
+    S, w = covariance(rng, n), rng.normal(size=(rows, n))
+    order = rng.permutation(n) if shuffled else None
+    steps, row_steps = rng.uniform(0.2, 2, n), rng.uniform(0.5, 2, rows)
+    shrinkage = rng.uniform(0.8, 1, n)
+    factor = factorised(S, damping=0.01, order=order)
+    result = lattice_feedback(
+        w, factor, row_steps=row_steps, column_steps=steps, shrinkage=shrinkage
+    )
+    damped = S + 0.01 * np.eye(n)
+    columns = np.arange(n)[::-1] if order is None else order
+    for r in range(rows):
+        size = steps * row_steps[r]
+
+        def choose(i, target, size=size):
+            return np.rint(target / size[i]) * size[i] * shrinkage[i]
+
+        values, targets = oracle.feed_back(w[r], damped, columns, choose)
+        if near_a_tie(targets / size):
+            continue
+        np.testing.assert_array_equal(result.integers[r], np.rint(values / (size * shrinkage)))
+        expected = oracle.objective(w[r] - values, damped)
+        np.testing.assert_allclose(result.costs[r], float(expected), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("n", [1, 7, 63, 64, 65, 129, 200])
+def test_diagonal_of_the_factor_is_the_weight_of_a_column(n):
+    S = covariance(np.random.default_rng(n), n)
+    factor = factorised(S)
+    inverse = [1 / np.linalg.inv(S[: i + 1, : i + 1])[i, i] for i in range(n)]
+    np.testing.assert_allclose(factor.diagonal**2, inverse, rtol=1e-8)
+    reordered = factorised(S[::-1, ::-1], order=np.arange(n))
+    np.testing.assert_allclose(reordered.diagonal[::-1], factor.diagonal, rtol=1e-12)
+
+
+@pytest.mark.parametrize("n", [65, 700])
+def test_cost_is_that_of_the_values_across_blocks(n):
+    rng = np.random.default_rng(n)
+    S, w = covariance(rng, n), rng.normal(size=(101, n))
+    factor = factorised(S)
+    result = lattice_feedback(w, factor, row_steps=np.ones(101), column_steps=0.3 / factor.diagonal)
+    values = result.integers * (0.3 / factor.diagonal)
+    errors = w - values
+    np.testing.assert_allclose(result.costs, np.einsum("ri,ij,rj->r", errors, S, errors), rtol=1e-9)
+    # Waterfilling: c^2 / 12 a weight where steps are small against the spread, and less elsewhere.
+    assert result.costs.mean() < 1.05 * n * 0.3**2 / 12
+
+
+@given(seed=seeds, exponent=st.integers(-20, 20))
+def test_scales_with_weights_and_matrix(seed, exponent):
+    rng = np.random.default_rng(seed)
+    S, w = covariance(rng, 12), rng.normal(size=(5, 12))
+    scale = 2.0**exponent
+    plain = factorised(S)
+    options = {"row_steps": rng.uniform(0.5, 2, 5), "column_steps": 0.5 / plain.diagonal}
+    one = lattice_feedback(w, plain, **options)
+    other = lattice_feedback(w, factorised(S * scale**2), **options)
+    np.testing.assert_array_equal(other.integers, one.integers)
+    np.testing.assert_array_equal(other.costs, one.costs * scale**2)
+    options["row_steps"] = options["row_steps"] * scale
+    np.testing.assert_array_equal(
+        lattice_feedback(w * scale, plain, **options).integers, one.integers
+    )
+
+
+def test_rows_are_independent_and_threads_change_nothing():
+    rng = np.random.default_rng(5)
+    S, w = covariance(rng, 150), rng.normal(size=(203, 150))
+    row_steps = rng.uniform(0.5, 2, 203)
+    results = []
+    for threads in (1, 2, 5):
+        factor = factorised(S, n_threads=threads)
+        steps = 0.7 / factor.diagonal
+        results.append(
+            lattice_feedback(w, factor, row_steps=row_steps, column_steps=steps, n_threads=threads)
+        )
+    for other in results[1:]:
+        np.testing.assert_array_equal(other.integers, results[0].integers)
+        assert other.costs.tobytes() == results[0].costs.tobytes()
+        assert other.best_shrinkage.tobytes() == results[0].best_shrinkage.tobytes()
+    order = rng.permutation(203)
+    permuted = lattice_feedback(w[order], factor, row_steps=row_steps[order], column_steps=steps)
+    np.testing.assert_array_equal(permuted.integers, results[0].integers[order])
+
+
+def test_shrinkage_of_a_first_pass_lessens_the_cost_of_a_second():
+    rng = np.random.default_rng(6)
+    S, w = covariance(rng, 80), rng.normal(size=(400, 80))
+    factor = factorised(S)
+    options = {
+        "row_steps": np.ones(400),
+        "column_steps": 3 * np.median(factor.diagonal) / factor.diagonal,
+    }
+    first = lattice_feedback(w, factor, **options)
+    assert np.all(first.best_shrinkage > 0)
+    second = lattice_feedback(w, factor, shrinkage=first.best_shrinkage, **options)
+    assert second.costs.sum() < first.costs.sum()
+
+
+@given(seed=seeds)
+def test_code_lengths_are_weighed_against_errors(seed):
+    rng = np.random.default_rng(seed)
+    n, m = 6, 2
+    S, w = covariance(rng, n), rng.normal(size=n) * 2
+    bits = rng.uniform(0, 8, (2, 2 * m + 1))
+    classes = rng.integers(0, 2, n)
+    shrinkage = rng.uniform(0.8, 1, n)
+    lengths = CodeLengths(0.2, bits, classes)
+    factor = factorised(S)
+    result = lattice_feedback(
+        w[None],
+        factor,
+        row_steps=[1.0],
+        column_steps=np.full(n, 0.5),
+        shrinkage=shrinkage,
+        code_lengths=lengths,
+    )
+    clear = True
+
+    def choose(i, target):
+        nonlocal clear
+        unit = float(target) / 0.5
+        nearest = float(np.rint(unit))
+        candidates = [nearest, nearest - np.sign(nearest), 0.0]
+        costs = [
+            (unit - shrinkage[i] * z) ** 2 + 0.2 * bits[classes[i], int(np.clip(z, -m, m)) + m]
+            for z in candidates
+        ]
+        others = [
+            c for c, z in zip(costs, candidates, strict=True) if z != candidates[np.argmin(costs)]
+        ]
+        clear &= not near_a_tie(unit) and (not others or min(others) - min(costs) > 1e-9)
+        return candidates[int(np.argmin(costs))] * 0.5 * shrinkage[i]
+
+    values, _ = oracle.feed_back(w, S, np.arange(n)[::-1], choose)
+    if clear:
+        np.testing.assert_array_equal(result.integers[0], np.rint(values / (0.5 * shrinkage)))
+
+
+def test_a_dear_code_leaves_only_zeros():
+    rng = np.random.default_rng(1)
+    S, w = covariance(rng, 20), rng.normal(size=(30, 20))
+    factor = factorised(S)
+    lengths = CodeLengths(1e6, np.array([[1.0, 0.0, 1.0]]), np.zeros(20))
+    result = lattice_feedback(
+        w, factor, row_steps=np.ones(30), column_steps=1 / factor.diagonal, code_lengths=lengths
+    )
+    assert not result.integers.any()
+    np.testing.assert_array_equal(result.best_shrinkage, 1)
+
+
+def test_refuses_what_it_cannot_do():
+    factor = factorised(np.eye(3))
+    fine = {"row_steps": [1.0], "column_steps": np.ones(3)}
+    w = np.ones((1, 3))
+    with pytest.raises(ValueError, match="importance_matrix: expected a positive definite"):
+        factorised(np.diag([1.0, -1.0, 1.0]))
+    with pytest.raises(ValueError, match="up to column 1 is not"):
+        factorised(np.diag([1.0, 0.0, 1.0]))
+    with pytest.raises(ValueError, match="order: expected a permutation of 0 to 2"):
+        factorised(np.eye(3), order=[0, 0, 1])
+    with pytest.raises(ValueError, match=r"weights: expected shape \(rows, 3\), got \(1, 2\)"):
+        lattice_feedback(w[:, :2], factor, **fine)
+    with pytest.raises(ValueError, match="weights: expected finite"):
+        lattice_feedback(w * np.nan, factor, **fine)
+    with pytest.raises(ValueError, match=r"row_steps: .*got 0.0 at index 0"):
+        lattice_feedback(w, factor, **{**fine, "row_steps": [0.0]})
+    with pytest.raises(ValueError, match=r"column_steps: expected shape \(3,\), got \(2,\)"):
+        lattice_feedback(w, factor, **{**fine, "column_steps": [1.0, 1.0]})
+    with pytest.raises(ValueError, match="does not fit 32 bits"):
+        lattice_feedback(w * 1e12, factor, **fine)
+    with pytest.raises(ValueError, match="classes: expected 0 to 0, got 1"):
+        lattice_feedback(
+            w, factor, **fine, code_lengths=CodeLengths(1.0, np.zeros((1, 3)), np.ones(3))
+        )
+
+
+def test_a_matrix_is_not_modified():
+    S = np.eye(70)
+    factorised(S, damping=1.0)
+    np.testing.assert_array_equal(S, np.eye(70))
+    assert _core.cholesky(S.copy(), 1) is None
