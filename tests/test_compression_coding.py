@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from wkmeans.compression.format.errors import FormatError
 
 from wkmeans.compression.format.coding import encode, frequencies, packed_size, read_counts
-from wkmeans.compression.format.errors import FormatError
 from wkmeans.rate import entropy_bits
 
 pytest.importorskip("constriction", reason="needs the extra: pip install 'wkmeans[compress]'")

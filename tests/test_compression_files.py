@@ -7,17 +7,17 @@ import json
 import os
 import struct
 import tracemalloc
+import zlib
 
 import numpy as np
 import pytest
 
 import wkmeans
 from wkmeans import cli
-from wkmeans.compression.format import file as _file
 
 for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
-from safetensors.numpy import load_file, save_file  # noqa: E402
+from safetensors.numpy import load_file, save, save_file  # noqa: E402
 
 # A campaign: WKMEANS_MUTATIONS=10000 WKMEANS_SEED=1 pytest tests/test_compression_files.py
 MUTATIONS = int(os.environ.get("WKMEANS_MUTATIONS", "300"))
@@ -56,25 +56,34 @@ def contents(model):
     }
 
 
-def repacked(data, change):
-    """The file with its header changed, of a length and a checksum that fit again."""
+def opened(data):
+    """The safetensors header, the description, and the payload of a file."""
     size = struct.unpack("<Q", data[:8])[0]
     header = json.loads(data[8 : 8 + size])
-    meta = json.loads(header["__metadata__"]["wkmeans"])
-    meta.pop("crc32")
-    change(header, meta)
-    arrays = {}
-    for name, spec in header.items():
-        if name == "__metadata__":
-            continue
-        start, end = spec["data_offsets"]
-        raw = np.frombuffer(data[8 + size :][start:end], np.uint8)
-        dtype = _file.numpy_dtype(_file._SAFETENSORS_DTYPES[spec["dtype"]])
-        arrays[name] = raw.view(dtype).reshape(spec["shape"])
-    text = json.dumps(meta, separators=(",", ":"))
-    header["__metadata__"]["wkmeans"] = text[:-1] + _file._sealed(text[:-1], arrays)
-    packed = json.dumps(header).encode()
-    return struct.pack("<Q", len(packed)) + packed + data[8 + size :]
+    start, end = header["description"]["data_offsets"]
+    packed = data[8 + size :][start:end]
+    text = zlib.decompress(packed[5:], -15) if packed[4] else packed[5:]
+    start, end = header["payload"]["data_offsets"]
+    return header, json.loads(text), data[8 + size :][start:end]
+
+
+def closed(metadata, text, payload, coding=0):
+    """A file of any text and any payload, with a checksum that fits."""
+    packed = text
+    if coding:
+        deflate = zlib.compressobj(9, zlib.DEFLATED, -15)
+        packed = deflate.compress(text) + deflate.flush()
+    crc = zlib.crc32(payload, zlib.crc32(text)).to_bytes(4, "little")
+    arrays = {"description": crc + bytes([coding]) + packed, "payload": payload}
+    arrays = {name: np.frombuffer(part, np.uint8) for name, part in arrays.items()}
+    return save(arrays, metadata)
+
+
+def repacked(data, change):
+    """The file with its header or description changed, and a checksum that fits again."""
+    header, described, payload = opened(data)
+    change(header, described)
+    return closed(header["__metadata__"], json.dumps(described).encode(), payload)
 
 
 def mutated(data, rng):
@@ -99,12 +108,12 @@ def mutated(data, rng):
 
 def forge(meta, rng):
     """Another number or word somewhere in a description; the checksum will agree."""
-    described = [entry for entry in meta["tensors"].values() if "shape" in entry]
+    described = list(meta["tensors"].values())
     entry = described[rng.integers(len(described))]
     wild = [0, -1, 1, 2**31, 2**40, 2**62, 7, 3.5, None, "x", [], {}, True, "channel", "packed"]
     choice = wild[rng.integers(len(wild))]
     key = sorted(entry)[rng.integers(len(entry))]
-    if key == "shape" and rng.random() < 0.8:
+    if key == "shape" and entry["shape"] and rng.random() < 0.8:
         entry["shape"][rng.integers(len(entry["shape"]))] = choice
     elif rng.random() < 0.3:
         entry["classes"] = [int(rng.integers(-1, 3)), choice]
@@ -120,8 +129,9 @@ def load_or_none(path):
     except wkmeans.FormatError:
         return None
     finally:
-        assert tracemalloc.get_traced_memory()[1] < 16 * path.stat().st_size + 100_000
+        peak = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
+        assert peak < 16 * path.stat().st_size + 100_000
 
 
 def test_damaged_files_are_refused_or_right(files, tmp_path):
@@ -153,21 +163,33 @@ def test_forged_files_with_the_right_checksum_are_refused_or_read(files, tmp_pat
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda h, m: m.update(version=2), "version 2, this release reads version 1"),
+        (lambda h, m: h["__metadata__"].update(wkmeans="3"), "version '3', this release reads"),
         (lambda h, m: m.update(framework="jax"), "expected framework"),
         (lambda h, m: m.update(tensors=[]), "a mapping of tensors"),
         (lambda h, m: m.update(aliases={"a": "nothing"}), "alias 'a'"),
-        (lambda h, m: m["tensors"].pop("bias"), "'bias' belongs to no tensor"),
-        (lambda h, m: m["tensors"]["packed"].update(shape=[10**6, 10**6]), "codes"),
+        (lambda h, m: m.update(left_out={"a": 1}), "a reason why 'a' was left out"),
+        (lambda h, m: m["tensors"].pop("bias"), "36 bytes belong to no tensor"),
+        (lambda h, m: m["tensors"]["packed"].update(shape=[10**6, 10**6]), "bytes of codes"),
         (lambda h, m: m["tensors"]["packed"].update(shape=[2**30, 2**30]), "unexpected shape"),
-        (lambda h, m: m["tensors"]["packed"].update(shape=[20, 25]), "tensor 'packed'"),
+        (lambda h, m: m["tensors"]["packed"].update(shape=[0, 24]), "unexpected shape"),
+        (lambda h, m: m["tensors"]["packed"].update(shape=[20, 25]), "tensor 'skewed'"),
         (lambda h, m: m["tensors"]["packed"].update(dtype="int8"), "unexpected dtype 'int8'"),
-        (lambda h, m: m["tensors"]["packed"].update(granularity=0), "unexpected granularity 0"),
-        (lambda h, m: m["tensors"]["packed"].update(granularity=1), "expected 480 codebooks"),
-        (lambda h, m: m["tensors"]["packed"].update(coding="zip"), "unknown coding 'zip'"),
+        (lambda h, m: m["tensors"]["packed"].update(granularity=0), "unexpected granularity '0'"),
+        (lambda h, m: m["tensors"]["packed"].update(granularity=1), "bytes of codebooks"),
+        (lambda h, m: m["tensors"]["packed"].update(k=0), "unexpected k '0'"),
+        (lambda h, m: m["tensors"]["packed"].update(k=2**20), "unexpected k '1048576'"),
+        (lambda h, m: m["tensors"]["packed"].update(coding="zip"), "unexpected coding 'zip'"),
+        (lambda h, m: m["tensors"]["packed"].update(kind="lattice"), "unknown kind 'lattice'"),
+        (lambda h, m: m["tensors"]["packed"].pop("kind"), "expected kind as text"),
         (lambda h, m: m["tensors"]["packed"].update(cost="low"), "expected a cost"),
-        (lambda h, m: m["tensors"]["packed"].update(classes=[0, 99]), "2 to 16 classes"),
+        (lambda h, m: m["tensors"]["packed"].update(later=1), "unknown member 'later'"),
+        (lambda h, m: m["tensors"]["packed"].update(classes=[0, 4]), "belong to the coding 'ans'"),
+        (
+            lambda h, m: m["tensors"]["skewed"].update(coding="ans", bytes=99, classes=[0, 99]),
+            "2 to 16 classes",
+        ),
         (lambda h, m: m["tensors"].update(more={}), "tensor 'more'"),
+        (lambda h, m: m["tensors"]["bias"].update(stored="int8"), "unexpected stored 'int8'"),
         (lambda h, m: h["__metadata__"].update(other="entry"), None),
     ],
 )
@@ -180,6 +202,56 @@ def test_forged_descriptions_say_what_is_wrong(files, tmp_path, change, message)
     with pytest.raises(wkmeans.FormatError) as error:
         wkmeans.load(path)
     assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (b"[" * 400, "not JSON"),
+        (b" " * 10**7, "does not end where its bytes do"),
+        (b'{"tensors": {' + b'"a": {}, ' * 10**6 + b'"b": {}}}', "does not end"),
+        (b"{", "not JSON"),
+        (b"\xff", "not JSON"),
+        (b"null", "a mapping as description"),
+    ],
+)
+def test_hostile_descriptions_take_no_memory_that_the_file_does_not_justify(
+    tmp_path, text, message
+):
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes(closed({"wkmeans": "2"}, text, bytes(100), coding=1))
+    assert load_or_none(path) is None
+    with pytest.raises(wkmeans.FormatError, match=message):
+        wkmeans.load(path)
+
+
+def test_what_is_not_deflate_is_refused(files, tmp_path):
+    path = tmp_path / "forged.safetensors"
+    header, described, payload = opened(files[0][0])
+    whole = closed(header["__metadata__"], json.dumps(described).encode(), payload)
+    start = whole.index(json.dumps(described).encode()) - 1
+    for coding, message in ((1, "damaged"), (7, "coding b'.x07'")):
+        path.write_bytes(whole[:start] + bytes([coding]) + whole[start + 1 :])
+        with pytest.raises(wkmeans.FormatError, match=message):
+            wkmeans.load(path)
+
+
+def test_a_small_network_spends_few_bytes_on_metadata():
+    """A CNN of 61k weights at 2 bits: names, shapes, headers and checksums in under 1,000 bytes."""
+    rng = np.random.default_rng(0)
+    shapes = {"0": (16, 1, 3, 3), "4": (32, 16, 3, 3), "8": (64, 32, 3, 3)}
+    shapes |= {"12": (64, 576), "13": (10, 64)}
+    model = {f"{name}.weight": rng.standard_normal(s, np.float32) for name, s in shapes.items()}
+    model |= {f"{name}.bias": np.zeros(s[0], np.float32) for name, s in shapes.items()}
+    for name, channels in (("1", 16), ("5", 32)):
+        for part in ("weight", "bias", "running_mean", "running_var"):
+            model[f"{name}.{part}"] = np.ones(channels, np.float32)
+        model[f"{name}.num_batches_tracked"] = np.array(938)
+    compressed = wkmeans.compress(model, bits=2)
+    report = compressed.report()
+    assert report.n_weights > 61_000
+    assert report.bytes == len(compressed.to_bytes())
+    assert report.container_bytes == report.bytes - sum(t.bytes for t in report.tensors) < 1000
 
 
 def test_other_files_are_refused(tmp_path):

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wkmeans._files.output import check_output
 from wkmeans.compression._compress import Progress, compress
 from wkmeans.compression._model import CompressedModel, load
-from wkmeans.compression.format.file import write
 
 Subcommands = Any  # argparse does not export its type
 
@@ -96,7 +96,7 @@ def _granularity(text: str) -> str | int:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
-    _check_output(arguments.output)
+    check_output(arguments.output, _inputs(arguments), "--output")
     with _progress_bar() as progress:
         model = compress(
             arguments.model,
@@ -122,28 +122,21 @@ def _compress(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _decompress(arguments: argparse.Namespace) -> int:
-    _check_output(arguments.output)
-    model = load(arguments.model)
-    from safetensors.numpy import save
+def _inputs(arguments: argparse.Namespace) -> list[Path]:
+    """The files that the command reads: where a directory is given, all of its own."""
+    given = [path for path in (*arguments.model, arguments.importances) if path is not None]
+    return [file for path in given for file in (path.iterdir() if path.is_dir() else [path])]
 
-    dense = {name: tensor.dequantize() for name, tensor in model.items()}
-    metadata = {"format": "pt"} if model.framework == "torch" else None
-    write(arguments.output, save(dense, metadata))
+
+def _decompress(arguments: argparse.Namespace) -> int:
+    check_output(arguments.output, [arguments.model], "--output")
+    load(arguments.model).save_dense(arguments.output)
     return 0
 
 
 def _inspect(arguments: argparse.Namespace) -> int:
     _print_report(load(arguments.model), arguments.json)
     return 0
-
-
-def _check_output(path: Path) -> None:
-    """Before the work, not after it."""
-    if path.is_dir():
-        raise IsADirectoryError(f"--output: expected a file, {path} is a directory")
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"--output: no directory {path.parent}")
 
 
 def _importances(path: Path | None) -> Any:

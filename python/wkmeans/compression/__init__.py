@@ -1,9 +1,9 @@
 """Whole models as codes and codebooks, and the files that hold them."""
 
+from wkmeans._files.errors import FormatError
 from wkmeans.compression._compress import compress
 from wkmeans.compression._model import CompressedModel, load
 from wkmeans.compression._report import Report, TensorReport
-from wkmeans.compression.format.errors import FormatError
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 __all__ = [

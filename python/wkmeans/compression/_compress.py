@@ -329,7 +329,7 @@ def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | 
         else codebook_size_chooser(samples, work.n_weights, target, work.options)
     )
     dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
-    allowance = _AIM * target - dense - 200 * len(work.source.entries)
+    allowance = _AIM * target - dense - 30 * len(work.source.entries)
     best: tuple[int, dict[str, CompressedTensor | DenseTensor]] | None = None
     fits, exceeds = -math.inf, math.inf
     for _ in range(_ROUNDS):
@@ -370,4 +370,4 @@ def _checked_size(
 def _size(tensors: dict[str, CompressedTensor | DenseTensor], work: _Work) -> int:
     source = work.source
     model = CompressedModel(tensors, aliases=source.aliases, framework=source.framework)
-    return len(model.to_bytes())
+    return model.nbytes

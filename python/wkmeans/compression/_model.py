@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from wkmeans._files.output import check_output, write_file
+from wkmeans._files.safetensors import size_in_bytes
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
-from wkmeans.compression.tensors.dtypes import as_torch, numpy_dtype
+from wkmeans.compression.format.plain import plain_file
+from wkmeans.compression.tensors.dtypes import as_torch, packed_as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:
@@ -28,11 +31,15 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         *,
         aliases: Mapping[str, str] | None = None,
         framework: str = "numpy",
+        left_out: Mapping[str, str] | None = None,
+        inputs: Iterable[Path] = (),
         metrics: tuple[Any, Any] = (None, None),
     ) -> None:
         self._tensors = dict(tensors)
         self._aliases = dict(aliases or {})
         self._framework = framework
+        self._left_out = dict(left_out or {})
+        self._inputs = tuple(inputs)
         self._metrics = metrics
 
     def __getitem__(self, name: str) -> CompressedTensor | DenseTensor:
@@ -53,6 +60,11 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
     def aliases(self) -> dict[str, str]:
         """Further names of tied tensors, and the name each is stored under."""
         return dict(self._aliases)
+
+    @property
+    def left_out(self) -> dict[str, str]:
+        """What belonged to the model and is no tensor of it, and why."""
+        return dict(self._left_out)
 
     @property
     def framework(self) -> str:
@@ -77,8 +89,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             raise ValueError(f"framework: expected 'torch' or 'numpy', got {framework!r}")
         dense: dict[str, Any] = {}
         for name, tensor in self._tensors.items():
-            values = tensor.dequantize()
-            dense[name] = as_torch(values) if framework == "torch" else values
+            dense[name] = _dense(name, tensor, framework)
         return dense | {alias: dense[name] for alias, name in self._aliases.items()}
 
     def apply_to(self, model: nn.Module) -> nn.Module:
@@ -111,28 +122,55 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             tuned_tensors(self._tensors, self._aliases, model),
             aliases=self._aliases,
             framework=self._framework,
+            left_out=self._left_out,
+            inputs=self._inputs,
         )
 
     def to_bytes(self) -> bytes:
         """The contents of the file that `save` writes."""
-        return _file.serialize(self._tensors, self._aliases, self._framework)
+        return b"".join(_file.serialize(self._contents()))
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write a safetensors file, whole or not at all; `wkmeans.load` gives the same bits back.
 
-        The format is described in docs/format.md.
+        The format is described in docs/format.md. A symbolic link is followed, a pipe or a device
+        is written into.
+
+        Raises
+        ------
+        ValueError
+            Where `path` is a file that this model was compressed from.
         """
-        _file.write(Path(path), self.to_bytes())
+        check_output(Path(path), self._inputs)
+        write_file(Path(path), _file.serialize(self._contents()))
+
+    def save_dense(self, path: str | os.PathLike[str]) -> None:
+        """Write the dense tensors as a plain safetensors file, whole or not at all.
+
+        Tied tensors are written once, with their further names in the metadata, as safetensors'
+        ``save_model`` writes them.
+        """
+        check_output(Path(path), self._inputs)
+        write_file(Path(path), plain_file(self._contents()))
+
+    def _contents(self) -> _file.Contents:
+        return _file.Contents(self._tensors, self._aliases, self._framework, self._left_out)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the file that `save` writes."""
+        return _file.serialized_size(self._contents())
 
     def report(self) -> Report:
         """Sizes and costs of each tensor and of the file: ``print`` it, or take ``to_json()``."""
         cost = sum(t.cost for t in self._tensors.values() if isinstance(t, CompressedTensor))
-        total = len(self.to_bytes())
+        total = self.nbytes
         tensors = self._tensors.values()
         return Report(
             tensors=tuple(tensor_report(name, t, cost) for name, t in self._tensors.items()),
             aliases=self.aliases,
-            original_bytes=sum(t.size * numpy_dtype(t.dtype).itemsize for t in tensors),
+            left_out=self.left_out,
+            original_bytes=sum(size_in_bytes(t.dtype, t.shape) for t in tensors),
             bytes=total,
             container_bytes=total - sum(t.nbytes for t in tensors),
             n_weights=sum(t.size for t in tensors),
@@ -140,6 +178,14 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             metric_before=self._metrics[0],
             metric_after=self._metrics[1],
         )
+
+
+def _dense(name: str, tensor: CompressedTensor | DenseTensor, framework: str) -> Any:
+    if framework == "numpy":
+        return tensor.dequantize()
+    if isinstance(tensor, DenseTensor) and tensor.packed_shape is not None:
+        return packed_as_torch(name, tensor.values, tensor.dtype, tensor.shape)
+    return as_torch(tensor.dequantize())
 
 
 def load(path: str | os.PathLike[str]) -> CompressedModel:
@@ -155,5 +201,10 @@ def load(path: str | os.PathLike[str]) -> CompressedModel:
     OSError
         Where it cannot be read.
     """
-    tensors, aliases, framework = _file.read(Path(path))
-    return CompressedModel(tensors, aliases=aliases, framework=framework)
+    contents = _file.read(Path(path))
+    return CompressedModel(
+        contents.tensors,
+        aliases=contents.aliases,
+        framework=contents.framework,
+        left_out=contents.left_out,
+    )

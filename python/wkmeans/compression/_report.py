@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from wkmeans import rate
+from wkmeans._files.safetensors import size_in_bytes
 from wkmeans.compression.format.coding import width
-from wkmeans.compression.tensors.dtypes import numpy_dtype
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 
@@ -48,6 +48,8 @@ class Report:
     tensors : tuple of TensorReport
     aliases : dict of str
         Further names of tied tensors, stored once.
+    left_out : dict of str
+        Why something that belonged to the model is not among the tensors.
     original_bytes, bytes : int
         Of the tensors before, each once, and of the whole file.
     container_bytes : int
@@ -60,6 +62,7 @@ class Report:
 
     tensors: tuple[TensorReport, ...]
     aliases: dict[str, str]
+    left_out: dict[str, str]
     original_bytes: int
     bytes: int
     container_bytes: int
@@ -107,6 +110,7 @@ class Report:
         ]
         if self.metric_before is not None:
             lines.append(f"evaluation {self.metric_before} before, {self.metric_after} after")
+        lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
 
     def __str__(self) -> str:
@@ -153,7 +157,7 @@ def tensor_report(
         "name": name,
         "shape": tensor.shape,
         "dtype": tensor.dtype,
-        "original_bytes": tensor.size * numpy_dtype(tensor.dtype).itemsize,
+        "original_bytes": size_in_bytes(tensor.dtype, tensor.shape),
         "bytes": tensor.nbytes,
         "bits": 8 * tensor.nbytes / size,
     }

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from wkmeans._files.errors import FormatError
 from wkmeans._kernels.arrays import Array
-from wkmeans.compression.format.errors import FormatError
 
 PRECISION = 24
 """Frequencies of a model add up to 2^24."""

@@ -13,8 +13,13 @@ _NATIVE = (
     *("float64", "float32", "float16", "complex64", "bool"),
     *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
 )
-_EXTENSION = ("bfloat16", "float8_e4m3fn", "float8_e5m2")
-STORABLE = (*_NATIVE, *_EXTENSION)
+_EXTENSION = (
+    *("bfloat16", "float8_e4m3fn", "float8_e5m2"),
+    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
+)
+PACKED = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
+"""Narrower than a byte: handled as the packed bytes that a file holds."""
+STORABLE = (*_NATIVE, *_EXTENSION, *PACKED)
 """What a safetensors file holds."""
 
 
@@ -23,7 +28,8 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
     if name in _NATIVE:
         return np.dtype(name)
     if name not in _EXTENSION:
-        raise TypeError(f"expected a dtype among {', '.join(STORABLE)}, got {name}")
+        expected = ", ".join((*_NATIVE, *_EXTENSION))
+        raise TypeError(f"expected a dtype among {expected}, got {name}")
     try:
         import ml_dtypes
     except ImportError as error:
@@ -32,6 +38,14 @@ def numpy_dtype(name: str) -> np.dtype[Any]:
         ) from error
     dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
     return dtype
+
+
+def array_of(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
+    """The array whose bytes are `data`, aligned; of a dtype in `PACKED`, the bytes themselves."""
+    if dtype in PACKED:
+        return data
+    array = data.view(numpy_dtype(dtype))
+    return (array if array.flags.aligned else array.copy()).reshape(shape)
 
 
 def as_numpy(name: str, value: Any) -> Array:
@@ -63,15 +77,32 @@ def as_numpy(name: str, value: Any) -> Array:
 
 def as_torch(array: Array) -> Any:
     """The same values as a torch tensor that owns its memory."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ImportError(
-            "this model came from torch: pip install 'wkmeans[torch]', or pass framework='numpy'"
-        ) from error
+    torch = _torch()
     owned = np.array(array, order="C")  # a contiguous copy that torch may write to
     name = owned.dtype.name
     if name not in _EXTENSION:
         return torch.from_numpy(owned)
     bits = owned.view(np.int16 if owned.dtype.itemsize == 2 else np.uint8)
     return torch.from_numpy(bits).view(getattr(torch, name))
+
+
+def packed_as_torch(name: str, data: Array, dtype: str, shape: tuple[int, ...]) -> Any:
+    """Packed bytes as a torch tensor; torch has a dtype for pairs of four bits alone."""
+    torch = _torch()
+    if dtype != "float4_e2m1fn" or not shape or shape[-1] % 2 or not hasattr(torch, _PAIRS):
+        raise TypeError(f"{name}: torch has no dtype for {dtype} {list(shape)}")
+    pairs = torch.from_numpy(data.copy()).view(getattr(torch, _PAIRS))
+    return pairs.reshape(*shape[:-1], shape[-1] // 2)
+
+
+_PAIRS = "float4_e2m1fn_x2"
+
+
+def _torch() -> Any:
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError(
+            "this model came from torch: pip install 'wkmeans[torch]', or pass framework='numpy'"
+        ) from error
+    return torch

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
 from wkmeans.compression.format.coding import EncodedCodes, encode
-from wkmeans.compression.tensors.dtypes import numpy_dtype
+from wkmeans.compression.tensors.dtypes import PACKED, numpy_dtype
 from wkmeans.compression.tensors.layout import Granularity, Layout, layout_of
 
 
@@ -103,31 +104,38 @@ class DenseTensor:
     Attributes
     ----------
     values : array
-        In the dtype it is stored in.
+        In the dtype it is stored in; of a dtype narrower than a byte, its packed bytes.
     dtype : str
         What `dequantize` gives: the dtype the model had.
     reason : str
         Why it is not compressed.
+    packed_shape : tuple of int, optional
+        Of the values, where `values` holds them packed.
     """
 
     values: Array
     dtype: str
     reason: str
+    packed_shape: tuple[int, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.values.shape
+        return self.values.shape if self.packed_shape is None else self.packed_shape
 
     @property
     def size(self) -> int:
-        return int(self.values.size)
+        return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
         return int(self.values.nbytes)
 
+    @property
+    def stored_dtype(self) -> str:
+        return self.dtype if self.dtype in PACKED else self.values.dtype.name
+
     def dequantize(self) -> Array:
-        """The tensor in the model's dtype."""
+        """The tensor in the model's dtype; `TypeError` where NumPy has none."""
         return self.values.astype(numpy_dtype(self.dtype))
 
 

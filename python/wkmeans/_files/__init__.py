@@ -1,0 +1,1 @@
+"""Files as every part of the package reads and writes them."""

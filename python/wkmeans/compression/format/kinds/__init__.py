@@ -1,0 +1,13 @@
+"""Every kind of tensor that a file may hold, by name; a reader refuses names it does not know.
+
+A new coding is a new entry here, in a file of its own: what it holds, its members in the
+description, its arrays in the payload, and how to read both back.
+"""
+
+from wkmeans.compression.format.kinds.codebook import CODEBOOK
+from wkmeans.compression.format.kinds.dense import DENSE
+from wkmeans.compression.format.kinds.kind import Kind
+
+KINDS: tuple[Kind, ...] = (DENSE, CODEBOOK)
+
+__all__ = ["KINDS", "Kind"]
