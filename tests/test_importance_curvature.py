@@ -161,14 +161,14 @@ def test_too_many_seeds_ask_for_probes():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"probes": 0, "objective": "fisher"}, "probes must be at least 1"),
-        ({"probes": 1, "objective": "gradient+hessian"}, "probes must be at least 2"),
+        ({"probes": 0, "objective": "fisher"}, "probes: expected at least 1"),
+        ({"probes": 1, "objective": "gradient+hessian"}, "probes: expected at least 2"),
         (
             {"curvature": "kfac"},
             "auto, gauss-newton, exact, propagation, hutchinson",
         ),
-        ({"per": "word"}, 'per must be "example" or "token"'),
-        ({"per": "token", "loss": "mse"}, "per=.token. needs"),
+        ({"per": "word"}, 'per: expected "example" or "token"'),
+        ({"per": "token", "loss": "mse"}, 'loss: expected "cross_entropy" with per=.token.'),
     ],
 )
 def test_bad_options(options, message):

@@ -21,15 +21,15 @@ def test_an_unknown_objective_lists_the_known():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"loss": "hinge"}, "loss must be"),
-        ({"temperature": 0.0}, "temperature must be positive"),
-        ({"temperature": float("inf")}, "temperature must be positive"),
-        ({"loss": "mse", "temperature": 2.0}, "it must be 1"),
-        ({"mu": -1.0}, "mu must be"),
-        ({"mu": 1.0}, "mu is added"),
-        ({"chunk_size": 0}, "chunk_size must be"),
-        ({"parameters": ["nothing"]}, "has no 'nothing'; it has 0.weight"),
-        ({"parameters": lambda *_: False}, "none that was asked for"),
+        ({"loss": "hinge"}, "loss: expected"),
+        ({"temperature": 0.0}, "temperature: expected a positive"),
+        ({"temperature": float("inf")}, "temperature: expected a positive"),
+        ({"loss": "mse", "temperature": 2.0}, "temperature: expected 1"),
+        ({"mu": -1.0}, "mu: expected a finite, non-negative number"),
+        ({"mu": 1.0}, "mu: expected 0"),
+        ({"chunk_size": 0}, "chunk_size: expected at least 1"),
+        ({"parameters": ["nothing"]}, "names among 0.weight, .* got 'nothing'"),
+        ({"parameters": lambda *_: False}, "at least one of the model's, got none"),
         ({"objective": "fisher", "loss": lambda o, t: o.sum(1)}, "fisher"),
         ({"loss": lambda o, t: o.sum()}, "one value for each example"),
     ],
@@ -43,11 +43,11 @@ def test_bad_arguments(options, message):
     ("batch", "error", "message"),
     [
         (torch.zeros(3, 6), TypeError, "pairs"),
-        (([[0.0] * 6], torch.zeros(1)), TypeError, "must be a tensor"),
-        ((torch.zeros(3, 6), torch.zeros(2, dtype=torch.long)), ValueError, "3 inputs"),
+        (([[0.0] * 6], torch.zeros(1)), TypeError, "expected a tensor"),
+        ((torch.zeros(3, 6), torch.zeros(2, dtype=torch.long)), ValueError, "expected 3 targets"),
         ((torch.zeros(3, 6), torch.zeros(3)), ValueError, "class indices"),
         ((torch.zeros(3, 6), torch.tensor([0, CLASSES, 0])), ValueError, "got 4 at index 1"),
-        ((torch.zeros(3, 6), None), TypeError, "needs targets"),
+        ((torch.zeros(3, 6), None), TypeError, "expected targets"),
         ((torch.full((1, 6), torch.nan), torch.zeros(1).long()), ValueError, "example 0"),
     ],
 )
@@ -57,7 +57,7 @@ def test_bad_batches(batch, error, message):
 
 
 def test_no_examples():
-    with pytest.raises(ValueError, match="no example"):
+    with pytest.raises(ValueError, match="at least one example"):
         estimate(mlp(), [], objective="gradient")
 
 
@@ -109,5 +109,5 @@ def test_a_model_that_returns_no_tensor():
         def forward(self, x):
             return {"logits": super().forward(x)}
 
-    with pytest.raises(TypeError, match="must return a tensor"):
+    with pytest.raises(TypeError, match="expected a tensor"):
         estimate(Wrapped(6, CLASSES), [examples(4, torch.float32)])

@@ -71,12 +71,12 @@ def rewritten(path, **metadata):
     ("metadata", "message"),
     [
         ({"format": None}, "not an importances file"),
-        ({"version": "99"}, "version '99'"),
-        ({"objective": "curvature"}, "objective 'curvature'"),
-        ({"count": "0"}, "count is '0'"),
-        ({"count": "9" * 5000}, "count is '999"),
-        ({"temperature": "nan"}, "temperature is 'nan'"),
-        ({"mu": None}, "mu is ''"),
+        ({"version": "99"}, "got '99'"),
+        ({"objective": "curvature"}, "got 'curvature'"),
+        ({"count": "0"}, "count: expected a positive integer, got '0'"),
+        ({"count": "9" * 5000}, "count: expected a positive integer, got '999"),
+        ({"temperature": "nan"}, "temperature: expected a finite number, got 'nan'"),
+        ({"mu": None}, "mu: expected a finite number, got ''"),
         ({"objective": "gradient+hessian"}, "only one of the two importances"),
     ],
 )

@@ -321,7 +321,7 @@ def test_a_wrong_rule_is_found_out_and_not_used(scale_rule):
 
 
 def test_rules_are_for_modules():
-    with pytest.raises(TypeError, match=r"subclasses of torch.nn.Module; got <class 'int'>"):
+    with pytest.raises(TypeError, match=r"subclasses of torch.nn.Module, got <class 'int'>"):
         register_rule(int)
 
 

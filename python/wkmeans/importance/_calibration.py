@@ -73,7 +73,7 @@ def calibrate_temperature(
     """
     low, high = bounds
     if not 0 < low < high < math.inf:
-        raise ValueError(f"bounds must be 0 < low < high, finite; got {bounds}")
+        raise ValueError(f"bounds: expected 0 < low < high, finite, got {bounds}")
     logits, labels = _collect(model, batches, forward)
 
     def slope(log_inverse: float) -> float:
@@ -118,10 +118,10 @@ def search_temperature(
     SearchResult
     """
     if not temperatures:
-        raise ValueError("temperatures must not be empty")
+        raise ValueError("temperatures: expected at least one, got none")
     for temperature in temperatures:
         if not (math.isfinite(temperature) and temperature > 0):
-            raise ValueError(f"temperatures must be positive and finite; got {temperature}")
+            raise ValueError(f"temperatures: expected positive, finite numbers, got {temperature}")
     tried = [(float(t), _scored(score, float(t), "temperature")) for t in temperatures]
     return _best(tried)
 
@@ -147,9 +147,9 @@ def search_mu(
         ``mu = 0`` is tried too: where nothing beats it, it is the best.
     """
     if not 0 < low < high < math.inf:
-        raise ValueError(f"low and high must be 0 < low < high, finite; got {low} and {high}")
+        raise ValueError(f"low, high: expected 0 < low < high, finite, got {low} and {high}")
     if n_steps < 1:
-        raise ValueError(f"n_steps must be at least 1; got {n_steps}")
+        raise ValueError(f"n_steps: expected at least 1, got {n_steps}")
     tried = {0.0: _scored(score, 0.0, "mu")}
 
     def at(exponent: float) -> float:
@@ -175,7 +175,7 @@ def _best(tried: list[tuple[float, float]]) -> SearchResult:
 def _scored(score: Callable[[float], float], value: float, name: str) -> float:
     result = float(score(value))
     if math.isnan(result):
-        raise ValueError(f"score must be a number; got NaN for {name} {value:g}")
+        raise ValueError(f"score: expected a number, got NaN for {name} {value:g}")
     return result
 
 
@@ -195,8 +195,10 @@ def _collect(
         counted = targets != IGNORED
         logits = outputs[counted].double()
         if not bool(logits.isfinite().all()):
-            raise ValueError(f"model: an output of batch {position} is not finite")
+            raise ValueError(
+                f"model: expected finite outputs, got one that is not finite in batch {position}"
+            )
         kept.append((logits, targets[counted].long()))
     if not sum(len(labels) for _, labels in kept):
-        raise ValueError("batches gave no example")
+        raise ValueError("batches: expected at least one example, got none")
     return torch.cat([logits for logits, _ in kept]), torch.cat([labels for _, labels in kept])

@@ -160,11 +160,11 @@ def estimate(
     and of the variance of each that is random, and what is propagated for a chunk of examples.
     """
     if objective not in OBJECTIVES:
-        raise ValueError(f"objective must be one of {', '.join(OBJECTIVES)}; got {objective!r}")
+        raise ValueError(f"objective: expected one of {', '.join(OBJECTIVES)}, got {objective!r}")
     resolved = resolve_loss(loss, temperature, per)
     _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
     if curvature not in CURVATURES:
-        raise ValueError(f"curvature must be one of {', '.join(CURVATURES)}; got {curvature!r}")
+        raise ValueError(f"curvature: expected one of {', '.join(CURVATURES)}, got {curvature!r}")
     functional = FunctionalModel.of(model, parameters, forward)
     if objective == "baseline":
         ones = {
@@ -179,7 +179,7 @@ def estimate(
                                         "seed": seed, "chunk_size": chunk_size})  # fmt: skip
     _sum_over(run, batches, saved, checkpoint_every, progress)
     if run.count == 0:
-        raise ValueError("batches gave no example")
+        raise ValueError("batches: expected at least one example, got none")
     importances = run.importances()
     _warn_of_clamped(importances)
     return importances
@@ -210,11 +210,11 @@ def _sum_over(
 def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss:
     """The ``Loss`` of ``estimate``'s arguments."""
     if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature must be positive and finite; got {temperature}")
+        raise ValueError(f"temperature: expected a positive, finite number, got {temperature}")
     if per not in ("example", "token"):
-        raise ValueError(f'per must be "example" or "token"; got {per!r}')
+        raise ValueError(f'per: expected "example" or "token", got {per!r}')
     if per == "token" and loss != "cross_entropy":
-        raise ValueError(f'per="token" needs loss="cross_entropy"; got {loss!r}')
+        raise ValueError(f'loss: expected "cross_entropy" with per="token", got {loss!r}')
     if callable(loss):
         return Loss(loss, temperature)
     if loss == "cross_entropy":
@@ -222,13 +222,13 @@ def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss
     if loss == "mse":
         if temperature != 1:
             raise ValueError(
-                f'temperature divides logits, and loss "mse" has none: it must be 1; got '
+                f'temperature: expected 1 for loss "mse", which has no logits to divide, got '
                 f"{temperature}"
             )
         return SquaredError()
     raise ValueError(
-        f'loss must be "cross_entropy", "mse" or a function (output, target) -> per-example '
-        f"losses; got {loss!r}"
+        f'loss: expected "cross_entropy", "mse" or a function (output, target) -> per-example '
+        f"losses, got {loss!r}"
     )
 
 
@@ -236,18 +236,18 @@ def _check_numbers(
     objective: str, mu: float, chunk_size: int | None, probes: int | None, every: int
 ) -> None:
     if every < 1:
-        raise ValueError(f"checkpoint_every must be at least 1; got {every}")
+        raise ValueError(f"checkpoint_every: expected at least 1, got {every}")
     if not (math.isfinite(mu) and mu >= 0):
-        raise ValueError(f"mu must be finite and not negative; got {mu}")
+        raise ValueError(f"mu: expected a finite, non-negative number, got {mu}")
     if mu and objective != "hessian":
         raise ValueError(
-            f'mu is added by objective "hessian" alone; got mu={mu} with {objective!r}'
+            f'mu: expected 0 for objectives other than "hessian", got {mu} with {objective!r}'
         )
     if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size must be at least 1; got {chunk_size}")
+        raise ValueError(f"chunk_size: expected at least 1, got {chunk_size}")
     fewest = 2 if objective == "gradient+hessian" else 1
     if probes is not None and probes < fewest:
-        raise ValueError(f"probes must be at least {fewest} for {objective!r}; got {probes}")
+        raise ValueError(f"probes: expected at least {fewest} for {objective!r}, got {probes}")
 
 
 def _warn_of_clamped(importances: Importances) -> None:

@@ -41,7 +41,7 @@ def read_imatrix(path: str | PathLike[str]) -> dict[str, tuple[torch.Tensor, Non
     tensors = _read_tensors(where)
     names = [name.removesuffix(_SUMS) for name in tensors if name.endswith(_SUMS)]
     if not names:
-        raise ValueError(f"{where}: holds no tensor named *{_SUMS}")
+        raise ValueError(f"{where}: expected tensors named *{_SUMS}, got none")
     return {name: (_mean_squares(where, name, tensors), None) for name in names}
 
 
@@ -56,9 +56,15 @@ def _mean_squares(
         sound = np.isfinite(values) & (values >= 0)
         if not sound.all():
             index = tuple(int(i) for i in np.argwhere(~sound)[0])
-            raise ValueError(f"{where}: {name!r} holds the {what} {values[index]} at {index}")
+            raise ValueError(
+                f"{where}: {name!r}: expected finite, non-negative {what}s, got {values[index]} at "
+                f"index {index}"
+            )
     if sums.size == 0 or counts.size == 0 or sums.size % counts.size:
-        raise ValueError(f"{where}: {name!r} has {sums.size} sums and {counts.size} counts")
+        raise ValueError(
+            f"{where}: {name!r}: expected a count for each expert's sums, got {sums.size} sums and "
+            f"{counts.size} counts"
+        )
     of_experts = sums.reshape(counts.size, -1)
     means = of_experts / np.where(counts > 0, counts, 1.0)[:, None]
     importance = torch.from_numpy(means)
@@ -70,11 +76,11 @@ def _read_tensors(where: str) -> dict[str, npt.NDArray[np.float32]]:
     kind = reader.get_field("general.type")
     found = "nothing" if kind is None else str(kind.contents())
     if found != "imatrix":
-        raise ValueError(f"{where}: general.type is {found!r}, expected 'imatrix'")
+        raise ValueError(f"{where}: general.type: expected 'imatrix', got {found!r}")
     tensors = {str(tensor.name): tensor for tensor in reader.tensors}
     for name, tensor in tensors.items():
         if tensor.data.dtype != np.float32:
-            raise ValueError(f"{where}: {name!r} is {tensor.data.dtype}, expected float32")
+            raise ValueError(f"{where}: {name!r}: expected float32, got {tensor.data.dtype}")
     return {name: tensor.data for name, tensor in tensors.items()}
 
 

@@ -118,9 +118,9 @@ class Importances(State, Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]
     def with_mu(self, mu: float) -> Importances:
         """The same estimate with another regulariser; only ``"hessian"`` has one."""
         if not (math.isfinite(mu) and mu >= 0):
-            raise ValueError(f"mu must be finite and not negative; got {mu}")
+            raise ValueError(f"mu: expected a finite, non-negative number, got {mu}")
         if self.objective != "hessian":
-            raise ValueError(f'only objective "hessian" has a mu; this is {self.objective!r}')
+            raise ValueError(f'mu: expected objective "hessian", got {self.objective!r}')
         return replace(self, mu=float(mu))
 
     def save(self, path: str | PathLike[str]) -> None:

@@ -49,7 +49,7 @@ def register_rule(*modules: type[nn.Module]) -> Callable[[ModuleRule], ModuleRul
     """
     for module in modules:
         if not (isinstance(module, type) and issubclass(module, nn.Module)):
-            raise TypeError(f"modules must be subclasses of torch.nn.Module; got {module!r}")
+            raise TypeError(f"modules: expected subclasses of torch.nn.Module, got {module!r}")
 
     def register(rule: ModuleRule) -> ModuleRule:
         _MODULE_RULES.update(dict.fromkeys(modules, rule))

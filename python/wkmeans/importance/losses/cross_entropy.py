@@ -35,8 +35,8 @@ class CrossEntropy(Loss):
         _check_logits(outputs)
         if targets.shape != outputs.shape[:-1] or targets.is_floating_point():
             raise ValueError(
-                f'loss "cross_entropy" expects targets of class indices, shape '
-                f"{tuple(outputs.shape[:-1])}; got {targets.dtype} of shape "
+                f'targets: expected class indices for loss "cross_entropy", shape '
+                f"{tuple(outputs.shape[:-1])}, got {targets.dtype} of shape "
                 f"{tuple(targets.shape)} (classes are the outputs' last dimension; for other "
                 "targets give a function)"
             )
@@ -51,7 +51,7 @@ class CrossEntropy(Loss):
             first = tuple(outside[0].tolist())
             where = first[0] if len(first) == 1 else first
             raise ValueError(
-                f"targets must be class indices in [0, {n_classes}); got "
+                f"targets: expected class indices from 0 to {n_classes - 1}, got "
                 f"{int(targets[first])} at index {where}"
             )
 
@@ -154,8 +154,8 @@ class CrossEntropy(Loss):
         seeds = seeds * weights.sqrt()[:, :, None, None]
         if outputs.ndim > 3:
             raise ValueError(
-                f"exact seeds need outputs (examples, positions, classes); got shape "
-                f"{tuple(outputs.shape)}: flatten the positions, or pass probes"
+                f"model: expected outputs (examples, positions, classes), got shape "
+                f"{tuple(outputs.shape)}; flatten the positions, or pass probes"
             )
         groups = n_positions if self.per_token else 1
         return Seeds(seeds, at_positions=True, n_groups=groups, are_probes=are_probes)
@@ -176,8 +176,8 @@ class CrossEntropy(Loss):
 def _check_logits(outputs: torch.Tensor) -> None:
     if outputs.ndim < 2:
         raise ValueError(
-            f'loss "cross_entropy" expects outputs of shape (examples, classes) or (examples, '
-            f"positions, classes); got {tuple(outputs.shape)}"
+            f'model: expected outputs (examples, classes) for loss "cross_entropy", or (examples, '
+            f"positions, classes), got shape {tuple(outputs.shape)}"
         )
 
 

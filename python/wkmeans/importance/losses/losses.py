@@ -64,7 +64,7 @@ class Loss:
         if not isinstance(losses, torch.Tensor) or losses.shape != outputs.shape[:1]:
             came = tuple(losses.shape) if isinstance(losses, torch.Tensor) else type(losses)
             raise ValueError(
-                f"loss must give one value for each example, shape {tuple(outputs.shape[:1])}; "
+                f"loss: expected one value for each example, shape {tuple(outputs.shape[:1])}, "
                 f"got {came} (a mean or a sum over the batch hides what each example says: "
                 'use reduction="none")'
             )
@@ -104,8 +104,8 @@ class Loss:
         n, size = len(outputs), outputs[0].numel()
         if probes.count is not None:
             raise ValueError(
-                "probes need a loss whose curvature has a known square root: "
-                'loss="cross_entropy" or "mse"; got a function'
+                'loss: expected "cross_entropy" or "mse" with probes (their curvature has a known '
+                "square root), got a function"
             )
         probes.require_few(size)
 
@@ -121,8 +121,8 @@ class Loss:
     ) -> Seeds:
         """Undefined: a function does not say which distribution or distance its output is for."""
         raise ValueError(
-            'objective "fisher" needs loss="cross_entropy" (a classifier, Eq. 6) or loss="mse" '
-            "(a regressor, Eq. 5); got a function"
+            'loss: expected "cross_entropy" (a classifier, Eq. 6) or "mse" (a regressor, Eq. 5) '
+            'for objective "fisher", got a function'
         )
 
 
@@ -139,8 +139,8 @@ class SquaredError(Loss):
         """Require targets of the outputs' shape: broadcasting would pair examples wrongly."""
         if targets.shape != outputs.shape:
             raise ValueError(
-                f'loss "mse" expects targets of the outputs\' shape {tuple(outputs.shape)}; got '
-                f"{tuple(targets.shape)}"
+                f'targets: expected the outputs\' shape {tuple(outputs.shape)} for loss "mse", '
+                f"got shape {tuple(targets.shape)}"
             )
 
     def curvature_seeds(

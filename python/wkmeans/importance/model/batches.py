@@ -71,7 +71,7 @@ class Batch:
         """The targets; ``TypeError`` where there are none."""
         if self.targets is None:
             raise TypeError(
-                "batches: this objective needs targets as tensors; only fisher does not"
+                "batches: expected targets as tensors, got none; only fisher needs no target"
             )
         return self.targets
 
@@ -90,16 +90,16 @@ def read_batch(position: int, batch: Any) -> Batch:
         value, targets = batch
     else:
         raise TypeError(
-            f"batches must yield pairs (input, target), or dicts with the target under "
-            f"{_TARGET_KEY!r}; batch {position} is {type(batch).__name__}"
+            f"batches: expected pairs (input, target), or dicts with the target under "
+            f"{_TARGET_KEY!r}, got {type(batch).__name__} as batch {position}"
         )
     inputs = _read_inputs(position, value)
     if not isinstance(targets, torch.Tensor):
         return Batch(inputs, None)
     if targets.shape[:1] != (len(inputs),):
         raise ValueError(
-            f"batches: batch {position} has {len(inputs)} inputs and targets of shape "
-            f"{tuple(targets.shape)}"
+            f"batches: expected {len(inputs)} targets, one for each input, got shape "
+            f"{tuple(targets.shape)} in batch {position}"
         )
     return Batch(inputs, targets)
 
@@ -114,14 +114,14 @@ def _read_inputs(position: int, value: Any) -> Inputs:
     structure = _map(value, torch.Tensor, store)
     if not tensors or any(tensor.ndim == 0 for tensor in tensors):
         raise TypeError(
-            f"batches: the input of batch {position} must be a tensor with examples along its "
-            f"first dimension, or a tuple or dict of such; got {type(value).__name__}"
+            f"batches: expected a tensor with examples along its first dimension, or a tuple or "
+            f"dict of such, got {type(value).__name__} as the input of batch {position}"
         )
     for tensor in tensors:
         if len(tensor) != len(tensors[0]):
             raise ValueError(
-                f"batches: the input tensors of batch {position} hold {len(tensors[0])} and "
-                f"{len(tensor)} examples; all need the same number"
+                f"batches: expected input tensors of as many examples each, got {len(tensors[0])} "
+                f"and {len(tensor)} in batch {position}"
             )
     return Inputs(tuple(tensors), structure)
 

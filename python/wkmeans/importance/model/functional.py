@@ -65,12 +65,12 @@ class FunctionalModel:
             outputs = outputs.logits
         if not isinstance(outputs, torch.Tensor):
             raise TypeError(
-                f"model must return a tensor, or an object with a tensor .logits; got "
-                f"{type(outputs).__name__} (pass forward= to say what is its output)"
+                f"model: expected a tensor, or an object with a tensor .logits, as its output, got "
+                f"{type(outputs).__name__}; pass forward= to say what is its output"
             )
         if outputs.ndim == 0 or len(outputs) != len(inputs):
             raise ValueError(
-                f"model must return one output for each of the {len(inputs)} examples; got shape "
+                f"model: expected one output for each of the {len(inputs)} examples, got shape "
                 f"{tuple(outputs.shape)}"
             )
         return outputs
@@ -88,7 +88,7 @@ class FunctionalModel:
         for device, state in zip(devices, before[1:], strict=True):
             torch.cuda.set_rng_state(state, device)
         raise ValueError(
-            "model draws random numbers, so no per-example gradient is defined; call model.eval() "
+            "model: draws random numbers, so no per-example gradient is defined; call model.eval() "
             "first"
         )
 
@@ -155,11 +155,12 @@ def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list
     else:
         chosen = _canonical_names(module, [wanted] if isinstance(wanted, str) else wanted)
     if not chosen:
-        raise ValueError("parameters: the model has none that was asked for")
+        raise ValueError("parameters: expected at least one of the model's, got none")
     for name in chosen:
         if not canonical[name].is_floating_point():
             raise ValueError(
-                f"parameters: {name!r} is {canonical[name].dtype}, expected a floating-point dtype"
+                f"parameters: expected a floating-point dtype, got {canonical[name].dtype} for "
+                f"{name!r}"
             )
     return [name for name in canonical if name in chosen]
 
@@ -171,7 +172,7 @@ def _canonical_names(module: nn.Module, names: Iterable[str]) -> set[str]:
     for name in names:
         if name not in aliases:
             raise ValueError(
-                f"parameters: the model has no {name!r}; it has {', '.join(aliases) or 'none'}"
+                f"parameters: expected names among {', '.join(aliases) or 'none'}, got {name!r}"
             )
         chosen.add(aliases[name])
     return chosen

@@ -58,7 +58,7 @@ class Run:
         parameters = self.model.parameters
         shapes = {name: total.shape for name, total in state.sums.items()}
         if shapes != {name: parameter.shape for name, parameter in parameters.items()}:
-            raise ValueError("checkpoint: holds other parameters than the model's")
+            raise ValueError("checkpoint: expected one of the model's parameters, got others")
         self.count = state.count
         for own, kept in (
             (self.sums, state.sums),
@@ -175,7 +175,9 @@ class Run:
         finite = outputs.isfinite()
         if not bool(finite.all()):
             bad = self.seen + int((~finite.flatten(1).all(1)).nonzero()[0])
-            raise ValueError(f"model: the output of example {bad} is not finite")
+            raise ValueError(
+                f"model: expected finite outputs, got one that is not finite of example {bad}"
+            )
 
     def _check_independence(self, batch: Batch) -> None:
         with torch.no_grad():

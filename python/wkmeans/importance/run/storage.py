@@ -75,11 +75,11 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]
         raise ValueError(f"{where}: not an importances file (its metadata lacks format={FORMAT!r})")
     if metadata.get("version") != VERSION:
         raise ValueError(
-            f"{where}: version {metadata.get('version')!r} of the format, expected {VERSION!r}"
+            f"{where}: expected version {VERSION!r} of the format, got {metadata.get('version')!r}"
         )
     objective = metadata.get("objective", "")
     if objective not in OBJECTIVES:
-        raise ValueError(f"{where}: objective {objective!r}, expected one of {OBJECTIVES}")
+        raise ValueError(f"{where}: expected an objective among {OBJECTIVES}, got {objective!r}")
     quartic = _with_prefix(tensors, _QUARTIC_SUMS)
     state = State(
         objective=objective,
@@ -134,7 +134,7 @@ def _number(where: str, metadata: dict[str, str], key: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(f"{where}: {key} is {text!r}, expected a finite number")
+        raise ValueError(f"{where}: {key}: expected a finite number, got {text!r}")
     return value
 
 
@@ -142,7 +142,7 @@ def _count(where: str, metadata: dict[str, str]) -> int:
     text = metadata.get("count", "")
     # ASCII digits only and few of them: int() would take other digits, and any number of them.
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
-        raise ValueError(f"{where}: count is {text[:40]!r}, expected a positive integer")
+        raise ValueError(f"{where}: count: expected a positive integer, got {text[:40]!r}")
     return int(text)
 
 
@@ -152,7 +152,7 @@ def _methods(where: str, metadata: dict[str, str]) -> dict[str, str]:
     except (ValueError, RecursionError):
         methods = None
     if not isinstance(methods, dict) or not all(isinstance(m, str) for m in methods.values()):
-        raise ValueError(f"{where}: methods is not a JSON object of strings")
+        raise ValueError(f"{where}: methods: expected a JSON object of strings, got another text")
     return methods
 
 
@@ -184,15 +184,19 @@ def _check_tensors(
             raise ValueError(f"{where}: {name!r} has a variance and no sum")
         if total.shape != mine.shape:
             raise ValueError(
-                f"{where}: the importances of {name!r} have shapes {tuple(mine.shape)} and "
-                f"{tuple(total.shape)}"
+                f"{where}: {name!r}: expected importances of one shape, got {tuple(mine.shape)} "
+                f"and {tuple(total.shape)}"
             )
 
 
 def _check_sum(where: str, name: str, total: torch.Tensor, *, may_be_negative: bool) -> None:
     if total.dtype != torch.float64:
-        raise ValueError(f"{where}: {name!r} is {total.dtype}, expected torch.float64")
+        raise ValueError(f"{where}: {name!r}: expected torch.float64, got {total.dtype}")
     sound = total.isfinite() if may_be_negative else total.isfinite() & (total >= 0)
     if not bool(sound.all()):
         index = tuple((~sound).nonzero()[0].tolist())
-        raise ValueError(f"{where}: {name!r} holds {float(total[index])} at index {index}")
+        expected = "finite" if may_be_negative else "finite, non-negative"
+        raise ValueError(
+            f"{where}: {name!r}: expected {expected} sums, got {float(total[index])} at index "
+            f"{index}"
+        )
