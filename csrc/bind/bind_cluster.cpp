@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include "bind/cluster_options.h"
+#include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/names.h"
 #include "bind/problems.h"
@@ -26,10 +27,7 @@ py::array run_cluster(const BoundProblems& problems, const ClusterOptions& optio
       results.scales.mutable_data(),       results.costs.mutable_data(),
       results.lower_bounds.mutable_data(), results.n_iters.mutable_data()};
   const Problems view = problems.view();
-  {
-    const py::gil_scoped_release release;  // every Python object has been read by now
-    cluster(view, options, output);
-  }
+  run_interruptibly([&] { cluster(view, options, output); });
   return std::move(labels);
 }
 
@@ -70,10 +68,7 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
   const Problems view = problems.view();
   const Zero zero = include_zero ? Zero::pinned : Zero::free;
   const CentroidFormat format = format_named(centroid_format);
-  {
-    const py::gil_scoped_release release;
-    cost_curve(view, k_max, zero, format, n_threads, out);
-  }
+  run_interruptibly([&] { cost_curve(view, k_max, zero, format, n_threads, out); });
   return costs;
 }
 

@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/problems.h"
 #include "cpu/entropy/entropy_constrained.h"
@@ -16,11 +17,10 @@ py::tuple run_entropy_constrained(const BoundProblems& problems, const EntropyCo
   const Problems view = problems.view();
   const Zero zero = include_zero ? Zero::pinned : Zero::free;
   EntropySolution solution;
-  {
-    const py::gil_scoped_release release;
+  run_interruptibly([&] {
     solution =
         entropy_constrained(view, start, multiplier, zero, max_iter, Parallel(n_threads), out);
-  }
+  });
   return py::make_tuple(solution.centroids, labels, solution.counts, solution.cost,
                         solution.n_iter);
 }

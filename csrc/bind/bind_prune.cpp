@@ -1,5 +1,6 @@
 #include <pybind11/stl.h>
 
+#include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/problems.h"
 #include "cpu/prune/prune.h"
@@ -25,10 +26,7 @@ Mask bound_prune(const BoundProblems& problems, std::int64_t keep, int n_threads
   Mask mask = mask_of(problems);
   bool* out = mask.mutable_data();
   const Problems view = problems.view();
-  {
-    const py::gil_scoped_release release;
-    keep_largest_per_problem(view, keep, n_threads, out);
-  }
+  run_interruptibly([&] { keep_largest_per_problem(view, keep, n_threads, out); });
   return mask;
 }
 
@@ -46,10 +44,7 @@ std::vector<Mask> bound_prune_together(const std::vector<const BoundProblems*>& 
     total += problems->n_problems() * problems->n_items();
   }
   check_keep(keep, total);
-  {
-    const py::gil_scoped_release release;
-    keep_largest(targets, keep, Parallel(n_threads));
-  }
+  run_interruptibly([&] { keep_largest(targets, keep, Parallel(n_threads)); });
   return masks;
 }
 
@@ -64,10 +59,7 @@ Mask bound_prune_pattern(const BoundProblems& problems, std::int64_t keep, std::
   Mask mask = mask_of(problems);
   bool* out = mask.mutable_data();
   const Problems view = problems.view();
-  {
-    const py::gil_scoped_release release;
-    keep_pattern(view, keep, group, n_threads, out);
-  }
+  run_interruptibly([&] { keep_pattern(view, keep, group, n_threads, out); });
   return mask;
 }
 

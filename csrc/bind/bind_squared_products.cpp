@@ -2,6 +2,7 @@
 
 #include <optional>
 
+#include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/problems.h"
 #include "cpu/products/squared_products.h"
@@ -80,13 +81,14 @@ void run(const FactorArray& left, const FactorArray& right, const std::optional<
   double* out = totals.mutable_data();
   const bool factorise =
       products.n_positions() == 1 && products.reduction != SquareReduction::pairs;
-  const py::gil_scoped_release release;
-  const Parallel parallel(n_threads);
-  if (factorise) {
-    add_products_of_squares(products, parallel, out);
-  } else {
-    add_squared_products(products, parallel, out);
-  }
+  run_interruptibly([&] {
+    const Parallel parallel(n_threads);
+    if (factorise) {
+      add_products_of_squares(products, parallel, out);
+    } else {
+      add_squared_products(products, parallel, out);
+    }
+  });
 }
 
 void add_squares(const FactorArray& left, const FactorArray& right,

@@ -1,12 +1,17 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstddef>
 #include <cstdint>
 #include <exception>
 #include <mutex>
 #include <system_error>
 #include <thread>
 #include <vector>
+
+#include "cpu/base/interrupt.h"
 
 namespace wkmeans {
 
@@ -20,7 +25,7 @@ public:
 
   // Calls `make_worker()` once a thread and `worker(task)` once a task. Of the exceptions thrown,
   // the one of the smallest task number is rethrown, so that the error does not depend on timing
-  // either.
+  // either. Between tasks every thread looks whether the caller wants it to stop.
   template <class MakeWorker>
   void run_with_workers(std::int64_t n_tasks, MakeWorker&& make_worker) const {
     std::atomic<std::int64_t> next{0};
@@ -31,7 +36,10 @@ public:
       std::int64_t task = 0;
       try {
         auto worker = make_worker();
-        while ((task = next.fetch_add(1, std::memory_order_relaxed)) < n_tasks) worker(task);
+        while ((task = next.fetch_add(1, std::memory_order_relaxed)) < n_tasks) {
+          stop_if_interrupted();
+          worker(task);
+        }
       } catch (...) {
         const std::lock_guard<std::mutex> lock(guard);
         if (!failure || task < failed_task) {
@@ -41,15 +49,9 @@ public:
       }
     };
     const std::int64_t useful = n_tasks < n_threads_ ? n_tasks : n_threads_;
-    std::vector<std::thread> helpers;
-    helpers.reserve(useful > 1 ? static_cast<std::size_t>(useful - 1) : 0);
-    try {
-      for (std::int64_t i = 1; i < useful; ++i) helpers.emplace_back(work);
-    } catch (const std::system_error&) {
-      // The system grants no more threads: those that run, this one at least, finish the work.
-    }
+    Helpers helpers(useful - 1, work);
     work();
-    for (std::thread& helper : helpers) helper.join();
+    helpers.join();
     if (failure) std::rethrow_exception(failure);
   }
 
@@ -59,6 +61,50 @@ public:
   }
 
 private:
+  // Threads that work beside the calling one.
+  class Helpers {
+  public:
+    template <class Work>
+    Helpers(std::int64_t count, const Work& work) {
+      threads_.reserve(count > 0 ? static_cast<std::size_t>(count) : 0);
+      try {
+        for (std::int64_t i = 0; i < count; ++i) {
+          threads_.emplace_back([this, &work, caller = Interruption::current()] {
+            const Interruption::Share share(caller);
+            work();
+            const std::lock_guard<std::mutex> lock(guard_);
+            ++n_done_;
+            one_is_done_.notify_one();
+          });
+        }
+      } catch (const std::system_error&) {
+        // The system grants no more threads: those that run, the caller at least, finish the work.
+      }
+    }
+
+    // Only the caller may ask whether to stop: it goes on doing so while it waits.
+    void join() {
+      constexpr std::chrono::milliseconds kBetweenLooks{50};
+      if (threads_.empty()) return;
+      std::unique_lock<std::mutex> lock(guard_);
+      Interruption* const interruption = Interruption::current();
+      const auto all_are_done = [&] { return n_done_ == threads_.size(); };
+      while (!one_is_done_.wait_for(lock, kBetweenLooks, all_are_done)) {
+        lock.unlock();
+        if (interruption) interruption->is_wanted();
+        lock.lock();
+      }
+      lock.unlock();
+      for (std::thread& thread : threads_) thread.join();
+    }
+
+  private:
+    std::vector<std::thread> threads_;
+    std::mutex guard_;
+    std::condition_variable one_is_done_;
+    std::size_t n_done_ = 0;
+  };
+
   int n_threads_;
 };
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 
@@ -110,6 +111,7 @@ struct PathKernel {
       front.first = s.first / kLanes * kLanes;
       front.n_blocks = s.last / kLanes + 1 - s.first / kLanes;
       work += static_cast<double>(kLanes * front.n_blocks);
+      stop_if_interrupted_after(kLanes * front.n_blocks);
       const bool settled = Join<Moments>::run(starts, ends[i], front, cost);
       const double least = least_candidate(front);
       to.costs[i] = least - to.discounts[i];

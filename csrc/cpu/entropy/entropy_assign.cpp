@@ -5,6 +5,7 @@
 #include <limits>
 #include <stdexcept>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/base/items.h"
 
@@ -192,6 +193,7 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
             found = std::vector<std::int64_t>{}](std::int64_t segment) mutable {
       const std::int64_t end = std::min(n, (segment + 1) * size);
       for (std::int64_t begin = segment * size; begin < end; begin += kRun) {
+        stop_if_interrupted();
         const std::int64_t count = std::min(kRun, end - begin);
         const ItemRun<double> items = reader.read(problems, problem, begin, count);
         check_items(problems, items);

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/base/interrupt.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -76,6 +77,7 @@ int entropy_lloyd(const Points& points, const Pyramid<QuadraticMoments>& pyramid
   const double n = pyramid.range(0, points.size()).quadratic.mass;
   std::vector<Interval> previous;
   for (int round = 0; round < max_rounds; ++round) {
+    stop_if_interrupted();
     const std::vector<Interval> intervals = cheapest_intervals(points, codebook, multiplier);
     if (same_labels(intervals, previous)) return round;
     EntropyCodebook refitted;

@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "cpu/base/eight.h"
+#include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
@@ -40,7 +41,9 @@ public:
       sweep.sum_rights(last_end + 1);
       const Starts last = sweep.starts_of(last_end);
       sweep.find_best(last.last, last_end + 1);
-      work += sweep.work(last);
+      const std::size_t n_intervals = sweep.n_intervals(last);
+      work += static_cast<double>(n_intervals);
+      stop_if_interrupted_after(n_intervals);
       const std::size_t settled = sweep.settle(last_end, discounts, n);
       sweep.advance(settled == last_end ? last.first : sweep.first_, settled);
       last_end = settled < last_end ? settled : std::min(2 * last_end + 1, Eight::kCount - 1);
@@ -74,8 +77,8 @@ private:
     return cost_(moments, m.origin + m.offset, m.second);
   }
   WKM_ALWAYS_INLINE std::size_t n_blocks() const { return (anchor_ - first_) / Eight::kCount + 1; }
-  WKM_ALWAYS_INLINE double work(const Starts& last) const {
-    return static_cast<double>(Eight::kCount * (n_blocks() + last.last - first_ + 1));
+  WKM_ALWAYS_INLINE std::size_t n_intervals(const Starts& last) const {
+    return Eight::kCount * (n_blocks() + last.last - first_ + 1);
   }
 
   // Sums of L cells behind the anchor, L up to four, from each of the eight on.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
@@ -36,7 +37,9 @@ public:
     buffers.costs[0] = 0.0;
     for (std::size_t end = 1; end <= n && sweep.work_ <= budget; ++end) {
       sweep.enter(end - 1);
+      const double work = sweep.work_;
       const double least = sweep.reach(end);
+      stop_if_interrupted_after(static_cast<std::size_t>(sweep.work_ - work));
       buffers.costs[end] = least + multiplier - (discounts && end < n ? discounts[end] : 0.0);
     }
     return sweep.work_;

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 #include "cpu/lagrangian/block_sweep.h"
@@ -15,6 +16,7 @@ template <class Moments>
 const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, double multiplier,
                                         const std::vector<double>& discounts) {
   const std::size_t n = cells.size();
+  stop_if_interrupted();
   // Whole blocks of lanes, wherever the last one starts.
   const std::size_t stride = (n / kLanes + 2) * kLanes;
   state_.resize(FieldsOf<Moments>::Type::kCount * stride);

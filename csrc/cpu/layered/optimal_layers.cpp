@@ -2,6 +2,8 @@
 
 #include <limits>
 
+#include "cpu/base/interrupt.h"
+
 namespace wkmeans {
 namespace {
 
@@ -41,6 +43,7 @@ public:
 
 private:
   static constexpr int kSerialDepth = 5;
+  static constexpr std::size_t kStepsOfAnInterval = 16;
 
   void solve_below(const Block& block) {
     split(block, [&](const Block& half) { solve_below(half); });
@@ -82,6 +85,7 @@ private:
       --column;
       moments = merge(point_moments<Moments>(points_, column), moments);
     }
+    stop_if_interrupted_after(kStepsOfAnInterval * (row - column));
     best_[row] = best;
     if (argmin_) argmin_[row] = static_cast<std::uint32_t>(best_column);
     return tied;

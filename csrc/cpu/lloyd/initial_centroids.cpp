@@ -4,6 +4,8 @@
 #include <cmath>
 #include <set>
 
+#include "cpu/base/interrupt.h"
+
 namespace wkmeans {
 namespace {
 
@@ -142,6 +144,7 @@ std::vector<double> kmeans_plus_plus_centroids(const Points& points, std::size_t
       masses[i] = std::min(masses[i], point_cost(points, i, centroid));
     masses.refresh(begin, end);
     chosen.insert(drawn);
+    stop_if_interrupted_after(end - begin);
   }
   std::vector<double> centroids;
   centroids.reserve(k);

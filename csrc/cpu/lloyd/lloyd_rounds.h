@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <vector>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/label/codebook.h"
 
 namespace wkmeans {
@@ -20,12 +21,14 @@ struct MovedCluster {
 template <class SortedPoints>
 int lloyd_rounds(SortedPoints&& points, int max_rounds, std::vector<double>& centroids) {
   constexpr auto kNowhere = static_cast<std::size_t>(-1);
+  constexpr std::size_t kStepsOfACluster = 64;
   const std::size_t k = centroids.size();
   std::vector<double> thresholds;
   std::vector<std::size_t> boundaries(k);
   std::vector<std::size_t> previous(k, kNowhere);
   std::vector<MovedCluster> moved;
   for (int round = 0; round < max_rounds; ++round) {
+    stop_if_interrupted_after(kStepsOfACluster * k);
     label_thresholds(centroids, thresholds);
     points.find_boundaries(thresholds, boundaries);
     if (boundaries == previous) return round;

@@ -6,6 +6,7 @@
 #include <functional>
 #include <limits>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/prune/scores.h"
 
 namespace wkmeans {
@@ -253,6 +254,7 @@ void keep_largest_per_problem(const Problems& problems, std::int64_t keep, int n
 void keep_pattern(const Problems& problems, std::int64_t keep, std::int64_t group, int n_threads,
                   bool* mask) {
   const std::int64_t n_items = problems.weights->n_items();
+  constexpr std::int64_t kLongGroup = 256;
   const std::int64_t groups_per_run = std::max<std::int64_t>(1, (1 << 13) / group);
   const std::int64_t run_size = groups_per_run * group;
   const std::int64_t runs_per_problem = (n_items + run_size - 1) / run_size;
@@ -265,6 +267,7 @@ void keep_pattern(const Problems& problems, std::int64_t keep, std::int64_t grou
       bool* out = mask + problem * n_items + begin;
       for (std::int64_t first = 0; first < count; first += group) {
         for (std::int64_t i = first; i < first + group; ++i) {
+          if (group >= kLongGroup) stop_if_interrupted_after(static_cast<std::size_t>(group));
           std::int64_t n_better = 0;
           for (std::int64_t j = first; j < i; ++j) n_better += score[j] >= score[i];
           for (std::int64_t j = i + 1; j < first + group; ++j) n_better += score[j] > score[i];
