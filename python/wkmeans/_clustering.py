@@ -145,7 +145,10 @@ def wkmeans(
     -------
     Clustering
         Where fewer than k distinct weights carry importance the cost is 0, surplus centroids repeat
-        the largest one and no label names them.
+        the largest one and no label names them. Where costs leave float64's range on the way, the
+        problem is solved multiplied by powers of two, which takes a copy of it on the CPU and
+        changes no digit: the optimum is found, its `cost` is infinite only where its value is
+        beyond float64, and `lower_bound` then is float64's largest number.
 
     Raises
     ------

@@ -11,6 +11,7 @@
 #include "cpu/read/buckets.h"
 #include "cpu/read/histogram.h"
 #include "cpu/read/points.h"
+#include "cpu/read/scaled_problem.h"
 
 namespace wkmeans {
 namespace {
@@ -106,6 +107,44 @@ void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOp
   output.n_iters[problem] = solution.n_iter;
 }
 
+// The same of a problem that was brought into range; labels are those of the weights as they came.
+template <class Label>
+void cluster_scaled(const ScaledProblem& scaled, const Problems& problems, std::int64_t problem,
+                    const ClusterOptions& options, const Parallel& parallel, Workspace& workspace,
+                    const ClusterOutput<Label>& output) {
+  const auto unscale = [&](double& value) { value = scaled.unscaled_weight(value); };
+  ClusterOptions inner = options;
+  inner.solver.exponent = scaled.powers().weight;
+  if (options.solver.init == Init::given) {
+    inner.solver.given_centroids = options.solver.given_for(problem);
+    for (double& centroid : inner.solver.given_centroids) centroid = scaled.scaled_weight(centroid);
+  }
+  std::vector<double> centroids(options.solver.k);
+  Label* labels = output.labels + problem * problems.weights->n_items();
+  double cost = 0.0;
+  double lower_bound = 0.0;
+  cluster_one(scaled.view(), 0, inner, parallel, workspace,
+              ClusterOutput<Label>{centroids.data(), labels, output.scales + problem, &cost,
+                                   &lower_bound, output.n_iters + problem});
+  std::for_each(centroids.begin(), centroids.end(), unscale);
+  assign(problems, problem, centroids, false, parallel, labels);
+  std::copy(centroids.begin(), centroids.end(),
+            output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
+  if (options.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
+  output.costs[problem] = scaled.unscaled_cost(cost);
+  output.lower_bounds[problem] = scaled.unscaled_bound(lower_bound);
+}
+
+std::vector<double> curve_of_problem(const Problems& problems, std::int64_t problem,
+                                     std::size_t k_max, Zero zero, CentroidFormat format,
+                                     const Parallel& parallel, Workspace& workspace, int exponent) {
+  const Points& points =
+      workspace.collector.collect(problems, problem, zero, parallel, Ties::split);
+  return points.quartic()
+             ? curve_of(points, workspace.quartic, format, k_max, parallel, exponent)
+             : curve_of(points, workspace.quadratic, format, k_max, parallel, exponent);
+}
+
 // Starting a thread takes about a tenth of a millisecond: what takes few of these is done sooner by
 // one.
 Parallel worth_starting(const Parallel& parallel, const Problems& problems, std::size_t k) {
@@ -142,9 +181,9 @@ void for_each_problem(const Problems& problems, int n_threads, SolveOne&& solve_
 
 template <class Moments>
 std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, CentroidFormat format,
-                             std::size_t k_max, const Parallel& parallel) {
+                             std::size_t k_max, const Parallel& parallel, int exponent) {
   pyramid.build(points, parallel);
-  const Placement placement = placement_of(format, scale_of(format, points));
+  const Placement placement = placement_of(format, scale_of(format, points, exponent), exponent);
   const std::size_t k = std::min(k_max, points.size());
   std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
   curve.resize(k_max, curve.back());
@@ -154,12 +193,16 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
 template <class Label>
 void cluster(const Problems& problems, const ClusterOptions& options,
              const ClusterOutput<Label>& output) {
-  for_each_problem(problems, options.n_threads,
-                   [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-                     cluster_one(problems, problem, options,
-                                 worth_starting(parallel, problems, options.solver.k), workspace,
-                                 output);
-                   });
+  for_each_problem(
+      problems, options.n_threads,
+      [&](std::int64_t problem, const Parallel& all, Workspace& workspace) {
+        const Parallel parallel = worth_starting(all, problems, options.solver.k);
+        if (const auto scaled = ScaledProblem::where_needed(problems, problem, parallel)) {
+          cluster_scaled(*scaled, problems, problem, options, parallel, workspace, output);
+        } else {
+          cluster_one(problems, problem, options, parallel, workspace, output);
+        }
+      });
 }
 
 void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, CentroidFormat format,
@@ -167,19 +210,23 @@ void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, Centroid
   for_each_problem(
       problems, n_threads,
       [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-        const Points& points =
-            workspace.collector.collect(problems, problem, zero, parallel, Ties::split);
-        const std::vector<double> curve =
-            points.quartic() ? curve_of(points, workspace.quartic, format, k_max, parallel)
-                             : curve_of(points, workspace.quadratic, format, k_max, parallel);
+        const auto scaled = ScaledProblem::where_needed(problems, problem, parallel);
+        std::vector<double> curve =
+            scaled
+                ? curve_of_problem(scaled->view(), 0, k_max, zero, format, parallel, workspace,
+                                   scaled->powers().weight)
+                : curve_of_problem(problems, problem, k_max, zero, format, parallel, workspace, 0);
+        if (scaled) {
+          for (double& cost : curve) cost = scaled->unscaled_cost(cost);
+        }
         std::copy(curve.begin(), curve.end(), costs + problem * static_cast<std::int64_t>(k_max));
       });
 }
 
 template std::vector<double> curve_of(const Points&, Pyramid<QuadraticMoments>&, CentroidFormat,
-                                      std::size_t, const Parallel&);
+                                      std::size_t, const Parallel&, int);
 template std::vector<double> curve_of(const Points&, Pyramid<QuarticMoments>&, CentroidFormat,
-                                      std::size_t, const Parallel&);
+                                      std::size_t, const Parallel&, int);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint8_t>&);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint16_t>&);
 template void cluster(const Problems&, const ClusterOptions&, const ClusterOutput<std::uint32_t>&);

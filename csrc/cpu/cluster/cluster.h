@@ -37,6 +37,6 @@ void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, Centroid
 // The same for the points of one problem, of which there may be fewer; `pyramid` is scratch.
 template <class Moments>
 std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, CentroidFormat format,
-                             std::size_t k_max, const Parallel& parallel);
+                             std::size_t k_max, const Parallel& parallel, int exponent = 0);
 
 }  // namespace wkmeans

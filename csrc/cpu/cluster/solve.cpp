@@ -22,12 +22,12 @@ std::vector<double> SolverOptions::given_for(std::int64_t problem) const {
   return {first, first + static_cast<std::int64_t>(k)};
 }
 
-void store_lloyd(CentroidFormat format, Zero zero, Solution& solution) {
+void store_lloyd(CentroidFormat format, Zero zero, Solution& solution, int exponent) {
   if (zero == Zero::pinned) {
     *std::min_element(solution.centroids.begin(), solution.centroids.end(),
                       [](double a, double b) { return std::fabs(a) < std::fabs(b); }) = 0.0;
   }
-  const Placement placement = placement_of(format, solution.scale);
+  const Placement placement = storage_of(format, solution.scale, exponent);
   for (double& centroid : solution.centroids) centroid = placement.nearest(centroid);
 }
 
@@ -67,9 +67,11 @@ std::optional<Solution> solve_optimal(const Points& points, const Moments& momen
                                       const SolverOptions& options, Find&& find,
                                       Cluster&& cluster) {
   Solution solution;
-  solution.scale = scale_of(options.format, points);
-  const Placement format = placement_of(options.format, solution.scale);
-  const Placement placement = options.optimal_in_format ? format : Placement();
+  solution.scale = scale_of(options.format, points, options.exponent);
+  const Placement format = storage_of(options.format, solution.scale, options.exponent);
+  const Placement placement = options.optimal_in_format
+                                  ? placement_of(options.format, solution.scale, options.exponent)
+                                  : Placement();
   if (points.groups.empty() &&
       few_values_suffice(points, placement, options.k, solution.centroids)) {
     solution.lower_bound = cost_below(points, moments, solution.centroids);
@@ -112,7 +114,7 @@ template <class Moments>
 Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
                      const SolverOptions& options, std::int64_t problem) {
   Solution solution;
-  solution.scale = scale_of(options.format, points);
+  solution.scale = scale_of(options.format, points, options.exponent);
   if (points.size() < options.k) {
     solution.centroids.assign(points.weight.begin(), points.weight.end());
   } else {
@@ -120,7 +122,8 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
     std::sort(solution.centroids.begin(), solution.centroids.end());
     solution.n_iter = lloyd(points, pyramid, options.max_iter, solution.centroids);
   }
-  store_lloyd(options.format, points.pin != kNoPoint ? Zero::pinned : Zero::free, solution);
+  store_lloyd(options.format, points.pin != kNoPoint ? Zero::pinned : Zero::free, solution,
+              options.exponent);
   return solution;
 }
 

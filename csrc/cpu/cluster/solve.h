@@ -26,6 +26,7 @@ struct SolverOptions {
   std::uint64_t seed = 0;
   CentroidFormat format = CentroidFormat::float32;
   bool optimal_in_format = false;  // the optimum among the format's values, not the optimum rounded
+  int exponent = 0;  // the weights, and with them the format, have been multiplied by 2^exponent
 
   std::vector<double> given_for(std::int64_t problem) const;
 };
@@ -43,7 +44,7 @@ Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOpti
                std::int64_t problem, const Parallel& parallel);
 
 // Rounds Lloyd's result to the format; where zero is pinned, the centroid nearest to it is zero.
-void store_lloyd(CentroidFormat format, Zero zero, Solution& solution);
+void store_lloyd(CentroidFormat format, Zero zero, Solution& solution, int exponent = 0);
 
 // The optimal codebook of points that stand for groups of weights in which no boundary of it lies;
 // there are more of them than k.
