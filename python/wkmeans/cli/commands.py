@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from wkmeans._files.output import check_output
-from wkmeans.compression._compress import Progress, compress
+from wkmeans.compression._compress import compress
 from wkmeans.compression._model import CompressedModel, load
+from wkmeans.compression._work import Progress
 
 Subcommands = Any  # argparse does not export its type
 

@@ -2,53 +2,28 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from wkmeans._kernels.arrays import Array
-from wkmeans._ranks import map_over_ranks
+from wkmeans.compression._findings import Findings
+from wkmeans.compression._fit import fit
+from wkmeans.compression._floor import WeighedTensors, checked_floor
 from wkmeans.compression._model import CompressedModel
-from wkmeans.compression._plan import (
-    Budget,
-    Options,
-    make_budget,
-    make_options,
-    reason_to_stay_dense,
-)
-from wkmeans.compression._quantize import Weights, as_weights, quantize
-from wkmeans.compression._source import Entry, Source, open_source
-from wkmeans.compression.budget.allocation import (
-    Choice,
-    Chooser,
-    Sample,
-    codebook_size_chooser,
-    entropy_constrained_chooser,
-    sample_of,
-)
-from wkmeans.compression.tensors.dtypes import as_numpy, numpy_dtype
-from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
+from wkmeans.compression._plan import Budget, Options, make_budget, make_options
+from wkmeans.compression._source import open_source
+from wkmeans.compression._work import Progress, Work
+from wkmeans.compression.budget.allocation import Choice
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
-
-Result = TypeVar("Result")
-
-Progress = Callable[[str, int, int], None]
-"""Called with what is being done, how many weights are done and how many there are."""
-
-_TOLERANCE = 0.01
-_AIM = 0.999  # of the budget
-_ROUNDS = 8
 
 
 def compress(
     model: Any,
     *,
     importances: Mapping[str, Any] | None = None,
+    floor: float | None = None,
     bits: int | None = None,
     k: int | None = None,
     target_bytes: int | None = None,
@@ -80,6 +55,12 @@ def compress(
         From names to ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives
         it, or to an importance alone; each broadcastable to its tensor. Tensors without an entry
         stay dense. None: every weight counts 1.
+    floor : float, optional
+        What each importance is raised by, as a share of the mean of its tensor, and the quartic
+        importance likewise: 0.1 by default. A slice along the first axis (an output, an expert, a
+        token) whose importance is below a millionth of the tensor's mean was never seen by the
+        examples: it counts as one of mean importance, and the report names it. ``floor=0`` takes
+        importances as they are, the paper's raw objective. Costs are under those given.
     bits, k, target_bytes, target_bits_per_weight
         Exactly one of them: ``k`` codewords, or ``2**bits``, for each codebook; or the size of the
         file, in bytes or in bits for each weight of the model (dense tensors and metadata count). A
@@ -149,21 +130,27 @@ def compress(
     k_min = 2 if options.density is not None else 1
     budget = make_budget(bits, k, target_bytes, target_bits_per_weight, k_min)
     source = open_source(model)
-    work = _Work(source, options, importances, progress, group)
+    work = Work(source, options, WeighedTensors(importances, checked_floor(floor)), progress, group)
     target = budget.bytes_for(sum(entry.size for entry in source.entries.values()))
     tensors = (
         work.build({name: Choice(_k_of(budget)) for name in work.weights_of})
         if target is None
-        else _fit(work, target, _solver(solver, budget, options))
+        else fit(work, target, _solver(solver, budget, options))
     )
     if target is None and solver not in (None, "optimal"):
         raise ValueError(f"solver: expected 'optimal' with bits or k, got {solver!r}")
-    compressed = CompressedModel(tensors, aliases=source.aliases, framework=source.framework)
+    findings = Findings(target_bytes=target, unseen=work.unseen)
+    compressed = CompressedModel(
+        tensors, aliases=source.aliases, framework=source.framework, findings=findings
+    )
     if evaluate is None:
         return compressed
-    metrics = evaluate(model), evaluate(_replica(model, compressed))
+    before, after = evaluate(model), evaluate(_replica(model, compressed))
     return CompressedModel(
-        tensors, aliases=source.aliases, framework=source.framework, metrics=metrics
+        tensors,
+        aliases=source.aliases,
+        framework=source.framework,
+        findings=replace(findings, metric_before=before, metric_after=after),
     )
 
 
@@ -192,182 +179,3 @@ def _replica(model: Any, compressed: CompressedModel) -> Any:
     from copy import deepcopy
 
     return compressed.apply_to(deepcopy(model))
-
-
-@dataclass
-class _Work:
-    """The tensors of a source: which to compress, and their compression by any choice."""
-
-    source: Source
-    options: Options
-    importances: Mapping[str, Any] | None
-    progress: Progress | None
-    group: ProcessGroup | None
-
-    def __post_init__(self) -> None:
-        self._check_importances()
-        self.reasons: dict[str, str] = {}
-        self.weights_of: dict[str, Entry] = {}
-        for name, entry in self.source.entries.items():
-            known = self.importances is None or name in self.importances
-            reason = reason_to_stay_dense(name, entry, self.options, known)
-            if reason is None:
-                self.weights_of[name] = entry
-            else:
-                self.reasons[name] = reason
-        self.n_weights = sum(entry.size for entry in self.weights_of.values())
-        self._cache: dict[str, tuple[Choice, CompressedTensor | DenseTensor]] = {}
-        self._dense: dict[str, DenseTensor] = {}
-
-    def samples(self) -> dict[str, Sample]:
-        return self._spread(
-            "sampling", lambda name: sample_of(self._weights(name)), self.weights_of
-        )
-
-    def build(self, choices: Mapping[str, Choice]) -> dict[str, CompressedTensor | DenseTensor]:
-        """All tensors, in the order of the source; those whose choice changed are made anew."""
-        changed = {
-            name: entry
-            for name, entry in self.weights_of.items()
-            if name not in self._cache or self._cache[name][0] != choices[name]
-        }
-        made = self._spread(
-            "compressing", lambda name: self._compressed(name, choices[name]), changed
-        )
-        self._cache |= {name: (choices[name], tensor) for name, tensor in made.items()}
-        return {
-            name: self.dense(name, self.reasons[name])
-            if name in self.reasons
-            else self._cache[name][1]
-            for name in self.source.entries
-        }
-
-    def _spread(
-        self, task: str, function: Callable[[str], Result], entries: Mapping[str, Entry]
-    ) -> dict[str, Result]:
-        """``function(name)`` of all entries, each on one rank of the group."""
-        sizes = {name: entry.size for name, entry in entries.items()}
-        done = self.n_weights - sum(sizes.values())
-
-        def step(name: str, entry: Entry) -> Result:
-            nonlocal done
-            result = function(name)
-            done += entry.size
-            self._say(task, done)
-            return result
-
-        results = map_over_ranks(step, entries, sizes, self.group)
-        self._say(task, self.n_weights)
-        return results
-
-    def dense(self, name: str, reason: str) -> DenseTensor:
-        if name not in self._dense:
-            self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
-        return self._dense[name]
-
-    def _compressed(self, name: str, choice: Choice) -> CompressedTensor | DenseTensor:
-        entry = self.source.entries[name]
-        tensor = quantize(self._weights(name), choice.k, self.options, choice.price)
-        if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
-            return _dense(entry, "would not be smaller", None)
-        return tensor
-
-    def _weights(self, name: str) -> Weights:
-        importance, quartic = self._importance_of(name)
-        try:
-            return as_weights(self.source.entries[name].read(), importance, quartic)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
-
-    def _importance_of(self, name: str) -> tuple[Array | None, Array | None]:
-        if self.importances is None:
-            return None, None
-        value = self.importances[name]
-        pair = value if isinstance(value, (tuple, list)) else (value, None)
-        first, second = (None if v is None else as_numpy(f"importances[{name!r}]", v) for v in pair)
-        return first, second
-
-    def _check_importances(self) -> None:
-        if self.importances is None:
-            return
-        if not isinstance(self.importances, Mapping):
-            kind = type(self.importances).__name__
-            raise TypeError(f"importances: expected a mapping from names, got {kind}")
-        known = self.source.entries.keys() | self.source.aliases.keys()
-        unknown = sorted(map(str, set(self.importances) - known))
-        if unknown:
-            raise ValueError(f"importances: the model has no tensor {unknown[0]!r}")
-
-    def _say(self, task: str, done: int) -> None:
-        if self.progress is not None:
-            self.progress(task, done, self.n_weights)
-
-
-def _dense(entry: Entry, reason: str, dense_dtype: str | None) -> DenseTensor:
-    values = np.array(entry.read(), order="C")
-    is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
-    if dense_dtype is None or not is_float or values.dtype.name == dense_dtype:
-        return DenseTensor(values, entry.dtype, reason)
-    with np.errstate(over="ignore"):
-        cast = values.astype(numpy_dtype(dense_dtype))
-    if np.isfinite(values).all() and not np.isfinite(cast.astype(np.float64)).all():
-        return DenseTensor(values, entry.dtype, f"{reason}; {dense_dtype} would overflow")
-    return DenseTensor(cast, entry.dtype, reason)
-
-
-def _fit(work: _Work, target: int, solver: str) -> dict[str, CompressedTensor | DenseTensor]:
-    """The largest model found that a file of `target` bytes holds.
-
-    Samples choose, whole tensors are measured, and the difference corrects the next choice.
-    """
-    if not work.weights_of:
-        return _checked_size(work.build({}), target, work)
-    samples = work.samples()
-    choose: Chooser = (
-        entropy_constrained_chooser(samples, work.n_weights, target, work.options)
-        if solver == "entropy-constrained"
-        else codebook_size_chooser(samples, work.n_weights, target, work.options)
-    )
-    dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
-    allowance = _AIM * target - dense - 30 * len(work.source.entries)
-    best: tuple[int, dict[str, CompressedTensor | DenseTensor]] | None = None
-    fits, exceeds = -math.inf, math.inf
-    for _ in range(_ROUNDS):
-        try:
-            choices = choose(max(allowance, 1.0))
-        except ValueError:  # smaller than any choice
-            choices = {name: _smallest(work.options) for name in samples}
-        tensors = work.build(choices)
-        size = _size(tensors, work)
-        if size <= target and (best is None or size > best[0]):
-            best = size, tensors
-        if (1 - _TOLERANCE) * target <= size <= target:
-            break
-        fits, exceeds = (allowance, exceeds) if size <= target else (fits, allowance)
-        allowance += _AIM * target - size
-        if not fits < allowance < exceeds:
-            allowance = (fits + exceeds) / 2
-    return _checked_size(tensors if best is None else best[1], target, work)
-
-
-def _smallest(options: Options) -> Choice:
-    return Choice(2 if options.zero_codeword else 1)
-
-
-def _checked_size(
-    tensors: dict[str, CompressedTensor | DenseTensor], target: int, work: _Work
-) -> dict[str, CompressedTensor | DenseTensor]:
-    size = _size(tensors, work)
-    if size > target:
-        least = {name: _smallest(work.options) for name in work.weights_of}
-        raise ValueError(
-            "target_bytes, target_bits_per_weight: expected at least "
-            f"{_size(work.build(least), work)} bytes for the file, got {target}"
-        )
-    return tensors
-
-
-def _size(tensors: dict[str, CompressedTensor | DenseTensor], work: _Work) -> int:
-    source = work.source
-    model = CompressedModel(tensors, aliases=source.aliases, framework=source.framework)
-    return model.nbytes

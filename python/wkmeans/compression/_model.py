@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wkmeans._files.output import check_output, write_file
 from wkmeans._files.safetensors import size_in_bytes
+from wkmeans.compression._findings import Findings
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
 from wkmeans.compression.format.plain import plain_file
@@ -33,14 +35,14 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         framework: str = "numpy",
         left_out: Mapping[str, str] | None = None,
         inputs: Iterable[Path] = (),
-        metrics: tuple[Any, Any] = (None, None),
+        findings: Findings | None = None,
     ) -> None:
         self._tensors = dict(tensors)
         self._aliases = dict(aliases or {})
         self._framework = framework
         self._left_out = dict(left_out or {})
         self._inputs = tuple(inputs)
-        self._metrics = metrics
+        self._findings = Findings() if findings is None else findings
 
     def __getitem__(self, name: str) -> CompressedTensor | DenseTensor:
         return self._tensors[self._aliases.get(name, name)]
@@ -166,8 +168,12 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         cost = sum(t.cost for t in self._tensors.values() if isinstance(t, CompressedTensor))
         total = self.nbytes
         tensors = self._tensors.values()
+        found = self._findings
         return Report(
-            tensors=tuple(tensor_report(name, t, cost) for name, t in self._tensors.items()),
+            tensors=tuple(
+                replace(tensor_report(name, t, cost), unseen=found.unseen.get(name, ()))
+                for name, t in self._tensors.items()
+            ),
             aliases=self.aliases,
             left_out=self.left_out,
             original_bytes=sum(size_in_bytes(t.dtype, t.shape) for t in tensors),
@@ -175,8 +181,9 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             container_bytes=total - sum(t.nbytes for t in tensors),
             n_weights=sum(t.size for t in tensors),
             cost=cost,
-            metric_before=self._metrics[0],
-            metric_after=self._metrics[1],
+            metric_before=found.metric_before,
+            metric_after=found.metric_after,
+            target_bytes=found.target_bytes,
         )
 
 

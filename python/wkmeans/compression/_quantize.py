@@ -31,6 +31,18 @@ class Weights:
     importance: Array | None
     quartic_importance: Array | None
 
+    def weighed_by(self, importance: Array | None, quartic_importance: Array | None) -> Weights:
+        """The same weights with other importances, which broadcast to the tensor's shape."""
+
+        def rows(values: Array | None) -> Array | None:
+            if values is None:
+                return None
+            return np.broadcast_to(values, self.shape).reshape(self.rows.shape)
+
+        return replace(
+            self, importance=rows(importance), quartic_importance=rows(quartic_importance)
+        )
+
     def channels(self, some: Any) -> Weights:
         """Some of the rows."""
 
@@ -42,11 +54,48 @@ class Weights:
             rows.shape, self.dtype, rows, cut(self.importance), cut(self.quartic_importance)
         )
 
-    def evenly_spaced(self, size: int) -> Weights:
-        """So many rows that they hold `size` weights; itself where it does not hold more."""
+    def representative(self, size: int) -> Weights:
+        """So many rows that they hold `size` weights, with importances that make them all of them.
+
+        Rows that hold more than their share of what zeroing every weight would cost are all there,
+        up to half of the sample; of the others, in the order of that cost, every so many stands
+        for its neighbours, and its importances are multiplied by their number.
+        """
         n_channels, channel_size = self.rows.shape
         kept = min(n_channels, max(1, -(-size // channel_size)))
-        return self if kept == n_channels else self.channels(np.arange(kept) * n_channels // kept)
+        if kept == n_channels:
+            return self
+        energy = self._row_costs()
+        order = np.argsort(energy, kind="stable")
+        heavy = int((energy[order[n_channels - kept // 2 :]] * kept > energy.sum()).sum())
+        others = kept - heavy
+        each = (n_channels - heavy) / others
+        chosen = order[((np.arange(others) + 0.5) * each).astype(np.intp)]
+        rows = np.sort(np.concatenate([chosen, order[n_channels - heavy :]]))
+        multiplicity = np.where(np.isin(rows, chosen), each, 1.0)[:, np.newaxis]
+        part = self.channels(rows)
+        importance, quartic = part.importance, part.quartic_importance
+        ones = np.ones((1, 1))
+        return replace(
+            part,
+            importance=np.broadcast_to(
+                (ones if importance is None else importance) * multiplicity, part.rows.shape
+            ),
+            quartic_importance=None if quartic is None else quartic * multiplicity,
+        )
+
+    def _row_costs(self) -> Array:
+        """What zeroing each row would cost, float64."""
+        costs = np.empty(len(self.rows))
+        step = max(1, _CHUNK // max(self.rows.shape[1], 1))
+        for start in range(0, len(costs), step):
+            some = self.channels(slice(start, start + step))
+            squares = some.rows.astype(np.float64) ** 2
+            terms = squares if some.importance is None else squares * some.importance
+            costs[start : start + step] = terms.sum(axis=1)
+            if some.quartic_importance is not None:
+                costs[start : start + step] += (squares**2 * some.quartic_importance).sum(axis=1)
+        return costs
 
     def pieces(self, columns: slice, n_groups: int) -> dict[str, Any]:
         """Weights and importances of some columns as ``(channels, groups, weights)``."""
@@ -94,31 +143,35 @@ def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weight
     layout = layout_of(array.shape, "tensor")
     rows_shape = layout.n_channels, layout.channel_size
 
-    def rows(values: Any, argument: str) -> Array | None:
+    def check(values: Any, argument: str) -> None:
         if values is None:
-            return None
+            return
         _check_values(argument, values)
         try:
-            return np.broadcast_to(values, array.shape).reshape(rows_shape)
+            np.broadcast_to(values, array.shape)
         except ValueError:
             raise ValueError(
                 f"{argument}: expected a shape that broadcasts to the weights' {array.shape}, "
                 f"got {np.shape(values)}"
             ) from None
 
-    return Weights(
-        array.shape,
-        array.dtype.name,
-        array.reshape(rows_shape),
-        rows(importance, "importance"),
-        rows(quartic_importance, "quartic_importance"),
-    )
+    check(importance, "importance")
+    check(quartic_importance, "quartic_importance")
+    weights = Weights(array.shape, array.dtype.name, array.reshape(rows_shape), None, None)
+    return weights.weighed_by(importance, quartic_importance)
 
 
 def quantize(
-    weights: Weights, k: int, options: Options, price: Price | None = None
+    weights: Weights,
+    k: int,
+    options: Options,
+    price: Price | None = None,
+    judge: Weights | None = None,
 ) -> CompressedTensor:
-    """Codebooks of k codewords; with a price, those that weigh the entropy of their labels."""
+    """Codebooks of k codewords; with a price, those that weigh the entropy of their labels.
+
+    The cost is that under the importances of `judge`, those of `weights` by default.
+    """
     scaled, channel_scale = scaled_channels(weights, options)
     keep = _kept(weights, options)
     codebook_dtype = options.codebook_dtype or scaled.dtype
@@ -136,7 +189,7 @@ def quantize(
         codebook_scale=scale,
         channel_scale=channel_scale,
     )
-    return with_cost(tensor, weights, codes)
+    return with_cost(tensor, weights if judge is None else judge, codes)
 
 
 def with_cost(tensor: CompressedTensor, weights: Weights, codes: Array) -> CompressedTensor:
@@ -298,7 +351,9 @@ def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone
 def _priced(
     weights: Weights, codebook_dtype: str, price: Price, options: Options
 ) -> tuple[Array, Array, Array | None]:
-    solved = _solve(weights.evenly_spaced(_REFINED), price.start, price, _ITERATIONS, options)
+    part = weights.representative(_REFINED)
+    share = part.rows.size / weights.rows.size
+    solved = _solve(part, price.start, price.multiplier / share, _ITERATIONS, options)
     labels = solved.labels
     if labels.shape != weights.rows.shape:
         labels = _labels_in_chunks(weights, solved, price, options)
@@ -316,21 +371,21 @@ def _labels_in_chunks(
     step = max(1, _CHUNK // weights.rows.shape[1])
     for start in range(0, len(labels), step):
         some = slice(start, start + step)
-        found = _solve(weights.channels(some), codebook, price, 0, options)
+        found = _solve(weights.channels(some), codebook, price.multiplier, 0, options)
         # Codewords that these channels do not use were dropped: back to the whole codebook's.
         labels[some] = np.searchsorted(codebook.centroids, found.centroids)[found.labels]
     return labels
 
 
 def _solve(
-    weights: Weights, start: EntropyConstrained, price: Price, rounds: int, options: Options
+    weights: Weights, start: EntropyConstrained, multiplier: float, rounds: int, options: Options
 ) -> EntropyConstrained:
     return entropy_constrained(
         weights.rows,
         weights.importance,
         weights.quartic_importance,
         k=len(start.centroids),
-        multiplier=price.multiplier,
+        multiplier=multiplier,
         start=start,
         max_iter=rounds,
         include_zero=options.keep_zeros,

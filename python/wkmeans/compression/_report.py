@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,7 +19,8 @@ class TensorReport:
 
     `fixed_bits` is the length of a bit-packed code, `shannon_bits`, `huffman_bits` and
     `entropy_bits` are `wkmeans.rate`'s, `bits` counts every byte that the tensor takes in the file.
-    `reason` says why a tensor is dense; None where it is compressed.
+    `reason` says why a tensor is dense; None where it is compressed. `unseen` are the slices along
+    its first axis that no example reached and that counted as ones of mean importance.
     """
 
     name: str
@@ -37,6 +39,7 @@ class TensorReport:
     entropy_bits: float | None = None
     cost: float | None = None
     cost_share: float | None = None
+    unseen: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class Report:
     cost : float
     metric_before, metric_after : float or None
         What `evaluate` said.
+    target_bytes : int or None
+        The size that was asked for.
     """
 
     tensors: tuple[TensorReport, ...]
@@ -70,6 +75,7 @@ class Report:
     cost: float
     metric_before: Any = None
     metric_after: Any = None
+    target_bytes: int | None = None
 
     @property
     def compression_ratio(self) -> float:
@@ -79,11 +85,19 @@ class Report:
     def bits_per_weight(self) -> float:
         return 8 * self.bytes / max(self.n_weights, 1)
 
+    @property
+    def not_used(self) -> int:
+        """Bytes of the size asked for that are left; 0 where it is used to a hundredth."""
+        if self.target_bytes is None or self.bytes >= USED * self.target_bytes:
+            return 0
+        return self.target_bytes - self.bytes
+
     def to_dict(self) -> dict[str, Any]:
         return {
             **asdict(self),
             "compression_ratio": self.compression_ratio,
             "bits_per_weight": self.bits_per_weight,
+            "not_used": self.not_used,
         }
 
     def to_json(self) -> str:
@@ -108,6 +122,12 @@ class Report:
             f"{self.original_bytes:,} bytes to {self.bytes:,} ({self.compression_ratio:.2f} times "
             f"smaller, {self.bits_per_weight:.3f} bits a weight), cost {self.cost:.6g}"
         ]
+        lines += [f"{tensor.name}: {note}" for tensor in self.tensors for note in _notes(tensor)]
+        if self.not_used:
+            lines.append(
+                f"{self.not_used:,} of the {self.target_bytes:,} bytes asked for are not used: no "
+                "larger choice that was found lessens the cost and fits"
+            )
         if self.metric_before is not None:
             lines.append(f"evaluation {self.metric_before} before, {self.metric_after} after")
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
@@ -122,6 +142,24 @@ class Report:
         text = StringIO()
         Console(file=text, width=140).print(table)
         return text.getvalue()
+
+
+USED = 0.99
+"""A size asked for is used to this share, or the report says how much is not."""
+
+_NAMED = 8  # slices; more are counted
+
+
+def _notes(tensor: TensorReport) -> list[str]:
+    """What a reader should know of a compressed tensor."""
+    notes = []
+    if tensor.unseen:
+        named = ", ".join(map(str, tensor.unseen[:_NAMED]))
+        more = f" and {len(tensor.unseen) - _NAMED} more" if len(tensor.unseen) > _NAMED else ""
+        notes.append(f"never seen along the first axis, taken as of mean importance: {named}{more}")
+    if tensor.k == 1 and math.prod(tensor.shape) > 1:
+        notes.append("reduced to one value for each codebook")
+    return notes
 
 
 _HEADINGS = (

@@ -1,8 +1,8 @@
 """How a budget of bytes is shared out: at one slope of cost against bytes for all tensors.
 
 Curves are measured by compressing: tensors of up to 32768 weights themselves, of larger ones so
-many in evenly spaced channels. What was measured on a sample only chooses; sizes and costs that
-are reported are those of whole tensors.
+many in channels that represent the others. What was measured on a sample only chooses; sizes and
+costs that are reported are those of whole tensors.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ from wkmeans.compression.tensors.layout import layout_of
 
 _SAMPLE = 1 << 15
 _TRIAL_ITERATIONS = 50
+_REBATES = 40  # each a quarter of the price before: a bit is next to free after them
+_MOST_CODEWORDS = 1 << 14
 _STEPS = 16  # every k of a curve up to twice as many, then as many for each doubling
 
 
@@ -35,7 +37,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Sample:
-    """Whole channels of a tensor that stand for all of them."""
+    """Whole channels of a tensor that stand for all of them, in what they cost as they are."""
 
     weights: Weights
     share: float  # of the tensor's weights
@@ -44,11 +46,11 @@ class Sample:
         """Bytes and cost of the whole tensor with k codewords, as the sample has them."""
         tensor = quantize(self.weights, k, options)
         fixed = tensor.codebook.nbytes if tensor.layout.shared else 0
-        return fixed + (tensor.nbytes - fixed) / self.share, tensor.cost / self.share
+        return fixed + (tensor.nbytes - fixed) / self.share, tensor.cost
 
 
 def sample_of(weights: Weights) -> Sample:
-    sampled = weights.evenly_spaced(_SAMPLE)
+    sampled = weights.representative(_SAMPLE)
     return Sample(sampled, sampled.rows.shape[0] / weights.rows.shape[0])
 
 
@@ -76,12 +78,21 @@ class _PricedSample:
         self._scale_bytes = 0.0 if channel_scale is None else channel_scale.nbytes / self._share
 
     def at(self, multiplier: float) -> tuple[float, float, Choice]:
-        """Bytes and cost of the whole tensor, and how to get there."""
-        solved = self._solver.best_of(self._starts, multiplier, _TRIAL_ITERATIONS)
+        """Bytes and cost of the whole tensor, and how to get there.
+
+        No tensor becomes one value: where a bit is too dear for that, it is sold for less.
+        """
+        for _ in range(_REBATES):
+            # Costs are those of the whole tensor, bits those of the sample.
+            price = multiplier / self._share
+            solved = self._solver.best_of(self._starts, price, _TRIAL_ITERATIONS)
+            if len(solved.centroids) > 1 or not solved.cost > 0:
+                break
+            multiplier /= 4
         k = len(solved.centroids)
         size = solved.bits / 8 / self._share + k * self._codeword_bytes + self._scale_bytes
         choice = Choice(k, Price(multiplier, replace(solved, labels=None)))
-        return size, solved.cost / self._share, choice
+        return size, solved.cost, choice
 
 
 def entropy_constrained_chooser(
@@ -89,14 +100,12 @@ def entropy_constrained_chooser(
 ) -> Chooser:
     """One price of a bit for all tensors."""
     k = _richest_k(n_weights, target)
-    priced = {name: _PricedSample(sample, k, options) for name, sample in samples.items()}
-
-    def at(multiplier: float) -> tuple[float, float, dict[str, Choice]]:
-        found = {name: sample.at(multiplier) for name, sample in priced.items()}
-        sizes, costs, choices = zip(*found.values(), strict=True)
-        return math.fsum(sizes), math.fsum(costs), dict(zip(found, choices, strict=True))
-
-    size_at_no_price, cost, richest = at(0.0)
+    while True:
+        at = _at_one_price(samples, k, options)
+        size_at_no_price, cost, richest = at(0.0)
+        if size_at_no_price > target or not cost > 0 or k >= _MOST_CODEWORDS:
+            break
+        k *= 4  # more codewords than the size suggests: importances that sit on few weights
     first = 2 * math.log(2) * cost / n_weights or 1.0  # right at high resolution
 
     def choose(budget: float) -> dict[str, Choice]:
@@ -105,6 +114,21 @@ def entropy_constrained_chooser(
         return within_budget(at, lambda found: 8 * found[0], 8 * budget, n_weights, first)[2]
 
     return choose
+
+
+_AtPrice = Callable[[float], tuple[float, float, dict[str, Choice]]]
+
+
+def _at_one_price(samples: Mapping[str, Sample], k: int, options: Options) -> _AtPrice:
+    """From what a bit is worth to bytes and cost of all tensors, and how to get there."""
+    priced = {name: _PricedSample(sample, k, options) for name, sample in samples.items()}
+
+    def at(multiplier: float) -> tuple[float, float, dict[str, Choice]]:
+        found = {name: sample.at(multiplier) for name, sample in priced.items()}
+        sizes, costs, choices = zip(*found.values(), strict=True)
+        return math.fsum(sizes), math.fsum(costs), dict(zip(found, choices, strict=True))
+
+    return at
 
 
 def _richest_k(n_weights: int, target: float) -> int:
@@ -124,10 +148,15 @@ def codebook_size_chooser(
 Point = tuple[float, float, int]  # bytes, cost, k
 
 
+def smallest_k(options: Options) -> int:
+    """The fewest codewords that a tensor can have."""
+    return 2 if options.zero_codeword else 1
+
+
 def _curve(sample: Sample, k_max: int, options: Options) -> list[Point]:
     layout = layout_of(sample.weights.shape, options.granularity)
     longest = sample.weights.rows.size if layout.shared else layout.group
-    k = 2 if options.zero_codeword else 1
+    k = smallest_k(options)
     points: list[Point] = []
     while k <= min(k_max, max(longest, 2)):
         size, cost = sample.measure(k, options)
@@ -140,6 +169,7 @@ def _curve(sample: Sample, k_max: int, options: Options) -> list[Point]:
 
 def _equal_slope(curves: Mapping[str, list[Point]], budget: float) -> dict[str, Choice]:
     """Steps down the convex hulls of all curves, the steepest first; then whatever still fits."""
+    curves = _spared(curves, budget)
     at = {name: min(points) for name, points in curves.items()}
     spent = sum(point[0] for point in at.values())
     if spent > budget:
@@ -160,6 +190,12 @@ def _equal_slope(curves: Mapping[str, list[Point]], budget: float) -> dict[str, 
         spent += more
         at[name] = end
     return {name: Choice(k) for name, (_, _, k) in _filled(curves, at, budget - spent).items()}
+
+
+def _spared(curves: Mapping[str, list[Point]], budget: float) -> Mapping[str, list[Point]]:
+    """Without the choice of one codeword, where two for every codebook fit."""
+    two = {n: [p for p in points if p[2] > 1] or points for n, points in curves.items()}
+    return two if sum(min(points)[0] for points in two.values()) <= budget else curves
 
 
 def _hull_steps(points: list[Point]) -> list[tuple[Point, Point]]:

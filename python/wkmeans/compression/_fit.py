@@ -1,0 +1,141 @@
+"""The search for a model of a size asked for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._report import USED
+from wkmeans.compression._work import Tensors, Work
+from wkmeans.compression.budget.allocation import (
+    Choice,
+    Chooser,
+    codebook_size_chooser,
+    entropy_constrained_chooser,
+    smallest_k,
+)
+
+_AIM = 0.999  # of the budget
+_ROUNDS = 6
+_ROUNDS_BEFORE_FINE_ONES = 3  # which cost a tenth of the others
+_FINE_ROUNDS = 8
+
+
+def fit(work: Work, target: int, solver: str) -> Tensors:
+    """The largest model found that a file of `target` bytes holds.
+
+    Samples choose, whole tensors are measured, and the difference corrects the next choice. Where
+    choices jump across the target, the nearest of them is then solved for other prices of a bit.
+    """
+    if not work.weights_of:
+        return _checked_size(work.build({}), target, work)
+    search = _Search(work, target)
+    samples = work.samples()
+    choose: Chooser = (
+        entropy_constrained_chooser(samples, work.n_weights, target, work.options)
+        if solver == "entropy-constrained"
+        else codebook_size_chooser(samples, work.n_weights, target, work.options)
+    )
+    if solver == "entropy-constrained":
+        _correct_allowance(search, choose, _ROUNDS_BEFORE_FINE_ONES)
+        _correct_prices(search)
+    else:
+        _correct_allowance(search, choose, _ROUNDS)
+    return search.answer()
+
+
+class _Search:
+    """What has been built, and what of it comes nearest to the target."""
+
+    def __init__(self, work: Work, target: int) -> None:
+        self.work = work
+        self.target = target
+        self.nearest: tuple[int, Mapping[str, Choice]] | None = None
+        self._best: tuple[int, Tensors] | None = None
+        self._last: Tensors = {}
+
+    @property
+    def is_done(self) -> bool:
+        return self._best is not None and self._best[0] >= USED * self.target
+
+    def size_of(self, choices: Mapping[str, Choice]) -> int:
+        """Bytes of the file that these choices make, all tensors whole."""
+        self._last = tensors = self.work.build(choices)
+        size = _size(tensors, self.work)
+        if size <= self.target and (self._best is None or size > self._best[0]):
+            self._best = size, tensors
+        if self.nearest is None or abs(size - self.target) < abs(self.nearest[0] - self.target):
+            self.nearest = size, choices
+        return size
+
+    def answer(self) -> Tensors:
+        tensors = self._last if self._best is None else self._best[1]
+        return _checked_size(tensors, self.target, self.work)
+
+
+def _correct_allowance(search: _Search, choose: Chooser, rounds: int) -> None:
+    """Ask for what samples say fits, and for more or less by what whole tensors say."""
+    work, target = search.work, search.target
+    dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
+    allowance = _AIM * target - dense - 30 * len(work.source.entries)
+    fits, exceeds = -math.inf, math.inf
+    for _ in range(rounds):
+        try:
+            choices = choose(max(allowance, 1.0))
+        except ValueError:  # smaller than any choice
+            choices = {name: Choice(smallest_k(work.options)) for name in work.weights_of}
+        size = search.size_of(choices)
+        if search.is_done:
+            return
+        fits, exceeds = (allowance, exceeds) if size <= target else (fits, allowance)
+        allowance += _AIM * target - size
+        if not fits < allowance < exceeds:
+            allowance = (fits + exceeds) / 2
+
+
+def _correct_prices(search: _Search) -> None:
+    """From the codebooks nearest to the target, all prices of a bit times one factor."""
+    assert search.nearest is not None
+    size, choices = search.nearest
+    exponent = 0.0
+    too_low, enough = -math.inf, math.inf  # exponents of 2
+    for _ in range(_FINE_ROUNDS):
+        if search.is_done:
+            return
+        if size > search.target:
+            too_low = exponent
+        else:
+            enough = exponent
+        if math.isinf(enough - too_low):
+            # At high resolution four times the price saves a bit a weight.
+            bits = 8 * (size - _AIM * search.target) / search.work.n_weights
+            exponent += math.copysign(max(4 * abs(bits), 0.05), bits)
+        else:
+            exponent = (too_low + enough) / 2
+        size = search.size_of({name: _repriced(c, 2.0**exponent) for name, c in choices.items()})
+
+
+def _repriced(choice: Choice, factor: float) -> Choice:
+    if choice.price is None:
+        return choice
+    price = replace(choice.price, multiplier=factor * choice.price.multiplier)
+    return replace(choice, price=price)
+
+
+def _checked_size(tensors: Tensors, target: int, work: Work) -> Tensors:
+    size = _size(tensors, work)
+    if size > target:
+        least = {name: Choice(smallest_k(work.options)) for name in work.weights_of}
+        raise ValueError(
+            "target_bytes, target_bits_per_weight: expected at least "
+            f"{_size(work.build(least), work)} bytes for the file, got {target}"
+        )
+    return tensors
+
+
+def _size(tensors: Tensors, work: Work) -> int:
+    source = work.source
+    model = CompressedModel(tensors, aliases=source.aliases, framework=source.framework)
+    return model.nbytes

@@ -1,0 +1,121 @@
+"""A floor under importances: what an estimate of zero is worth.
+
+An importance is a mean over so many examples, and the coefficient of an expansion that holds near
+the weight alone. Both make small values too sure of themselves: half of a tensor's importance often
+sits on a thousandth of its weights, and the others, nearly free, are moved beyond where the
+expansion holds. So each importance is drawn towards the mean of its tensor.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from wkmeans._kernels.arrays import Array
+from wkmeans.compression.tensors.dtypes import as_numpy
+
+DEFAULT_FLOOR = 0.1
+"""A share of the tensor's mean; see `compress`."""
+
+_UNSEEN = 1e-6  # of the tensor's mean
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """Importances of one tensor, broadcastable to it, and the slices that no example reached."""
+
+    importance: Array | None = None
+    quartic_importance: Array | None = None
+    unseen: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class WeighedTensors:
+    """Importances by name, as they were given and with the floor under them."""
+
+    importances: Mapping[str, Any] | None
+    floor: float
+
+    def given(self, name: str) -> Weighed:
+        """As they are; nothing where every weight counts 1."""
+        if self.importances is None:
+            return Weighed()
+        value = self.importances[name]
+        pair = value if isinstance(value, (tuple, list)) else (value, None)
+        first, second = (None if v is None else as_numpy(f"importances[{name!r}]", v) for v in pair)
+        return Weighed(first, second)
+
+    def floored(self, given: Weighed, shape: tuple[int, ...]) -> Weighed:
+        """``I + floor mean(I)``, and the mean in place of slices that were never seen.
+
+        A tensor of which nothing was seen counts as the mean of the network.
+        """
+        if given.importance is None or not self.floor or not _broadcasts(given, shape):
+            return given
+        importance = given.importance.astype(np.float64)
+        quartic = given.quartic_importance
+        mean = float(importance.mean())
+        if not mean > 0:
+            everything = tuple(range(shape[0])) if shape else ()
+            return Weighed(np.full((1,) * len(shape), self._network_mean), None, everything)
+        unseen = _unseen_slices(importance, mean, shape)
+        return Weighed(
+            _raised(importance, self.floor, unseen),
+            None if quartic is None else _raised(quartic.astype(np.float64), self.floor, unseen),
+            tuple(unseen.tolist()),
+        )
+
+    @cached_property
+    def _network_mean(self) -> float:
+        assert self.importances is not None
+        totals = []
+        for name in self.importances:
+            importance = self.given(name).importance
+            if importance is not None and importance.size:
+                totals.append(float(importance.mean(dtype=np.float64)))
+        return math.fsum(totals) / max(len(totals), 1) or 1.0
+
+
+def checked_floor(floor: Any) -> float:
+    """`floor` as a number; None is the default."""
+    if floor is None:
+        return DEFAULT_FLOOR
+    if isinstance(floor, bool) or not hasattr(floor, "__float__"):
+        raise TypeError(f"floor: expected a number of at least 0, got {floor!r}")
+    value = float(floor)
+    if not 0 <= value < math.inf:
+        raise ValueError(f"floor: expected a number of at least 0, got {floor!r}")
+    return value
+
+
+def _broadcasts(given: Weighed, shape: tuple[int, ...]) -> bool:
+    """Whether importances fit their tensor; what does not is refused where it meets weights."""
+    arrays = (given.importance, given.quartic_importance)
+    try:
+        return all(
+            array is None or np.broadcast_shapes(array.shape, shape) == shape for array in arrays
+        )
+    except ValueError:
+        return False
+
+
+def _unseen_slices(importance: Array, mean: float, shape: tuple[int, ...]) -> Array:
+    """Indices along the tensor's first axis whose importance is next to nothing."""
+    if importance.ndim < len(shape) or not shape or importance.shape[0] != shape[0]:
+        return np.empty(0, np.intp)
+    of_slices = importance.reshape(shape[0], -1).mean(axis=1)
+    return np.flatnonzero(of_slices < _UNSEEN * mean)
+
+
+def _raised(values: Array, floor: float, unseen: Array) -> Array:
+    """`values`, in place, raised by a share of their mean, or by all of it where unseen."""
+    mean = float(values.mean())
+    if unseen.size:
+        values[unseen] = mean
+    values += floor * mean
+    return values
