@@ -1,0 +1,12 @@
+"""Compressed models in Hugging Face transformers: importing this registers ``"wkmeans"``.
+
+>>> import wkmeans.transformers
+>>> from transformers import AutoModelForCausalLM
+>>> model = AutoModelForCausalLM.from_pretrained(folder)  # that `save_pretrained` wrote
+"""
+
+from wkmeans.transformers._config import WkmeansConfig
+from wkmeans.transformers._folder import save_pretrained
+from wkmeans.transformers._quantizer import WkmeansQuantizer
+
+__all__ = ["WkmeansConfig", "WkmeansQuantizer", "save_pretrained"]

@@ -1,0 +1,145 @@
+"""Folders of compressed weights, loaded by Hugging Face transformers as any other folder."""
+
+from __future__ import annotations
+
+import copy
+import json
+
+import pytest
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+import wkmeans  # noqa: E402
+from wkmeans.transformers import save_pretrained  # noqa: E402
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "vocab_size": 96,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "pad_token_id": 0,
+}
+GROUPED = {**SIZES, "num_key_value_heads": 2}
+IMAGE = {"image_size": 16, "patch_size": 8}
+ARCHITECTURES = {
+    "GPT-2": ("GPT2LMHeadModel", "GPT2Config", {**SIZES, "n_positions": 32, "n_inner": 48}),
+    "Llama": ("LlamaForCausalLM", "LlamaConfig", GROUPED),
+    "Mistral": ("MistralForCausalLM", "MistralConfig", GROUPED),
+    "Qwen2, tied": ("Qwen2ForCausalLM", "Qwen2Config", {**GROUPED, "tie_word_embeddings": True}),
+    "Mixtral": ("MixtralForCausalLM", "MixtralConfig", {**GROUPED, "num_local_experts": 4}),
+    "BERT": ("BertForMaskedLM", "BertConfig", SIZES),
+    "T5": (
+        "T5ForConditionalGeneration",
+        "T5Config",
+        {"d_model": 32, "d_ff": 48, "num_layers": 2, "num_heads": 4, "d_kv": 8, "vocab_size": 96},
+    ),
+    "ViT": ("ViTForImageClassification", "ViTConfig", {**SIZES, **IMAGE}),
+}
+GENERATING = ("GPT-2", "Llama", "Mistral", "Qwen2, tied", "Mixtral")
+
+
+def miniature(architecture):
+    model, config, sizes = ARCHITECTURES[architecture]
+    torch.manual_seed(0)
+    return getattr(transformers, model)(getattr(transformers, config)(**sizes)).eval()
+
+
+def inputs_of(architecture):
+    if architecture == "ViT":
+        return {"pixel_values": torch.randn(2, 3, 16, 16)}
+    ids = torch.randint(3, 96, (2, 7))
+    return {"input_ids": ids} | ({"decoder_input_ids": ids} if architecture == "T5" else {})
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def saved(request, tmp_path_factory):
+    """A model, what it is compressed, and the folder that both were written to."""
+    model = miniature(request.param)
+    compressed = wkmeans.compress(model, bits=3)
+    folder = tmp_path_factory.mktemp("folder")
+    save_pretrained(model, compressed, folder)
+    return request.param, model, compressed, folder
+
+
+def test_a_folder_loads_as_the_dequantised_weights(saved):
+    architecture, model, compressed, folder = saved
+    loaded, info = type(model).from_pretrained(folder, output_loading_info=True)
+    assert not any(info.values()), info
+    expected = compressed.apply_to(copy.deepcopy(model))
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
+    inputs = inputs_of(architecture)
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(**inputs).logits, expected(**inputs).logits)
+
+
+def test_loading_says_nothing_of_corruption(saved, caplog):
+    _, model, _, folder = saved
+    with caplog.at_level("WARNING"):
+        type(model).from_pretrained(folder)
+    assert not caplog.records
+
+
+def test_ties_stay_ties(saved):
+    _, model, _, folder = saved
+    loaded = type(model).from_pretrained(folder)
+    assert loaded.all_tied_weights_keys == model.all_tied_weights_keys
+    for one, other in loaded.all_tied_weights_keys.items():
+        assert loaded.get_parameter(one) is loaded.get_parameter(other)
+
+
+def test_a_loaded_model_is_an_ordinary_one(saved, tmp_path):
+    """It saves dense weights, which load without this package."""
+    _, model, _, folder = saved
+    loaded = type(model).from_pretrained(folder)
+    assert getattr(loaded.config, "quantization_config", None) is None
+    loaded.save_pretrained(tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    for name, value in loaded.state_dict().items():
+        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
+
+
+def test_the_model_given_stays_as_it_is(saved):
+    _, model, _, _ = saved
+    assert getattr(model.config, "quantization_config", None) is None
+
+
+@pytest.mark.parametrize("architecture", GENERATING)
+def test_generation_from_a_folder(architecture, tmp_path):
+    model = miniature(architecture)
+    save_pretrained(model, wkmeans.compress(model, bits=3), tmp_path)
+    loaded = transformers.AutoModelForCausalLM.from_pretrained(tmp_path)
+    tokens = loaded.generate(torch.tensor([[5, 6, 7]]), max_new_tokens=2, do_sample=False)
+    assert tokens.shape[0] == 1 and 4 <= tokens.shape[1] <= 5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_stays_half(dtype, tmp_path):
+    model = miniature("Llama").to(dtype)
+    save_pretrained(model, wkmeans.compress(model, bits=3), tmp_path)
+    assert transformers.AutoModelForCausalLM.from_pretrained(tmp_path).dtype == dtype
+
+
+def test_a_folder_for_another_model_is_noticed(tmp_path):
+    model = miniature("Llama")
+    save_pretrained(model, wkmeans.compress(model, bits=3), tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["num_hidden_layers"] = 3
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    _, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert any(name.startswith("model.layers.2.") for name in info["missing_keys"])
+
+
+def test_wrong_arguments_are_refused(tmp_path):
+    model = miniature("Llama")
+    compressed = wkmeans.compress(model, bits=3)
+    with pytest.raises(TypeError, match="model: expected a transformers"):
+        save_pretrained(torch.nn.Linear(2, 2), compressed, tmp_path)
+    with pytest.raises(TypeError, match="compressed: expected a CompressedModel, got dict"):
+        save_pretrained(model, compressed.state_dict(), tmp_path)
+    with pytest.raises(TypeError, match="dequantize: expected a bool, got 'no'"):
+        wkmeans.transformers.WkmeansConfig(dequantize="no")
