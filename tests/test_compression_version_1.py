@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import wkmeans
+from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression.format import version_1
-from wkmeans.compression.tensors.dtypes import numpy_dtype
 
 for module in ("safetensors", "constriction", "ml_dtypes"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")

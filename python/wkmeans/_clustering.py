@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from wkmeans._kernels.arrays import ArrayLike, Operand, first_index_where, shown_index
+from wkmeans._kernels.arrays import ArrayLike, Operand
 from wkmeans._kernels.backends import backend_of
+from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_name
 from wkmeans._kernels.formats import resolve_format
 from wkmeans._kernels.threads import resolve_n_threads
 
-MAX_CENTROIDS = 65536
 _INITS = ("quantile", "linear", "kmeans++")
 
 
@@ -162,18 +161,18 @@ def wkmeans(
     """
     backend = backend_of(weights)
     problem = backend.make_problem(weights, importance, quartic_importance, axis)
-    k = _checked_count("k", k)
+    k = checked_k("k", k)
     init = "quantile" if init is None else init
     outcome = backend.cluster(
         problem,
         k=k,
-        solver=_checked_name("solver", solver, ("optimal", "lloyd")),
-        init=_checked_name("init", init, _INITS) if isinstance(init, str) else "",
+        solver=checked_name("solver", solver, ("optimal", "lloyd")),
+        init=checked_name("init", init, _INITS) if isinstance(init, str) else "",
         given_centroids=[]
         if isinstance(init, str)
         else _given_centroids(backend.init_operand(init), k, problem.batch_shape),
-        max_iter=_checked_integer("max_iter", max_iter, 0, 2**31 - 1),
-        seed=_checked_integer("seed", seed, 0, 2**64 - 1),
+        max_iter=checked_integer("max_iter", max_iter, 0, 2**31 - 1),
+        seed=checked_integer("seed", seed, 0, 2**64 - 1),
         certify=bool(certify),
         centroid_format=resolve_format(centroid_dtype, problem.weights_dtype),
         optimal_in_format=centroid_dtype is not None,
@@ -218,7 +217,7 @@ def cost_curve(
     problem = backend.make_problem(weights, importance, quartic_importance, axis)
     return backend.cost_curve(
         problem,
-        k_max=_checked_count("k_max", k_max),
+        k_max=checked_k("k_max", k_max),
         include_zero=bool(include_zero),
         centroid_format=(
             "float64" if centroid_dtype is None else resolve_format(centroid_dtype, "float64")
@@ -227,40 +226,12 @@ def cost_curve(
     )
 
 
-def _checked_count(name: str, value: int) -> int:
-    return _checked_integer(name, value, 1, MAX_CENTROIDS)
-
-
-def _checked_integer(name: str, value: int, low: int, high: int) -> int:
-    if isinstance(value, (bool, np.bool_)):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
-    if not low <= number <= high:
-        raise ValueError(f"{name}: expected {low} to {high}, got {number}")
-    return number
-
-
-def _checked_name(argument: str, value: str, names: tuple[str, ...]) -> str:
-    if value not in names:
-        raise ValueError(
-            f"{argument}: expected one of {', '.join(map(repr, names))}, got {value!r}"
-        )
-    return value
-
-
 def _given_centroids(operand: Operand, k: int, batch_shape: tuple[int, ...]) -> list[float]:
     shape = (*batch_shape, k)
     if operand.shape not in ((k,), shape):
         expected = f"shape ({k},)" if shape == (k,) else f"shape ({k},) or {shape}"
         raise ValueError(f"init: expected {expected}, got {operand.shape}")
     centroids = operand.values()
-    bad = first_index_where(~np.isfinite(centroids))
-    if bad is not None:
-        raise ValueError(
-            f"init: expected finite centroids, got {centroids[bad]} at index {shown_index(bad)}"
-        )
+    check_centroids("init", centroids)
     given: list[float] = centroids.ravel().tolist()
     return given

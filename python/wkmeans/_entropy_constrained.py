@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -12,18 +11,16 @@ import numpy as np
 import numpy.typing as npt
 
 import wkmeans._core as _core
-from wkmeans._clustering import MAX_CENTROIDS, _checked_integer, wkmeans
+from wkmeans._clustering import wkmeans
 from wkmeans._kernels.arrays import (
     Array,
     ArrayLike,
     Problem,
     as_operand,
     explained_values,
-    first_index_where,
     make_problem,
-    shown_index,
 )
-from wkmeans._kernels.cpu_backend import label_dtype
+from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_number
 from wkmeans._kernels.threads import resolve_n_threads
 from wkmeans.rate import entropy_bits
 
@@ -121,8 +118,8 @@ def entropy_constrained(
     -----
     O(n k) a round, besides the optimal solver where there is no `start`.
     """
-    rounds = _checked_integer("max_iter", max_iter, 0, 2**31 - 1)
-    price = _checked_multiplier(multiplier)
+    rounds = checked_integer("max_iter", max_iter, 0, 2**31 - 1)
+    price = checked_number("multiplier", multiplier)
     solver = EntropySolver(
         weights, importance, quartic_importance, k=k, include_zero=include_zero, n_threads=n_threads
     )
@@ -148,9 +145,9 @@ class EntropySolver:
     ) -> None:
         self._problem = make_problem(weights, importance, quartic_importance, None)
         self._unweighted = make_problem(weights, None, None, None)
-        self._k = _checked_integer("k", k, 1, MAX_CENTROIDS)
+        self._k = checked_k("k", k)
         self._include_zero = bool(include_zero)
-        self._label_dtype = label_dtype(self._k, self._problem.weights.is_torch)
+        self._label_dtype = self._problem.label_dtype(self._k)
         self._n_threads = resolve_n_threads(n_threads)
         self._cluster = partial(
             wkmeans,
@@ -215,7 +212,7 @@ class EntropySolver:
         bits = entropy_bits(counts)
         return EntropyConstrained(
             centroids=np.array(found),
-            labels=problem.arrange(labels.view(np.int32) if labels.dtype == np.uint32 else labels),
+            labels=problem.arrange(labels),
             counts=np.array(counts, np.int64),
             cost=cost,
             bits=bits,
@@ -224,25 +221,12 @@ class EntropySolver:
         )
 
 
-def _checked_multiplier(multiplier: float) -> float:
-    if isinstance(multiplier, (bool, np.bool_)) or not hasattr(multiplier, "__float__"):
-        raise TypeError(f"multiplier: expected a number, got {multiplier!r}")
-    value = float(multiplier)
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"multiplier: expected a finite, non-negative number, got {multiplier}")
-    return value
-
-
 def _checked_centroids(start: ArrayLike, k: int, include_zero: bool) -> npt.NDArray[np.float64]:
     operand = as_operand("start", start)
     if operand.memory.ndim != 1 or not 1 <= operand.memory.size <= k:
         raise ValueError(f"start: expected 1 to k = {k} centroids, got shape {operand.shape}")
     centroids = operand.values()
-    bad = first_index_where(~np.isfinite(centroids))
-    if bad is not None:
-        raise ValueError(
-            f"start: expected finite centroids, got {centroids[bad]} at index {shown_index(bad)}"
-        )
+    check_centroids("start", centroids)
     if include_zero and not np.any(centroids == 0.0):
         raise ValueError("start: expected a centroid that is 0 (include_zero=True), got none")
     return centroids

@@ -6,10 +6,9 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
 from wkmeans._kernels.arrays import ArrayLike
 from wkmeans._kernels.backends import Backend, BackendProblem, backend_of
+from wkmeans._kernels.checks import checked_density
 from wkmeans._kernels.threads import resolve_n_threads
 
 
@@ -152,8 +151,4 @@ def _checked_pattern(pattern: tuple[int, int], length: int) -> tuple[int, int]:
 def _keep_count(density: float | None, n: int) -> int:
     if density is None:
         raise TypeError("density: expected a number from 0 to 1, got None (or give a pattern)")
-    if isinstance(density, (bool, np.bool_)) or not hasattr(density, "__float__"):
-        raise TypeError(f"density: expected a number from 0 to 1, got {density!r}")
-    if not 0 <= density <= 1:
-        raise ValueError(f"density: expected 0 to 1, got {density}")
-    return round(float(density) * n)
+    return round(checked_density(density) * n)

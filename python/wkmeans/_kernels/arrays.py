@@ -15,6 +15,14 @@ import numpy as np
 import numpy.typing as npt
 
 import wkmeans._core as _core
+from wkmeans._kernels.checks import (
+    bad_value_message,
+    check_not_empty,
+    first_index_where,
+    normalised_axis,
+    shape_error,
+)
+from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_error, dtype_name, label_dtype
 
 if TYPE_CHECKING:
     import torch
@@ -22,8 +30,6 @@ if TYPE_CHECKING:
 Array = npt.NDArray[Any]
 ArrayLike = Any
 """A NumPy array, a torch tensor, or anything `numpy.asarray` makes a float array of."""
-
-FLOAT_DTYPES = ("float16", "bfloat16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -108,19 +114,6 @@ def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
     return Operand(memory, dtype, is_torch=True)
 
 
-def dtype_name(dtype: Any) -> str:
-    """The name of a NumPy or torch dtype, or of one given by name."""
-    if isinstance(dtype, str):
-        return dtype
-    if type(dtype).__module__ == "torch":
-        return str(dtype).removeprefix("torch.")
-    return str(np.dtype(dtype).name)
-
-
-def dtype_error(name: str, got: str) -> TypeError:
-    return TypeError(f"{name}: expected dtype {', '.join(FLOAT_DTYPES)} or a list, got {got}")
-
-
 @dataclass(frozen=True)
 class Problem:
     """Weights, their importances, and how they split into problems."""
@@ -144,8 +137,14 @@ class Problem:
     def weights_dtype(self) -> str:
         return self.weights.dtype
 
+    def label_dtype(self, k: int) -> str:
+        """Of the kernels' labels, which are unsigned."""
+        return label_dtype(k, as_torch=self.weights.is_torch).replace("int32", "uint32")
+
     def arrange(self, per_item: Array) -> Any:
         """Kernel output `(problems, items)` in the shape and kind of the weights."""
+        if per_item.dtype == np.uint32:
+            per_item = per_item.view(np.int32)  # torch's index dtypes are signed
         if self.axis is None:
             return self.weights.to_caller(per_item.reshape(self.weights.shape))
         rows = per_item.reshape(*self.batch_shape, -1)
@@ -188,27 +187,7 @@ def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
     try:
         return np.broadcast_to(operand.memory, shape)
     except ValueError:
-        raise ValueError(
-            f"{name}: expected a shape that broadcasts to the weights' {shape}, got {operand.shape}"
-        ) from None
-
-
-def check_not_empty(name: str, shape: tuple[int, ...]) -> None:
-    if 0 in shape:
-        raise ValueError(f"{name}: expected at least one value, got shape {shape}")
-
-
-def normalised_axis(axis: int | None, ndim: int) -> int | None:
-    if axis is None:
-        return None
-    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-        raise TypeError(f"axis: expected an integer or None, got {axis!r}")
-    position = axis.__index__()
-    if not -ndim <= position < ndim:
-        raise ValueError(
-            f"axis: expected {-ndim} to {ndim - 1} for {ndim}-dimensional weights, got {axis}"
-        )
-    return position % ndim
+        raise shape_error(name, shape, operand.shape) from None
 
 
 @contextmanager
@@ -228,28 +207,3 @@ def _explanation(name: str, values: npt.NDArray[np.float64]) -> str:
         bad |= values < 0
     index = first_index_where(bad)
     return bad_value_message(name, index, None if index is None else float(values[index]))
-
-
-def bad_value_message(name: str, index: tuple[int, ...] | None, value: float | None) -> str:
-    """The sentence about an operand's first bad value."""
-    if index is None or value is None:
-        return f"{name}: its values changed while they were being read"
-    is_weight = name.startswith("weights")
-    expected = "finite values" if is_weight else "finite, non-negative values"
-    hint = ""
-    if value < 0 and not is_weight:
-        argument = name.split("[")[0]
-        hint = f"; clamp with numpy.maximum({argument}, 0) or {argument}.clamp(min=0)"
-    return f"{name}: expected {expected}, got {value} at index {shown_index(index)}{hint}"
-
-
-def first_index_where(condition: npt.NDArray[np.bool_]) -> tuple[int, ...] | None:
-    """Index of the first True in C order."""
-    position = int(condition.argmax())
-    if not condition.flat[position]:
-        return None
-    return tuple(int(i) for i in np.unravel_index(position, condition.shape))
-
-
-def shown_index(index: tuple[int, ...]) -> str:
-    return str(index[0] if len(index) == 1 else index)

@@ -52,10 +52,8 @@ def cluster(problem: Problem, k: int, *, centroid_format: str, **options: Any) -
         centroids, labels, scales, costs, lower_bounds, n_iters = _core.cluster(
             problem.kernel_view,
             _core.ClusterOptions(k=k, centroid_format=centroid_format, **options),
-            label_dtype(k, is_torch),
+            problem.label_dtype(k),
         )
-    if labels.dtype == np.uint32:
-        labels = labels.view(np.int32)  # torch's index dtypes are signed
     scaled = centroid_format == "int8"
     if scaled:
         centroids = np.rint(centroids / scales[:, np.newaxis])
@@ -67,12 +65,6 @@ def cluster(problem: Problem, k: int, *, centroid_format: str, **options: Any) -
         _per_problem(problem, n_iters),
         _scale(problem, scales) if scaled else None,
     )
-
-
-def label_dtype(k: int, is_torch: bool) -> str:
-    if k <= 256:
-        return "uint8"
-    return "uint32" if is_torch else "uint16"
 
 
 def _per_problem(problem: Problem, values: Array) -> Any:

@@ -16,19 +16,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from wkmeans._kernels import arrays
-from wkmeans._kernels.arrays import (
-    FLOAT_DTYPES,
-    ArrayLike,
-    Operand,
-    as_operand,
+from wkmeans._kernels.arrays import ArrayLike, Operand, as_operand, is_torch_tensor
+from wkmeans._kernels.checks import (
     bad_value_message,
     check_not_empty,
-    dtype_error,
-    dtype_name,
-    is_torch_tensor,
     normalised_axis,
+    shape_error,
 )
 from wkmeans._kernels.cpu_backend import Outcome
+from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_error, dtype_name
 
 if TYPE_CHECKING:
     import torch
@@ -166,10 +162,7 @@ def _rows(name: str, tensor: torch.Tensor, shape: torch.Size, axis: int | None) 
     try:
         whole = tensor.expand(shape)
     except RuntimeError:
-        raise ValueError(
-            f"{name}: expected a shape that broadcasts to the weights' {tuple(shape)}, "
-            f"got {tuple(tensor.shape)}"
-        ) from None
+        raise shape_error(name, tuple(shape), tuple(tensor.shape)) from None
     if axis is None:
         return whole.reshape(1, -1)
     return whole.movedim(axis, -1).reshape(-1, shape[axis])

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wkmeans import _core
+import wkmeans._core as _core
 from wkmeans._kernels.threads import resolve_n_threads
 
 FloatArray = npt.NDArray[np.float64]

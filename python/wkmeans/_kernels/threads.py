@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import operator
 import os
+
+from wkmeans._kernels.checks import checked_integer
 
 _VARIABLES = ("WKMEANS_NUM_THREADS", "OMP_NUM_THREADS")
 
@@ -16,15 +17,7 @@ def resolve_n_threads(n_threads: int | None) -> int:
     """
     if n_threads is None:
         return _from_environment() or _available_cores()
-    try:
-        count = operator.index(n_threads)
-    except TypeError:
-        raise TypeError(
-            f"n_threads: expected an integer or None, got {type(n_threads).__name__}"
-        ) from None
-    if count < 1:
-        raise ValueError(f"n_threads: expected at least 1, got {count}")
-    return min(count, 1024)
+    return min(checked_integer("n_threads", n_threads, 1), 1024)
 
 
 def _from_environment() -> int | None:

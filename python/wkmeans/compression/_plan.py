@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-from wkmeans._kernels.arrays import FLOAT_DTYPES, dtype_name
+from wkmeans._kernels.checks import checked_density, checked_integer, checked_k
+from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_name
 from wkmeans._kernels.formats import FORMATS
 from wkmeans.compression._source import Entry
 from wkmeans.compression.tensors.layout import Granularity, checked_granularity
-
-MAX_K = 65536
 
 
 @dataclass(frozen=True)
@@ -50,8 +49,8 @@ def make_options(
     min_size: int,
     n_threads: int | None,
 ) -> Options:
-    if density is not None and not 0 <= density <= 1:
-        raise ValueError(f"density: expected 0 to 1, got {density}")
+    if density is not None:
+        density = checked_density(density)
     if coding not in ("auto", "packed", "ans"):
         raise ValueError(f"coding: expected 'auto', 'packed' or 'ans', got {coding!r}")
     codebook = None if codebook_dtype is None else dtype_name(codebook_dtype)
@@ -133,22 +132,13 @@ def make_budget(
             f"expected exactly one of {', '.join(given)}, got {', '.join(named) or 'none'}"
         )
     if bits is not None:
-        return Budget(k=2 ** _integer("bits", bits, 1, 16))
+        return Budget(k=2 ** checked_integer("bits", bits, 1, 16))
     if k is not None:
-        return Budget(k=_integer("k", k, k_min, MAX_K))
+        return Budget(k=checked_k("k", k, k_min))
     if target_bytes is not None:
-        return Budget(target_bytes=_integer("target_bytes", target_bytes, 1, 2**62))
+        return Budget(target_bytes=checked_integer("target_bytes", target_bytes, 1, 2**62))
     if not 0 < target_bits_per_weight < math.inf:
         raise ValueError(
             f"target_bits_per_weight: expected a positive number, got {target_bits_per_weight}"
         )
     return Budget(bits_per_weight=float(target_bits_per_weight))
-
-
-def _integer(name: str, value: Any, low: int, high: int) -> int:
-    if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    number = int(value.__index__())
-    if not low <= number <= high:
-        raise ValueError(f"{name}: expected {low} to {high}, got {number}")
-    return number

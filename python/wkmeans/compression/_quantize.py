@@ -9,10 +9,11 @@ import numpy as np
 
 from wkmeans._clustering import wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
-from wkmeans._kernels.arrays import Array, shown_index
+from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.checks import bad_value_message, shape_error
+from wkmeans._kernels.dtypes import label_dtype, numpy_dtype
 from wkmeans._pruning import prune
 from wkmeans.compression._plan import Options
-from wkmeans.compression.tensors.dtypes import numpy_dtype
 from wkmeans.compression.tensors.layout import Layout, layout_of
 from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tensor
 
@@ -121,12 +122,7 @@ def _check_values(argument: str, array: Array) -> None:
         if not sound.all():
             position = start + int(np.argmin(sound))
             index = tuple(int(i) for i in np.unravel_index(position, array.shape))
-            expected = "finite values" if is_weights else "finite, non-negative values"
-            hint = "" if is_weights else f"; clamp with numpy.maximum({argument}, 0)"
-            raise ValueError(
-                f"{argument}: expected {expected}, got {flat[position]} at index "
-                f"{shown_index(index)}{hint}"
-            )
+            raise ValueError(bad_value_message(argument, index, float(flat[position])))
 
 
 @dataclass(frozen=True, eq=False)
@@ -150,10 +146,7 @@ def as_weights(array: Array, importance: Any, quartic_importance: Any) -> Weight
         try:
             np.broadcast_to(values, array.shape)
         except ValueError:
-            raise ValueError(
-                f"{argument}: expected a shape that broadcasts to the weights' {array.shape}, "
-                f"got {np.shape(values)}"
-            ) from None
+            raise shape_error(argument, array.shape, np.shape(values)) from None
 
     check(importance, "importance")
     check(quartic_importance, "quartic_importance")
@@ -274,7 +267,7 @@ def _optimal(
         weights = _masked(weights, keep, layout)
     free = k if keep is None else max(k - 1, 1)
     solved: dict[str, Any] = {"centroid_dtype": codebook_dtype, "n_threads": options.n_threads}
-    codes = np.empty(weights.rows.shape, np.uint16 if k > 256 else np.uint8)
+    codes = np.empty(weights.rows.shape, label_dtype(k))
     if layout.shared:
         clustering = wkmeans(
             weights.rows,
@@ -367,7 +360,7 @@ def _priced(
 def _labels_in_chunks(
     weights: Weights, codebook: EntropyConstrained, price: Price, options: Options
 ) -> Array:
-    labels = np.empty(weights.rows.shape, np.uint16 if len(codebook.counts) > 256 else np.uint8)
+    labels = np.empty(weights.rows.shape, label_dtype(len(codebook.counts)))
     step = max(1, _CHUNK // weights.rows.shape[1])
     for start in range(0, len(labels), step):
         some = slice(start, start + step)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans._ranks import map_over_ranks
 from wkmeans.compression._floor import WeighedTensors
 from wkmeans.compression._plan import Options, reason_to_stay_dense
 from wkmeans.compression._quantize import Weights, as_weights, quantize
 from wkmeans.compression._source import Entry, Source
 from wkmeans.compression.budget.allocation import Choice, Sample, sample_of
-from wkmeans.compression.tensors.dtypes import numpy_dtype
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:

@@ -14,10 +14,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from wkmeans._entropy_constrained import EntropySolver
+from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression._plan import Options
 from wkmeans.compression._quantize import Price, Weights, quantize, scaled_channels
 from wkmeans.compression.budget.bit_allocation import within_budget
-from wkmeans.compression.tensors.dtypes import numpy_dtype
 from wkmeans.compression.tensors.layout import layout_of
 
 _SAMPLE = 1 << 15

@@ -12,7 +12,8 @@ import numpy as np
 
 from wkmeans._files.errors import FormatError
 from wkmeans._files.safetensors import SafetensorsFile, as_bytes
-from wkmeans._kernels.arrays import FLOAT_DTYPES, Array
+from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.dtypes import FLOAT_DTYPES
 from wkmeans.compression.format.fields import Fields, Payload, expect
 from wkmeans.compression.format.kinds.codebook import CODEBOOK
 from wkmeans.compression.format.kinds.dense import DENSE

@@ -1,4 +1,4 @@
-"""Names of dtypes, as NumPy and torch spell them, and NumPy arrays of them."""
+"""Arrays of every dtype that a file holds, from NumPy and from torch and back."""
 
 from __future__ import annotations
 
@@ -7,37 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._kernels.arrays import Array, dtype_name, is_torch_tensor
+from wkmeans._kernels.arrays import Array, is_torch_tensor
+from wkmeans._kernels.dtypes import EXTENSION, NATIVE, dtype_name, numpy_dtype
 
-_NATIVE = (
-    *("float64", "float32", "float16", "complex64", "bool"),
-    *("int64", "int32", "int16", "int8", "uint64", "uint32", "uint16", "uint8"),
-)
-_EXTENSION = (
-    *("bfloat16", "float8_e4m3fn", "float8_e5m2"),
-    *("float8_e4m3fnuz", "float8_e5m2fnuz", "float8_e8m0fnu"),
-)
 PACKED = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 """Narrower than a byte: handled as the packed bytes that a file holds."""
-STORABLE = (*_NATIVE, *_EXTENSION, *PACKED)
+STORABLE = (*NATIVE, *EXTENSION, *PACKED)
 """What a safetensors file holds."""
-
-
-def numpy_dtype(name: str) -> np.dtype[Any]:
-    """The dtype called `name`; NumPy has the extension types from ml_dtypes."""
-    if name in _NATIVE:
-        return np.dtype(name)
-    if name not in _EXTENSION:
-        expected = ", ".join((*_NATIVE, *_EXTENSION))
-        raise TypeError(f"expected a dtype among {expected}, got {name}")
-    try:
-        import ml_dtypes
-    except ImportError as error:
-        raise ImportError(
-            f"{name} tensors need ml_dtypes: pip install 'wkmeans[compress]'"
-        ) from error
-    dtype: np.dtype[Any] = np.dtype(getattr(ml_dtypes, name))
-    return dtype
 
 
 def array_of(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -65,7 +41,7 @@ def as_numpy(name: str, value: Any) -> Array:
         )
     plain = value.detach().resolve_neg().resolve_conj()
     dtype = dtype_name(plain.dtype)
-    if dtype in _EXTENSION:
+    if dtype in EXTENSION:
         width = torch.int16 if plain.element_size() == 2 else torch.uint8
         bits: Array = plain.contiguous().view(width).numpy()
         return bits.view(numpy_dtype(dtype))
@@ -80,7 +56,7 @@ def as_torch(array: Array) -> Any:
     torch = _torch()
     owned = np.array(array, order="C")  # a contiguous copy that torch may write to
     name = owned.dtype.name
-    if name not in _EXTENSION:
+    if name not in EXTENSION:
         return torch.from_numpy(owned)
     bits = owned.view(np.int16 if owned.dtype.itemsize == 2 else np.uint8)
     return torch.from_numpy(bits).view(getattr(torch, name))

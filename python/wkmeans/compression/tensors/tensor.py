@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression.format.coding import EncodedCodes, encode
-from wkmeans.compression.tensors.dtypes import PACKED, numpy_dtype
+from wkmeans.compression.tensors.dtypes import PACKED
 from wkmeans.compression.tensors.layout import Granularity, Layout, layout_of
 
 

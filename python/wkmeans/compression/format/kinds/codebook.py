@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from wkmeans._files.errors import FormatError
-from wkmeans._kernels.arrays import FLOAT_DTYPES, Array
+from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.checks import MAX_K
+from wkmeans._kernels.dtypes import FLOAT_DTYPES
 from wkmeans._kernels.formats import FORMATS
-from wkmeans.compression._plan import MAX_K
 from wkmeans.compression.format.coding import MAX_CLASSES, EncodedCodes, packed_size, read_counts
 from wkmeans.compression.format.fields import Fields, Payload
 from wkmeans.compression.format.kinds.kind import Kind

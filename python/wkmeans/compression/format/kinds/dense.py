@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from wkmeans._kernels.arrays import FLOAT_DTYPES, Array
+from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.dtypes import FLOAT_DTYPES
 from wkmeans.compression.format.fields import Fields, Payload
 from wkmeans.compression.format.kinds.kind import Kind
 from wkmeans.compression.tensors.dtypes import PACKED, STORABLE
