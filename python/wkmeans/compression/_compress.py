@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from wkmeans.compression._findings import Findings
-from wkmeans.compression._fit import fit
-from wkmeans.compression._floor import WeighedTensors, checked_floor
+from wkmeans.compression._build import Request, build
+from wkmeans.compression._floor import checked_floor
 from wkmeans.compression._model import CompressedModel
-from wkmeans.compression._plan import Budget, Options, make_budget, make_options
+from wkmeans.compression._plan import make_budget, make_options
 from wkmeans.compression._source import open_source
-from wkmeans.compression._work import Progress, Work
-from wkmeans.compression.budget.allocation import Choice
+from wkmeans.compression._work import Progress
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -23,6 +21,10 @@ def compress(
     model: Any,
     *,
     importances: Mapping[str, Any] | None = None,
+    calibration: Iterable[Any] | None = None,
+    loss: str = "cross_entropy",
+    forward: Callable[[Any, Any], Any] | None = None,
+    method: str = "auto",
     floor: float | None = None,
     bits: int | None = None,
     k: int | None = None,
@@ -55,6 +57,18 @@ def compress(
         From names to ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives
         it, or to an importance alone; each broadcastable to its tensor. Tensors without an entry
         stay dense. None: every weight counts 1.
+    calibration : iterable of batches, optional
+        Examples, of which labels are not needed: each batch an input tensor, a dict of them, or a
+        pair ``(input, target)``. What is worth trying is tried, and what has the least divergence
+        of outputs on a fifth of the examples, held out, is returned: never more than plain
+        unweighted rounding of the same size. The report has both. `model` is a torch.nn.Module.
+    loss : {"cross_entropy", "mse"}
+        What outputs are: logits, whose divergence is the Kullback-Leibler divergence of their
+        softmax, or values, whose divergence is the relative squared error.
+    forward : function (model, input) -> output, optional
+        How to call the model where ``model(input)`` is not it.
+    method : {"auto", "matrix", "diagonal", "unweighted"}
+        With calibration: try everything, or one thing beside plain rounding.
     floor : float, optional
         What each importance is raised by, as a share of the mean of its tensor, and the quartic
         importance likewise: 0.1 by default. A slice along the first axis (an output, an expert, a
@@ -129,48 +143,41 @@ def compress(
     )
     k_min = 2 if options.density is not None else 1
     budget = make_budget(bits, k, target_bytes, target_bits_per_weight, k_min)
-    source = open_source(model)
-    work = Work(source, options, WeighedTensors(importances, checked_floor(floor)), progress, group)
-    target = budget.bytes_for(sum(entry.size for entry in source.entries.values()))
-    tensors = (
-        work.build({name: Choice(_k_of(budget)) for name in work.weights_of})
-        if target is None
-        else fit(work, target, _solver(solver, budget, options))
-    )
-    if target is None and solver not in (None, "optimal"):
-        raise ValueError(f"solver: expected 'optimal' with bits or k, got {solver!r}")
-    findings = Findings(target_bytes=target, unseen=work.unseen)
-    compressed = CompressedModel(
-        tensors, aliases=source.aliases, framework=source.framework, findings=findings
-    )
+    request = Request(options, budget, solver, progress, group)
+    if calibration is None:
+        if method != "auto":
+            raise ValueError(f"method: expected calibration batches to judge by, got {method!r}")
+        source = open_source(model)
+        compressed = build(source, request, importances, checked_floor(floor))
+    else:
+        compressed = _calibrated(
+            model, request, calibration, loss, forward, method, importances, floor
+        )
     if evaluate is None:
         return compressed
     before, after = evaluate(model), evaluate(_replica(model, compressed))
-    return CompressedModel(
-        tensors,
-        aliases=source.aliases,
-        framework=source.framework,
-        findings=replace(findings, metric_before=before, metric_after=after),
+    return compressed.with_findings(
+        replace(compressed.findings, metric_before=before, metric_after=after)
     )
 
 
-def _k_of(budget: Budget) -> int:
-    assert budget.k is not None
-    return budget.k
-
-
-def _solver(solver: str | None, budget: Budget, options: Options) -> str:
-    shared = options.granularity == "tensor" and options.density is None
-    if solver is None:
-        return "entropy-constrained" if shared and options.coding != "packed" else "optimal"
-    if solver not in ("optimal", "entropy-constrained"):
-        raise ValueError(f"solver: expected 'optimal' or 'entropy-constrained', got {solver!r}")
-    if solver == "entropy-constrained" and not shared:
-        raise ValueError(
-            "solver: 'entropy-constrained' takes granularity='tensor' and no density, "
-            f"got granularity={options.granularity!r} and density={options.density}"
-        )
-    return solver
+def _calibrated(
+    model: Any,
+    request: Request,
+    batches: Iterable[Any],
+    loss: str,
+    forward: Callable[[Any, Any], Any] | None,
+    method: str,
+    importances: Mapping[str, Any] | None,
+    floor: float | None,
+) -> CompressedModel:
+    try:
+        from wkmeans.compression.calibration.search import Calibration, calibrated
+    except ImportError as error:
+        raise ImportError("calibration needs PyTorch: pip install 'wkmeans[torch]'") from error
+    calibration = Calibration(batches, loss, forward, method)
+    chosen = None if floor is None else checked_floor(floor)
+    return calibrated(model, open_source(model), request, calibration, importances, chosen)
 
 
 def _replica(model: Any, compressed: CompressedModel) -> Any:

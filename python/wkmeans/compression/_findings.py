@@ -11,10 +11,14 @@ from typing import Any
 class Findings:
     """What the report says of how a model was compressed; a file does not hold it.
 
-    ``unseen`` maps names to the slices along the first axis that no example reached.
+    ``unseen`` maps names to the slices along the first axis that no example reached. ``tried`` maps
+    what was tried to its divergence on held-out examples.
     """
 
     target_bytes: int | None = None
     unseen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     metric_before: Any = None
     metric_after: Any = None
+    divergence: float | None = None
+    divergence_unweighted: float | None = None
+    tried: Mapping[str, float] = field(default_factory=dict)

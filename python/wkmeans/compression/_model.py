@@ -69,6 +69,22 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         return dict(self._left_out)
 
     @property
+    def findings(self) -> Findings:
+        """What compressing it showed, for the report; a file does not hold it."""
+        return self._findings
+
+    def with_findings(self, findings: Findings) -> CompressedModel:
+        """The same tensors, with something else to report."""
+        return CompressedModel(
+            self._tensors,
+            aliases=self._aliases,
+            framework=self._framework,
+            left_out=self._left_out,
+            inputs=self._inputs,
+            findings=findings,
+        )
+
+    @property
     def framework(self) -> str:
         """What `state_dict` gives unless told otherwise: "torch" or "numpy"."""
         return self._framework
@@ -184,6 +200,9 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             metric_before=found.metric_before,
             metric_after=found.metric_after,
             target_bytes=found.target_bytes,
+            divergence=found.divergence,
+            divergence_unweighted=found.divergence_unweighted,
+            tried=dict(found.tried),
         )
 
 

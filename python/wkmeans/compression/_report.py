@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from wkmeans import rate
@@ -63,6 +63,11 @@ class Report:
         What `evaluate` said.
     target_bytes : int or None
         The size that was asked for.
+    divergence, divergence_unweighted : float or None
+        With calibration, of outputs on held-out examples from the original's: of this file, never
+        the larger, and of plain unweighted rounding at the same bytes or the same k.
+    tried : dict of float
+        The divergence of everything that was tried.
     """
 
     tensors: tuple[TensorReport, ...]
@@ -76,6 +81,9 @@ class Report:
     metric_before: Any = None
     metric_after: Any = None
     target_bytes: int | None = None
+    divergence: float | None = None
+    divergence_unweighted: float | None = None
+    tried: dict[str, float] = field(default_factory=dict)
 
     @property
     def compression_ratio(self) -> float:
@@ -127,6 +135,12 @@ class Report:
             lines.append(
                 f"{self.not_used:,} of the {self.target_bytes:,} bytes asked for are not used: no "
                 "larger choice that was found lessens the cost and fits"
+            )
+        if self.divergence is not None:
+            chosen = min(self.tried, key=self.tried.__getitem__)
+            lines.append(
+                f"divergence on held-out examples {self.divergence:.4g} ({chosen}), "
+                f"unweighted at the same size {self.divergence_unweighted:.4g}"
             )
         if self.metric_before is not None:
             lines.append(f"evaluation {self.metric_before} before, {self.metric_after} after")

@@ -1,0 +1,82 @@
+"""A source in, a compressed model out: by codewords or by size, under one set of importances."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from wkmeans.compression._findings import Findings
+from wkmeans.compression._fit import fit
+from wkmeans.compression._floor import WeighedTensors
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._plan import Budget, Options
+from wkmeans.compression._source import Source
+from wkmeans.compression._work import Progress, Work
+from wkmeans.compression.budget.allocation import Choice
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a compression, importances aside."""
+
+    options: Options
+    budget: Budget
+    solver: str | None
+    progress: Progress | None = None
+    group: ProcessGroup | None = None
+
+    def __post_init__(self) -> None:
+        options, shared = self.options, self._has_one_codebook
+        if self.solver not in (None, "optimal", "entropy-constrained"):
+            raise ValueError(
+                f"solver: expected 'optimal' or 'entropy-constrained', got {self.solver!r}"
+            )
+        if self.solver != "entropy-constrained":
+            return
+        if self.budget.k is not None:
+            raise ValueError(f"solver: expected 'optimal' with bits or k, got {self.solver!r}")
+        if not shared:
+            raise ValueError(
+                "solver: 'entropy-constrained' takes granularity='tensor' and no density, "
+                f"got granularity={options.granularity!r} and density={options.density}"
+            )
+
+    @property
+    def _has_one_codebook(self) -> bool:
+        return self.options.granularity == "tensor" and self.options.density is None
+
+    @property
+    def solver_for_size(self) -> str:
+        """The solver named, or what suits a size that is asked for."""
+        if self.solver is not None:
+            return self.solver
+        priced = self._has_one_codebook and self.options.coding != "packed"
+        return "entropy-constrained" if priced else "optimal"
+
+    def target_for(self, source: Source) -> int | None:
+        """Bytes of the file; None where codewords are counted."""
+        return self.budget.bytes_for(sum(entry.size for entry in source.entries.values()))
+
+
+def build(
+    source: Source, request: Request, importances: Mapping[str, Any] | None, floor: float
+) -> CompressedModel:
+    """Compress all tensors of `source`."""
+    weighed = WeighedTensors(importances, floor)
+    work = Work(source, request.options, weighed, request.progress, request.group)
+    target = request.target_for(source)
+    if target is None:
+        assert request.budget.k is not None
+        tensors = work.build(dict.fromkeys(work.weights_of, Choice(request.budget.k)))
+    else:
+        tensors = fit(work, target, request.solver_for_size)
+    return CompressedModel(
+        tensors,
+        aliases=source.aliases,
+        framework=source.framework,
+        findings=Findings(target_bytes=target, unseen=work.unseen),
+    )

@@ -1,0 +1,78 @@
+"""Calibration batches: inputs alone, and which of their examples judge."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+
+from wkmeans.importance.model.batches import Inputs, read_batch
+
+TARGET_KEY = "labels"
+"""Where a dict has its targets, as transformers names them."""
+
+_EVERY = 5  # one of so many examples is held out
+
+
+def read_inputs(batches: Iterable[Any]) -> list[Inputs]:
+    """The inputs of all batches, in order; targets are left aside, whatever they are.
+
+    Raises
+    ------
+    TypeError
+        For a batch that is no tensor, dict, or pair of an input and a target.
+    ValueError
+        Where there is no example.
+    """
+    if isinstance(batches, (torch.Tensor, Mapping)):
+        raise TypeError(
+            f"calibration: expected an iterable of batches, got one {type(batches).__name__}; "
+            "pass [it] where it is a batch"
+        )
+    inputs = [_inputs(position, batch) for position, batch in enumerate(batches)]
+    inputs = [one for one in inputs if len(one)]
+    if not inputs:
+        raise ValueError("calibration: expected at least one example, got none")
+    return inputs
+
+
+def _inputs(position: int, batch: Any) -> Inputs:
+    if isinstance(batch, torch.Tensor):
+        batch = batch, None
+    elif isinstance(batch, Mapping):
+        batch = {key: part for key, part in batch.items() if key != TARGET_KEY}
+    elif isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
+        batch = batch[0], None
+    return read_batch(position, batch).inputs
+
+
+def held_out(inputs: list[Inputs]) -> tuple[list[Inputs], list[Inputs]]:
+    """Examples to calibrate on, and a fifth of all, one at least, to judge by.
+
+    The fifth of every five, counted through all batches, the last where there are fewer. A single
+    example does both.
+    """
+    n = sum(map(len, inputs))
+    if n == 1:
+        return inputs, inputs
+    judging = torch.zeros(n, dtype=torch.bool)
+    judging[_EVERY - 1 :: _EVERY] = True
+    if n < _EVERY:
+        judging[-1] = True
+    kept, judges, start = [], [], 0
+    for one in inputs:
+        part = judging[start : start + len(one)]
+        start += len(one)
+        kept += _some(one, ~part)
+        judges += _some(one, part)
+    return kept, judges
+
+
+def _some(inputs: Inputs, which: torch.Tensor) -> list[Inputs]:
+    """The examples chosen, as one batch, or none."""
+    if not bool(which.any()):
+        return []
+    if bool(which.all()):
+        return [inputs]
+    return [inputs.holding(tuple(t[which.to(t.device)] for t in inputs.tensors))]

@@ -1,0 +1,101 @@
+"""How far a network's outputs move when other tensors are put in place of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import nn
+
+from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.functional import (
+    Forward,
+    FunctionalModel,
+    require_independent_examples,
+)
+
+LOSSES = ("cross_entropy", "mse")
+_CHUNK = 1 << 22  # outputs whose divergence is taken at one time, in float64
+
+
+class Judge:
+    """The divergence of a network from the original over given examples.
+
+    For ``"cross_entropy"`` the mean over examples of ``KL(original || other)`` of the softmax, a
+    mean over positions where outputs have any, but for those that an ``attention_mask`` of their
+    shape hides; for ``"mse"`` the squared difference of all outputs over their squared sum.
+    """
+
+    def __init__(
+        self, model: nn.Module, inputs: Sequence[Inputs], loss: str, forward: Forward | None = None
+    ) -> None:
+        if loss not in LOSSES:
+            raise ValueError(
+                f"loss: expected one of {', '.join(map(repr, LOSSES))} with calibration, "
+                f"got {loss!r}"
+            )
+        require_independent_examples(model)
+        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+        self._inputs = list(inputs)
+        self._loss = loss
+        self._known = dict(model.named_parameters()) | dict(model.named_buffers())
+        self._original = [self._outputs({}, one) for one in self._inputs]
+        for position, outputs in enumerate(self._original):
+            if not bool(outputs.isfinite().all()):
+                raise ValueError(
+                    f"model: an output for held-out examples of calibration batch {position} is "
+                    "not finite"
+                )
+
+    def divergence(self, tensors: Mapping[str, torch.Tensor]) -> float:
+        """Of the model with `tensors`, by name, in place of its own; infinity if not finite."""
+        replaced = {
+            name: tensor.to(self._known[name].device)
+            for name, tensor in tensors.items()
+            if name in self._known
+        }
+        difference = weight = 0.0
+        for inputs, original in zip(self._inputs, self._original, strict=True):
+            more = self._terms(original, self._outputs(replaced, inputs), _mask_of(inputs))
+            difference, weight = difference + more[0], weight + more[1]
+        value = difference / weight if weight else difference
+        return value if value == value else float("inf")
+
+    @torch.no_grad()
+    def _outputs(self, tensors: Mapping[str, torch.Tensor], inputs: Inputs) -> torch.Tensor:
+        return self._model(dict(self._model.parameters) | dict(tensors), inputs).detach()
+
+    def _terms(
+        self, original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None
+    ) -> tuple[float, float]:
+        """What the outputs add above and below the line."""
+        step = max(1, _CHUNK // max(original[0].numel(), 1))
+        above = below = 0.0
+        for start in range(0, len(original), step):
+            part = slice(start, start + step)
+            first, second = original[part].double(), other[part].double()
+            if self._loss == "mse":
+                above += float((first - second).square().sum())
+                below += float(first.square().sum())
+            else:
+                above += float(_kl(first, second, None if mask is None else mask[part]).sum())
+                below += len(first)
+        return above, below
+
+
+def _kl(original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+    """``KL(original || other)`` of each example, the mean over its positions."""
+    p, q = original.log_softmax(-1), other.log_softmax(-1)
+    each = (p.exp() * (p - q)).sum(-1).clamp(min=0)
+    if each.ndim < 2:
+        return each
+    if mask is not None and mask.shape == each.shape:
+        counted = (mask != 0).to(each.dtype)
+        return (each * counted).flatten(1).sum(1) / counted.flatten(1).sum(1).clamp(min=1)
+    return each.flatten(1).mean(1)
+
+
+def _mask_of(inputs: Inputs) -> torch.Tensor | None:
+    value = inputs.value()
+    mask = value.get("attention_mask") if isinstance(value, Mapping) else None
+    return mask if isinstance(mask, torch.Tensor) else None

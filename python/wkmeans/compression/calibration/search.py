@@ -1,0 +1,133 @@
+"""`compress(calibration=)`: what is worth trying is tried, and the least divergence is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from typing import Any
+
+import torch
+from torch import nn
+
+from wkmeans.compression._build import Request, build
+from wkmeans.compression._floor import DEFAULT_FLOOR
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._source import Source
+from wkmeans.compression.calibration.batches import held_out, read_inputs
+from wkmeans.compression.calibration.divergence import Judge
+from wkmeans.importance._estimate import estimate
+from wkmeans.importance.model.functional import Forward
+
+METHODS = ("auto", "matrix", "diagonal", "unweighted")
+_FLOORS = (DEFAULT_FLOOR, 1.0)
+"""Tried where none is given: the default, and half the mean of the tensor."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """Batches, and how they are to be used."""
+
+    batches: Iterable[Any]
+    loss: str = "cross_entropy"
+    forward: Forward | None = None
+    method: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.method not in METHODS:
+            raise ValueError(
+                f"method: expected one of {', '.join(map(repr, METHODS))}, got {self.method!r}"
+            )
+
+
+def calibrated(
+    model: Any,
+    source: Source,
+    request: Request,
+    calibration: Calibration,
+    importances: Mapping[str, Any] | None,
+    floor: float | None,
+) -> CompressedModel:
+    """The candidate of least divergence on held-out examples.
+
+    Plain unweighted rounding of the same size is always one of them: where nothing that was asked
+    for is better, it is what comes back, and the report says so.
+    """
+    if not isinstance(model, nn.Module):
+        raise TypeError(
+            f"model: expected a torch.nn.Module with calibration, got {type(model).__name__}"
+        )
+    trial = _Trial(model, source, request, calibration, importances, floor)
+    best, least = trial.unweighted, trial.divergence_of(trial.unweighted)
+    tried = {"unweighted": least}
+    for name, make in trial.candidates():
+        made = make()
+        tried[name] = trial.divergence_of(made)
+        if tried[name] < least:
+            best, least = made, tried[name]
+    findings = replace(
+        best.findings, divergence=least, divergence_unweighted=tried["unweighted"], tried=tried
+    )
+    return best.with_findings(findings)
+
+
+@dataclass
+class _Trial:
+    """What candidates are made of and judged by."""
+
+    model: nn.Module
+    source: Source
+    request: Request
+    calibration: Calibration
+    importances: Mapping[str, Any] | None
+    floor: float | None
+
+    def __post_init__(self) -> None:
+        inputs = read_inputs(self.calibration.batches)
+        self.inputs, judging = held_out(inputs)
+        self._judge = Judge(self.model, judging, self.calibration.loss, self.calibration.forward)
+
+    @cached_property
+    def unweighted(self) -> CompressedModel:
+        """Plain rounding of the same size."""
+        return build(self.source, self.request, None, DEFAULT_FLOOR)
+
+    def candidates(self) -> Iterator[tuple[str, Callable[[], CompressedModel]]]:
+        """Names, and what makes each; `unweighted` aside."""
+        method = self.calibration.method
+        if method in ("auto", "diagonal"):
+            for floor in _FLOORS if self.floor is None else (self.floor,):
+                yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
+
+    def divergence_of(self, model: CompressedModel) -> float:
+        """On the held-out examples."""
+        return self._judge.divergence(model.state_dict("torch"))
+
+    def _diagonal(self, floor: float) -> CompressedModel:
+        return build(self.source, self.request, self._diagonals, floor)
+
+    @cached_property
+    def _diagonals(self) -> Mapping[str, Any]:
+        """Those given, or Fisher's of the examples that do not judge; 1 for tensors without."""
+        found = self.importances
+        if found is None:
+            pairs: list[tuple[Any, None]] = [(inputs.value(), None) for inputs in self.inputs]
+            loss, forward = self.calibration.loss, self.calibration.forward
+            found = estimate(self.model, pairs, objective="fisher", loss=loss, forward=forward)
+        return _named_as(self.source, self.model, found)
+
+
+def _named_as(source: Source, model: nn.Module, found: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Importances under the names of the source, and the mean for tensors that have none."""
+    first = {id(p): name for name, p in model.named_parameters()}
+    named = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
+    names = {n: n if n in found else named.get(n, n) for n in source.entries}
+    known = {n: found[other] for n, other in names.items() if other in found}
+    means = [_mean(pair) for pair in known.values()]
+    one = torch.full((), sum(means) / max(len(means), 1), dtype=torch.float64)
+    return known | {n: (one, None) for n in source.entries if n not in known}
+
+
+def _mean(pair: Any) -> float:
+    value = pair[0] if isinstance(pair, (tuple, list)) else pair
+    return float(torch.as_tensor(value).double().mean())
