@@ -151,11 +151,53 @@ def test_what_would_take_too_long_is_said_not_done(monkeypatch):
     assert result.methods["head.bias"] == "gauss-newton, certified"
 
 
-def test_too_many_seeds_ask_for_probes():
-    net = nn.Linear(6, 2000)
-    with pytest.raises(ValueError, match=r"1999 backward passes.*probes=16"):
-        estimate(net, [examples(2, torch.float32)], objective="fisher")
-    assert estimate(net, [examples(2, torch.float32)], objective="fisher", probes=2).count == 2
+@pytest.mark.parametrize("objective", ["fisher", "hessian", "gradient+hessian"])
+@pytest.mark.parametrize(("length", "n_classes", "loss"), [
+    (3, 342, "cross_entropy"), (3, 343, "cross_entropy"), (2, 513, "mse"),
+])  # fmt: skip
+def test_probes_stand_for_more_seeds_than_can_be_waited_for(objective, length, n_classes, loss):
+    net = nn.Linear(6, n_classes).double()
+    exact = length * (n_classes - 1) <= 1024 and loss != "mse"
+    torch.manual_seed(3)
+    inputs = torch.randn(2, length, 6).double()
+    targets = torch.randint(0, n_classes, (2, length))
+    if loss == "mse":
+        targets = torch.randn(2, length, n_classes).double()
+    result = estimate(net, [(inputs, targets)], objective=objective, loss=loss)
+    which = 1 if objective == "gradient+hessian" else 0
+    error = result.standard_error("weight")[which]
+    assert ("probes" in result.methods["weight"]) == (not exact)
+    assert (error is None) == exact
+    if not exact:
+        assert bool((error > 0).any()) and error.shape == (n_classes, 6)
+        again = estimate(net, [(inputs, targets)], objective=objective, loss=loss)
+        assert torch.equal(again["weight"][which], result["weight"][which])
+
+
+def test_the_probes_taken_for_long_sequences_have_the_right_mean():
+    torch.manual_seed(3)
+    net, inputs = nn.Linear(3, 40).double(), torch.randn(2, 30, 3).double()
+    runs = [estimate(net, [inputs], objective="fisher", seed=seed) for seed in range(60)]
+    p = net(inputs).softmax(-1)
+    truth = torch.zeros(40, 3, dtype=torch.float64)
+    for n in range(2):  # of the mean over positions, sum_t x_t x_t' (diag p_t - p_t p_t') / 30
+        for t in range(30):
+            truth += (inputs[n, t] ** 2) * (p[n, t] * (1 - p[n, t])).unsqueeze(1).detach() / 60
+    scores = z_scores([run["weight"][0] for run in runs], truth)
+    assert float(scores.max()) < 5
+    assert "probes" in runs[0].methods["weight"]
+
+
+def test_one_long_batch_among_short_ones_makes_the_run_random(tmp_path):
+    torch.manual_seed(3)
+    net = nn.Linear(3, 40).double()
+    short, long = torch.randn(2, 4, 3).double(), torch.randn(2, 30, 3).double()
+    for batches in ([short, long], [long, short]):
+        for objective in ("fisher", "gradient+hessian"):
+            labelled = [(x, torch.zeros(x.shape[:2]).long()) for x in batches]
+            result = estimate(net, labelled, objective=objective)
+            assert "probes" in result.methods["weight"]
+            assert result.standard_error("weight")[objective != "fisher"] is not None
 
 
 @pytest.mark.parametrize(

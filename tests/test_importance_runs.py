@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
+import sys
+import threading
 
 import pytest
 
@@ -13,6 +16,7 @@ from importance_oracle import CLASSES, assert_close, brute_force, examples, mlp,
 from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
+from wkmeans import _progress  # noqa: E402
 from wkmeans.importance import estimate  # noqa: E402
 
 
@@ -150,7 +154,56 @@ def test_progress_is_told_after_each_batch():
 def test_progress_bar(capsys):
     pytest.importorskip("rich", reason="needs the extra: pip install 'wkmeans[demo]'")
     estimate(mlp(), [examples(2, torch.float32)], objective="fisher", progress=True)
-    assert "1/1 batches" in capsys.readouterr().out
+    assert "1/1 batches" in capsys.readouterr().err
+
+
+def slowly(n, events):
+    """Batches that wait until the bar is there."""
+    for _ in range(n):
+        events.wait(20)
+        yield examples(2, torch.float32)
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("has_rich", [True, False])
+def test_a_long_run_shows_progress_on_a_terminal_by_itself(monkeypatch, has_rich):
+    if has_rich:
+        pytest.importorskip("rich", reason="needs the extra: pip install 'wkmeans[demo]'")
+    else:
+        monkeypatch.setitem(sys.modules, "rich.progress", None)
+    monkeypatch.setattr(_progress, "PATIENCE", 0.01)
+    shown, original = threading.Event(), _progress.Progress._show
+
+    def show(self):
+        original(self)
+        shown.set()
+
+    monkeypatch.setattr(_progress.Progress, "_show", show)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    estimate(mlp(), slowly(3, shown), objective="fisher")
+    text = terminal.getvalue()
+    assert "importances" in text and "6 examples" in text and "\n" in text
+
+
+@pytest.mark.parametrize("stderr", [io.StringIO(), None])
+def test_nothing_is_shown_where_nobody_watches(monkeypatch, stderr):
+    monkeypatch.setattr(_progress, "PATIENCE", 0.0)
+    monkeypatch.setattr(sys, "stderr", stderr)
+    estimate(mlp(), [examples(2, torch.float32)] * 3, objective="fisher")
+    assert stderr is None or stderr.getvalue() == ""
+
+
+def test_a_short_run_says_nothing_on_a_terminal(monkeypatch):
+    monkeypatch.setattr(_progress, "PATIENCE", 600.0)
+    terminal, before = Terminal(), threading.active_count()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    estimate(mlp(), [examples(2, torch.float32)], objective="fisher")
+    assert terminal.getvalue() == "" and threading.active_count() <= before + 1
 
 
 @pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
@@ -186,6 +239,38 @@ def test_an_interrupted_run_resumes_to_the_same_bits(tmp_path, build, options):
     expected.save(tmp_path / "a")
     resumed.save(tmp_path / "b")
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+@pytest.mark.parametrize("change", ["order", "values", "targets", "fewer"])
+def test_a_resumed_run_that_sees_other_batches_warns(tmp_path, change):
+    net, path = mlp(), tmp_path / "checkpoint"
+    batches = [examples(n, torch.float32) for n in (3, 3, 2)]
+    options = {"objective": "gradient", "checkpoint": path, "checkpoint_every": 2}
+    expected = estimate(net, batches, **options)
+    assert_same_bits(estimate(net, batches, **options), expected)  # the same: no warning
+    changed = {
+        "order": [batches[1], batches[0], batches[2]],
+        "values": [batches[0], (batches[1][0] + 1, batches[1][1]), batches[2]],
+        "targets": [batches[0], (batches[1][0], 3 - batches[1][1]), batches[2]],
+        "fewer": batches[:1],
+    }[change]
+    message = "more than the 1 given" if change == "fewer" else "2 batches are not those"
+    with pytest.warns(UserWarning, match=message):
+        estimate(net, changed, **options)
+
+
+def test_a_checkpoint_without_a_digest_still_resumes_and_warns(tmp_path):
+    from wkmeans.importance.run.storage import load_with_metadata, save
+
+    net, path = mlp(), tmp_path / "checkpoint"
+    batches = [examples(3, torch.float32)] * 2
+    options = {"objective": "fisher", "checkpoint": path, "checkpoint_every": 1}
+    expected = estimate(net, batches[:1], **options)
+    state, metadata = load_with_metadata(path)
+    save(state, path, {k: metadata[k] for k in ("batches", "arguments", "second_methods")})
+    with pytest.warns(UserWarning, match="1 batches are not those"):
+        resumed = estimate(net, batches, **options)
+    assert resumed.count == 2 * expected.count
 
 
 def test_a_checkpoint_of_another_estimate_is_refused(tmp_path):

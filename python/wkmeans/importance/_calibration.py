@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from wkmeans.importance.losses.alignment import Alignment
 from wkmeans.importance.losses.cross_entropy import IGNORED, CrossEntropy
 from wkmeans.importance.model.batches import read_batch
 from wkmeans.importance.model.functional import (
@@ -17,6 +18,8 @@ from wkmeans.importance.model.functional import (
     FunctionalModel,
     require_independent_examples,
 )
+from wkmeans.importance.model.lease import Lease
+from wkmeans.importance.model.wrappers import unwrapped
 
 _HALVINGS = 60
 
@@ -184,21 +187,30 @@ def _collect(
     model: nn.Module, batches: Iterable[Any], forward: Forward | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``(n, classes)``, float64, and labels of everything that has one."""
+    model = unwrapped(model)
     require_independent_examples(model)
-    functional = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
-    loss = CrossEntropy(1.0)
+    lease, loss = Lease(model), CrossEntropy(1.0)
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    for position, raw in enumerate(batches):
-        batch = read_batch(position, raw)
-        outputs, targets = functional(functional.parameters, batch.inputs), batch.labelled
-        loss.check(outputs, targets)
-        counted = targets != IGNORED
-        logits = outputs[counted].double()
-        if not bool(logits.isfinite().all()):
-            raise ValueError(
-                f"model: expected finite outputs, got one that is not finite in batch {position}"
-            )
-        kept.append((logits, targets[counted].long()))
+    try:
+        with lease:
+            functional = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+        alignment = Alignment(functional, loss, loss)
+        for position, raw in enumerate(batches):
+            batch = alignment.completed(read_batch(position, raw))
+            with lease:
+                outputs = functional(functional.parameters, batch.inputs)
+                targets = alignment.aligned(batch, outputs, needs_targets=True).labelled
+            loss.check(outputs, targets)
+            counted = targets != IGNORED
+            logits = outputs[counted].double()
+            if not bool(logits.isfinite().all()):
+                raise ValueError(
+                    "model: expected finite outputs, got one that is not finite in batch "
+                    f"{position}"
+                )
+            kept.append((logits, targets[counted].long()))
+    finally:
+        lease.close()
     if not sum(len(labels) for _, labels in kept):
         raise ValueError("batches: expected at least one example, got none")
     return torch.cat([logits for logits, _ in kept]), torch.cat([labels for _, labels in kept])

@@ -19,9 +19,10 @@ from wkmeans.importance.model.functional import (
     Forward,
     FunctionalModel,
     ParameterFilter,
-    differentiable_kernels,
     require_independent_examples,
 )
+from wkmeans.importance.model.lease import Lease
+from wkmeans.importance.model.wrappers import unwrapped
 from wkmeans.importance.run.checkpoint import Checkpoint
 from wkmeans.importance.run.progress import ProgressFunction, reporting
 from wkmeans.importance.run.run import Run
@@ -44,7 +45,7 @@ def estimate(
     probes: int | None = None,
     curvature: str = "auto",
     seed: int = 0,
-    progress: bool | ProgressFunction = False,
+    progress: bool | ProgressFunction | None = None,
     checkpoint: str | PathLike[str] | None = None,
     checkpoint_every: int = 100,
 ) -> Importances:
@@ -73,13 +74,19 @@ def estimate(
     ----------
     model : torch.nn.Module
         Returns a tensor with one row for each example, or an object with such a ``.logits``. It is
-        left exactly as it was: parameters, ``.grad``, buffers, mode, hooks. Examples must not
-        depend on one another: BatchNorm or dropout in training mode are refused, not switched off.
+        left exactly as it was: parameters, ``.grad``, buffers, mode, hooks. Threads that estimate
+        at once wait for one another, batch by batch. Examples must not depend on one another:
+        BatchNorm or dropout in training mode are refused, not switched off. A model in a wrapper
+        (``torch.compile``, ``DataParallel``, ``AveragedModel``, ...) is taken out of it: names are
+        the plain model's.
     batches : iterable
         Pairs ``(input, target)`` of tensors whose first dimension is the example, on the model's
         device. An input may be a tuple or a dict of tensors, and is then passed as ``*input`` or
-        ``**input``; a dict alone is an input with the target under ``"labels"``. ``"fisher"`` needs
-        no target, ``"baseline"`` no batches.
+        ``**input``; a dict alone is an input with the target under ``"labels"``, which there means
+        what the model takes it for: a causal language model's own tokens, each the target of the
+        position before, as its own loss of the first examples shows. Positions that an input's
+        ``attention_mask`` hides (``decoder_attention_mask``, where there is a decoder) do not
+        count. ``"fisher"`` needs inputs alone, ``"baseline"`` no batches.
     objective : str
         One of the five above.
     loss : str or function
@@ -105,8 +112,9 @@ def estimate(
         squared by itself (a backward pass for each position, unless ``probes``).
     probes : int, optional
         Estimate Fisher, Gauss-Newton and the Hessian from so many random probes of each example,
-        unbiased and the same in every run, instead of one seed for each class or output. From two
-        on, ``Importances.standard_error`` says what they leave uncertain.
+        unbiased and the same in every run, instead of one seed for each class or output. By
+        default exact up to 1,024 seeds an example, and up to 16 probes beyond, as ``methods`` then
+        says. From two on, ``Importances.standard_error`` says what they leave uncertain.
     curvature : str
         Where the Hessian is not Gauss-Newton, as the first examples show for each parameter:
         ``"exact"``, second derivatives, whatever they cost; ``"propagation"``, unbiased estimates
@@ -119,11 +127,13 @@ def estimate(
     seed : int
         Of the probes.
     progress : bool or function (batches, examples), optional
-        Show a progress bar (needs rich), or call after each batch.
+        ``True`` shows a bar on standard error, a function is called after each batch. By default
+        there is a bar on a terminal once three seconds have passed, and none elsewhere.
     checkpoint : path, optional
         Where to keep the sums after every ``checkpoint_every`` batches. Where the file exists the
         run resumes from it, skips the batches that it holds, and gives the same bits as a run that
-        was not interrupted. It is left in place at the end.
+        was not interrupted. It warns where those are not the batches seen before, as a shuffling
+        loader gives. The file is left in place at the end.
     checkpoint_every : int
         In batches.
 
@@ -135,8 +145,9 @@ def estimate(
     Raises
     ------
     ValueError
-        For arguments outside the above, a batch that does not fit the loss, a non-finite output, a
-        model whose examples are not independent, and a checkpoint of another estimate.
+        For arguments outside the above, a batch that does not fit the loss or the model's own loss,
+        outputs or derivatives that are not finite, a model whose examples are not independent, and
+        a checkpoint of another estimate.
     TypeError
         Where an input or the model's output is no tensor.
 
@@ -165,7 +176,10 @@ def estimate(
     _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
     if curvature not in CURVATURES:
         raise ValueError(f"curvature: expected one of {', '.join(CURVATURES)}, got {curvature!r}")
-    functional = FunctionalModel.of(model, parameters, forward)
+    model = unwrapped(model)
+    lease = Lease(model)
+    with lease:
+        functional = FunctionalModel.of(model, parameters, forward)
     if objective == "baseline":
         ones = {
             n: torch.ones_like(p, dtype=torch.float64) for n, p in functional.parameters.items()
@@ -177,7 +191,10 @@ def estimate(
     if checkpoint is not None:
         saved = Checkpoint(checkpoint, {"per": per, "probes": probes, "curvature": curvature,
                                         "seed": seed, "chunk_size": chunk_size})  # fmt: skip
-    _sum_over(run, batches, saved, checkpoint_every, progress)
+    try:
+        _sum_over(run, batches, lease, saved, checkpoint_every, progress)
+    finally:
+        lease.close()
     if run.count == 0:
         raise ValueError("batches: expected at least one example, got none")
     importances = run.importances()
@@ -188,23 +205,31 @@ def estimate(
 def _sum_over(
     run: Run,
     batches: Iterable[Any],
+    lease: Lease,
     saved: Checkpoint | None,
     every: int,
-    progress: bool | ProgressFunction,
+    progress: bool | ProgressFunction | None,
 ) -> None:
     done = 0
-    if saved is not None and (state := saved.read()) is not None:
-        importances, done, methods = state
-        run.resume(importances, methods)
+    if saved is not None and (kept := saved.read()) is not None:
+        done = kept.batches
+        run.resume(kept.state, kept.methods)
     n_batches = len(batches) if isinstance(batches, Sized) else None
-    with differentiable_kernels(), reporting(progress, n_batches) as report:
-        for position, batch in enumerate(batches):
+    with reporting(progress, n_batches) as reports:
+        position = -1
+        for position, raw in enumerate(batches):
+            batch = read_batch(position, raw, needs_targets=run.needs_targets)
+            if saved is not None:
+                saved.see(position, batch)
             if position < done:
                 continue
-            run.add(read_batch(position, batch), position)
-            report(position + 1, run.count)
+            with lease:
+                run.add(batch, position, reports.within_batch)
+            reports.after_batch(position + 1, run.count)
             if saved is not None and (position + 1) % every == 0 and run.count:
                 saved.write(run.importances(), position + 1, run.second.methods)
+        if saved is not None:
+            saved.finish(position + 1)
 
 
 def resolve_loss(loss: str | LossFunction, temperature: float, per: str) -> Loss:

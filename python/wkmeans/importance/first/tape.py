@@ -6,6 +6,7 @@ the graph, not a tensor: an in-place activation that overwrites the output chang
 
 from __future__ import annotations
 
+import threading
 import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -115,9 +116,13 @@ class Tape(TorchFunctionMode):
     use: that the uses are complete is for the caller to check.
     """
 
+    # Its hooks are on the user's modules for as long as these run.
+    hooks_are_lent = True
+
     def __init__(self, leaves: dict[str, torch.Tensor]) -> None:
         super().__init__()
         self.uses: list[Use] = []
+        self._thread = threading.get_ident()
         self._names = {id(leaf): name for name, leaf in leaves.items()}
         self._by_module: set[str] = set()
         self._tables: dict[int, tuple[torch.Tensor, Use]] = {}
@@ -208,6 +213,8 @@ class Tape(TorchFunctionMode):
         return Slot(self._names[id(base)], (first, first + len(argument)))
 
     def _record_module(self, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return  # somebody else runs the model meanwhile
         own = {name: p for name, p in module._parameters.items() if p is not None}
         slots = {name: slot for name, p in own.items() if (slot := self._slot(p)) is not None}
         if not slots or not isinstance(output, torch.Tensor) or not output.requires_grad:

@@ -23,6 +23,7 @@ class CrossEntropy(Loss):
 
     name = "cross_entropy"
     has_probes = True
+    ignored = IGNORED
 
     def __init__(self, temperature: float, *, per_token: bool = False) -> None:
         super().__init__(_mean_cross_entropy, temperature)
@@ -30,10 +31,14 @@ class CrossEntropy(Loss):
 
     per_token: bool
 
+    def untempered(self) -> Loss:
+        """At temperature 1, of an example."""
+        return CrossEntropy(1.0)
+
     def check(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Require logits, and targets that name one of their classes."""
         _check_logits(outputs)
-        if targets.shape != outputs.shape[:-1] or targets.is_floating_point():
+        if not self.fits(outputs, targets):
             raise ValueError(
                 f'targets: expected class indices for loss "cross_entropy", shape '
                 f"{tuple(outputs.shape[:-1])}, got {targets.dtype} of shape "
@@ -54,6 +59,18 @@ class CrossEntropy(Loss):
                 f"targets: expected class indices from 0 to {n_classes - 1}, got "
                 f"{int(targets[first])} at index {where}"
             )
+
+    def fits(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether they are class indices, one for each row of logits."""
+        return targets.shape == outputs.shape[:-1] and not targets.is_floating_point()
+
+    def no_targets(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Class 0 everywhere."""
+        return torch.zeros(outputs.shape[:-1], dtype=torch.long, device=outputs.device)
+
+    def n_factors(self, outputs: torch.Tensor) -> int:
+        """One fewer than classes, for each position."""
+        return outputs[0, ..., 0].numel() * (outputs.shape[-1] - 1)
 
     def count(self, outputs: torch.Tensor, targets: torch.Tensor | None) -> int:
         """Examples, or the tokens that have a target."""
@@ -110,7 +127,6 @@ class CrossEntropy(Loss):
     ) -> Seeds:
         p = self._probabilities(outputs)
         if probes.count is None:
-            probes.require_few(p.shape[1] * (p.shape[2] - 1))
             return self._at_positions(_cholesky(p) / self.temperature, outputs, targets, probes)
         signs = probes.signs((*p.shape[:2], probes.count, p.shape[2]), outputs)
         # Unbiased, and its relative variance is at most 2 whatever p is: e -> sqrt(p) e - p (..).

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import torch
 
@@ -17,8 +18,12 @@ from wkmeans.importance.first.seeds import Seeds
 
 LossFunction = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
-# More backward passes than these for one example are not begun without being asked for.
+# Exact seeds of one example, each a backward pass, are no more than these.
 MOST_SEEDS = 1024
+# Beyond, so many probes stand for them, or fewer where they took more values than these for one
+# example; two at least, which tell how uncertain they are.
+_DEFAULT_PROBES = 16
+_PROBE_VALUES = 2**25
 
 
 @dataclass(frozen=True)
@@ -51,12 +56,18 @@ class Loss:
 
     # Whether `curvature_seeds` can be random.
     has_probes = False
+    # The target of what does not count; ``None`` where only the function knows.
+    ignored: ClassVar[float | None] = None
 
     @property
     def name(self) -> str:
         """The function's qualified name."""
         module = getattr(self.function, "__module__", "")
         return f"{module}.{getattr(self.function, '__qualname__', repr(self.function))}"
+
+    def untempered(self) -> Loss:
+        """The same at temperature 1."""
+        return replace(self, temperature=1.0)
 
     def per_example(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Losses of shape ``(examples,)``; the temperature divides the outputs."""
@@ -73,6 +84,25 @@ class Loss:
     def check(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Raise ``ValueError`` where outputs and targets do not fit this loss."""
         self.per_example(outputs, targets)
+
+    def fits(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether targets have the kind and the shape that go with the outputs."""
+        return True
+
+    def no_targets(self, outputs: torch.Tensor) -> torch.Tensor:
+        """Targets that mark nothing, for what looks at the marks alone."""
+        return torch.zeros_like(outputs)
+
+    def n_factors(self, outputs: torch.Tensor) -> int:
+        """How many seeds give the curvature of one example's output exactly."""
+        return outputs[0].numel()
+
+    def probes_for(self, outputs: torch.Tensor, probes: Probes, n_seeds: int) -> Probes:
+        """``probes``, or some in place of ``n_seeds`` exact seeds where these are too many."""
+        if probes.count is not None or n_seeds <= MOST_SEEDS or not self.has_probes:
+            return probes
+        fitting = _PROBE_VALUES // max(1, outputs[0].numel())
+        return replace(probes, count=max(2, min(_DEFAULT_PROBES, fitting)))
 
     def count(self, outputs: torch.Tensor, targets: torch.Tensor | None) -> int:
         """How many losses there are to take the mean over: examples here, or tokens."""
@@ -127,33 +157,46 @@ class Loss:
 
 
 class SquaredError(Loss):
-    """Squared error, averaged over one example's outputs."""
+    """Squared error, averaged over one example's outputs; a NaN as target does not count."""
 
     name = "mse"
     has_probes = True
+    ignored = math.nan
 
     def __init__(self) -> None:
         super().__init__(_squared_error)
 
+    def untempered(self) -> Loss:
+        """It has no other."""
+        return self
+
     def check(self, outputs: torch.Tensor, targets: torch.Tensor) -> None:
         """Require targets of the outputs' shape: broadcasting would pair examples wrongly."""
-        if targets.shape != outputs.shape:
+        if not self.fits(outputs, targets):
             raise ValueError(
                 f'targets: expected the outputs\' shape {tuple(outputs.shape)} for loss "mse", '
                 f"got shape {tuple(targets.shape)}"
             )
 
+    def fits(self, outputs: torch.Tensor, targets: torch.Tensor) -> bool:
+        """Whether the shapes are the same."""
+        return targets.shape == outputs.shape
+
     def curvature_seeds(
         self, outputs: torch.Tensor, targets: torch.Tensor, probes: Probes
     ) -> Seeds:
         """The Hessian of the mean of ``size`` squares is ``2 / size`` times the identity."""
-        return self._identity(outputs, probes, 2 / outputs[0].numel())
+        size = torch.full((len(outputs),), float(outputs[0].numel()), dtype=torch.float64)
+        if bool(targets.isnan().any()):
+            size = (~targets.isnan()).flatten(1).sum(1).clamp(min=1).double()
+        return self._identity(outputs, targets, probes, 2 / size.to(outputs.device))
 
     def fisher_seeds(
         self, outputs: torch.Tensor, targets: torch.Tensor | None, probes: Probes
     ) -> Seeds:
         """The basis vectors: Eq. 5 is ``||df / dw||^2``."""
-        return self._identity(outputs, probes, 1.0)
+        one = torch.ones(len(outputs), dtype=torch.float64, device=outputs.device)
+        return self._identity(outputs, targets, probes, one)
 
     def rough_curvature_seeds(
         self, outputs: torch.Tensor, targets: torch.Tensor, generator: torch.Generator
@@ -161,15 +204,26 @@ class SquaredError(Loss):
         """Four probes."""
         return self.curvature_seeds(outputs, targets, Probes(4, generator))
 
-    def _identity(self, outputs: torch.Tensor, probes: Probes, scale: float) -> Seeds:
+    def _identity(
+        self, outputs: torch.Tensor, targets: torch.Tensor | None, probes: Probes,
+        scales: torch.Tensor,
+    ) -> Seeds:  # fmt: skip
+        """A square root of the identity times each example's scale, zero where nothing counts."""
         n, size, shape = len(outputs), outputs[0].numel(), outputs.shape[1:]
+        roots = scales.sqrt().reshape(n, *[1] * outputs.ndim)
+        hidden = targets is not None and bool(targets.isnan().any())
+        if hidden and targets is not None:
+            roots = roots * (~targets.isnan()).unsqueeze(1)
         if probes.count is not None:
             signs = probes.signs((n, probes.count, *shape), outputs)
-            return Seeds(signs * math.sqrt(scale / probes.count), are_probes=True)
-        probes.require_few(size)
-        identity = math.sqrt(scale) * torch.eye(size, dtype=torch.float64, device=outputs.device)
-        return Seeds(identity.reshape(size, *shape).expand(n, size, *shape))
+            return Seeds(signs * roots / math.sqrt(probes.count), are_probes=True)
+        identity = torch.eye(size, dtype=torch.float64, device=outputs.device)
+        identity = identity.reshape(size, *shape)
+        # Where nothing is hidden the scales are the same: only one example's seeds are held.
+        return Seeds(identity * roots if hidden else (identity * roots[0]).expand(n, size, *shape))
 
 
 def _squared_error(outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    return (outputs - targets).square().flatten(1).mean(1)
+    counted = ~targets.isnan()
+    squares = torch.where(counted, outputs - targets, 0.0).square().flatten(1)
+    return squares.sum(1) / counted.flatten(1).sum(1).clamp(min=1)

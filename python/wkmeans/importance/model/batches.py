@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-_TARGET_KEY = "labels"
+# Where a dict has its targets, as transformers names them.
+TARGET_KEY = "labels"
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,10 @@ class Inputs:
         """The same structure around other tensors."""
         return Inputs(tensors, self.structure)
 
+    def with_item(self, key: str, tensor: torch.Tensor) -> Inputs:
+        """An input that is a dict, with one more tensor in it."""
+        return Inputs((*self.tensors, tensor), {**self.structure, key: _Slot(len(self.tensors))})
+
     def value(self) -> Any:
         """The input as the user gave it."""
         return _map(self.structure, _Slot, lambda slot: self.tensors[slot.index])
@@ -55,16 +60,21 @@ class Inputs:
 
 @dataclass(frozen=True)
 class Batch:
-    """Inputs and, unless there are none, targets."""
+    """Inputs and, unless there are none, targets.
+
+    ``is_declared``: they came in a dict, so that they are what the model means by ``labels``.
+    """
 
     inputs: Inputs
     targets: torch.Tensor | None
+    is_declared: bool = False
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, part: slice) -> Batch:
-        return Batch(self.inputs[part], None if self.targets is None else self.targets[part])
+        targets = None if self.targets is None else self.targets[part]
+        return Batch(self.inputs[part], targets, self.is_declared)
 
     @property
     def labelled(self) -> torch.Tensor:
@@ -81,27 +91,43 @@ class Batch:
             yield self[start : start + size]
 
 
-def read_batch(position: int, batch: Any) -> Batch:
-    """Check a batch and take it apart; see ``estimate`` for what it may be."""
-    if isinstance(batch, Mapping):
-        value: Any = {key: part for key, part in batch.items() if key != _TARGET_KEY}
-        targets = batch.get(_TARGET_KEY)
-    elif isinstance(batch, (tuple, list)) and len(batch) == 2:
-        value, targets = batch
-    else:
-        raise TypeError(
-            f"batches: expected pairs (input, target), or dicts with the target under "
-            f"{_TARGET_KEY!r}, got {type(batch).__name__} as batch {position}"
-        )
+def read_batch(position: int, batch: Any, *, needs_targets: bool = True) -> Batch:
+    """Check a batch and take it apart; see ``estimate`` for what it may be.
+
+    Targets that are not needed and do not fit are left out, whatever they are.
+    """
+    value, targets = _taken_apart(position, batch, needs_targets)
     inputs = _read_inputs(position, value)
+    is_declared = isinstance(batch, Mapping)
     if not isinstance(targets, torch.Tensor):
-        return Batch(inputs, None)
+        return Batch(inputs, None, is_declared)
     if targets.shape[:1] != (len(inputs),):
+        if not needs_targets:
+            return Batch(inputs, None, is_declared)
         raise ValueError(
-            f"batches: expected {len(inputs)} targets, one for each input, got shape "
-            f"{tuple(targets.shape)} in batch {position}"
+            f"batches: expected {len(inputs)} targets in batch {position}, one for each input, "
+            f"got shape {tuple(targets.shape)}"
         )
-    return Batch(inputs, targets)
+    return Batch(inputs, targets, is_declared)
+
+
+def _taken_apart(position: int, batch: Any, needs_targets: bool) -> tuple[Any, Any]:
+    """The input, and the target or ``None``."""
+    if isinstance(batch, Mapping):
+        value = {key: part for key, part in batch.items() if key != TARGET_KEY}
+        return value, batch.get(TARGET_KEY)
+    if isinstance(batch, (tuple, list)) and len(batch) == 2:
+        return batch[0], batch[1]
+    if not needs_targets:
+        if isinstance(batch, torch.Tensor):
+            return batch, None
+        if isinstance(batch, (tuple, list)) and len(batch) == 1:  # a TensorDataset of inputs
+            return batch[0], None
+    alone = "" if needs_targets else "input tensors, "
+    raise TypeError(
+        f"batches: expected {alone}pairs (input, target), or dicts with the target under "
+        f"{TARGET_KEY!r}, got {type(batch).__name__} as batch {position}"
+    )
 
 
 def _read_inputs(position: int, value: Any) -> Inputs:

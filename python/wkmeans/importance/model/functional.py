@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import mmap
 import warnings
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from wkmeans.importance.model.batches import Inputs
 
@@ -19,6 +21,7 @@ ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
 Tensors = dict[str, torch.Tensor]
 
 _LARGE = 2**22
+_HAS_PRIVATE_PAGES = hasattr(mmap, "MAP_PRIVATE") and hasattr(mmap, "MAP_ANONYMOUS")
 
 
 class FunctionalModel:
@@ -75,14 +78,37 @@ class FunctionalModel:
             )
         return outputs
 
+    def own_loss(
+        self, inputs: Inputs, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """The loss and the logits that the module gives for ``labels``, ``None`` where none."""
+        value = inputs.value()
+        if not isinstance(value, Mapping) or not _takes_labels(self.module):
+            return None
+        tensors = self._constants | self.parameters
+        try:
+            with torch.no_grad(), _unchanged_config(self.module):
+                found = torch.func.functional_call(
+                    self.module, tensors, (), {**value, "labels": labels},
+                    tie_weights=self._has_ties,
+                )  # fmt: skip
+        except (TypeError, ValueError, RuntimeError, IndexError):  # labels of another kind
+            return None
+        loss, logits = getattr(found, "loss", None), getattr(found, "logits", None)
+        if not isinstance(loss, torch.Tensor) or not isinstance(logits, torch.Tensor):
+            return None
+        return (loss, logits) if loss.ndim == 0 else None
+
     @contextmanager
     def no_randomness(self) -> Iterator[None]:
         """Raise ``ValueError`` where what runs inside draws random numbers; they are put back."""
         devices = {p.device for p in self.parameters.values() if p.device.type == "cuda"}
         before = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
-        yield
+        with _Draws() as draws:  # type: ignore[no-untyped-call]
+            yield
         after = [torch.get_rng_state(), *(torch.cuda.get_rng_state(d) for d in devices)]
-        if all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
+        # Other threads draw too; and operations that may draw need not.
+        if not draws.any or all(torch.equal(a, b) for a, b in zip(before, after, strict=True)):
             return
         torch.set_rng_state(before[0])
         for device, state in zip(devices, before[1:], strict=True):
@@ -106,12 +132,42 @@ class FunctionalModel:
         return torch.func.functional_call(wrapped, prefixed, (inputs.value(),), strict=False)
 
 
+class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Whether this thread has called an operation that draws random numbers."""
+
+    any = False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        self.any |= torch.Tag.nondeterministic_seeded in func.tags
+        return func(*args, **(kwargs or {}))
+
+
 def _has_ties(module: nn.Module) -> bool:
     """Whether a parameter or buffer goes by several names."""
     return any(
         len(list(tensors())) < len(list(tensors(remove_duplicate=False)))
         for tensors in (module.named_parameters, module.named_buffers)
     )
+
+
+def _takes_labels(module: nn.Module) -> bool:
+    parameters = inspect.signature(module.forward).parameters.values()
+    return any(p.name == "labels" or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+@contextmanager
+def _unchanged_config(module: nn.Module) -> Iterator[None]:
+    """Some models note in it what kind of labels came."""
+    config = getattr(module, "config", None)
+    before = dict(vars(config)) if hasattr(config, "__dict__") else {}
+    try:
+        yield
+    finally:
+        if before:
+            vars(config).clear()
+            vars(config).update(before)
 
 
 class _Forward(nn.Module):
@@ -134,7 +190,9 @@ def zeros_like(tensor: torch.Tensor) -> torch.Tensor:
     size = 8 * tensor.numel()
     if tensor.device.type != "cpu" or size < _LARGE:
         return torch.zeros_like(tensor, dtype=torch.float64)
-    pages = mmap.mmap(-1, size)
+    # Private pages, as reading those that nothing wrote to takes no memory either.
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if _HAS_PRIVATE_PAGES else {}
+    pages = mmap.mmap(-1, size, **private)
     if hasattr(mmap, "MADV_NOHUGEPAGE"):
         pages.madvise(mmap.MADV_NOHUGEPAGE)
     return torch.frombuffer(pages, dtype=torch.float64).view(tensor.shape)

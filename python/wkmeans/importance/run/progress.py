@@ -1,38 +1,40 @@
-"""Saying how far a long run is."""
+"""Saying how far an estimate is: the user's function after each batch, or a bar."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+
+from wkmeans._progress import Progress
 
 ProgressFunction = Callable[[int, int], None]
 
 
+def _nothing(batches: int, examples: int) -> None:
+    """Nobody asked."""
+
+
+@dataclass(frozen=True)
+class Reports:
+    """What to call with the numbers of batches and of examples done.
+
+    ``after_batch`` once a batch, ``within_batch`` as often as there is news: one may be long.
+    """
+
+    after_batch: ProgressFunction
+    within_batch: ProgressFunction
+
+
 @contextmanager
-def reporting(
-    progress: bool | ProgressFunction, n_batches: int | None
-) -> Iterator[ProgressFunction]:
-    """A function to call with the numbers of batches and of examples done."""
+def reporting(progress: bool | ProgressFunction | None, n_batches: int | None) -> Iterator[Reports]:
+    """Reports to ``progress``, or to a bar where that is not a function."""
     if callable(progress):
-        yield progress
+        yield Reports(progress, _nothing)
         return
-    if not progress:
-        yield lambda batches, examples: None
-        return
-    try:
-        from rich.progress import (
-            BarColumn,
-            MofNCompleteColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-        )
-    except ImportError as error:
-        raise ImportError("progress=True needs rich: pip install rich") from error
-    columns = (
-        TextColumn("importances"), BarColumn(), MofNCompleteColumn(), TextColumn("batches"),
-        TextColumn("{task.fields[examples]} examples"), TimeElapsedColumn(),
-    )  # fmt: skip
-    with Progress(*columns) as bar:
-        task = bar.add_task("", total=n_batches, examples=0)
-        yield lambda batches, examples: bar.update(task, completed=batches, examples=examples)
+    with Progress("importances", "batches", n_batches, progress) as bar:
+
+        def update(batches: int, examples: int) -> None:
+            bar.update(batches, f"{examples} examples")
+
+        yield Reports(update, update)

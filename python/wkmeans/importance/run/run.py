@@ -11,9 +11,12 @@ from wkmeans.importance._importances import Importances
 from wkmeans.importance.first.engine import Engine, Recording
 from wkmeans.importance.first.reductions import Reduction
 from wkmeans.importance.first.seeds import Seeds
+from wkmeans.importance.losses.alignment import Alignment
 from wkmeans.importance.losses.losses import Loss, Probes
 from wkmeans.importance.model.batches import Batch
 from wkmeans.importance.model.functional import FunctionalModel, Tensors, zeros_like
+from wkmeans.importance.run.progress import ProgressFunction
+from wkmeans.importance.run.soundness import first_bad, require_finite
 from wkmeans.importance.run.state import PROBED, State, require_equal
 from wkmeans.importance.second.curvature import Curvature
 
@@ -40,9 +43,11 @@ class Run:
     quartic_variance_sums: Tensors = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        self.alignment = Alignment(self.model, self.loss, self.loss.untempered())
         self.engine = Engine(self.model)
         self.second = Curvature(self.engine, self.loss, self.curvature)
         self.seen = 0
+        self._position = 0
         self._kept_methods: dict[str, str] = {}
         self._is_probed = False
         self._at_once: dict[tuple[torch.Size, ...], int] = {}
@@ -68,6 +73,7 @@ class Run:
         ):
             own |= {name: total.to(parameters[name].device) for name, total in kept.items()}
         self._kept_methods = state.methods
+        self._is_probed = any(method.endswith(PROBED) for method in state.methods.values())
         self.second.methods = methods
 
     def importances(self) -> Importances:
@@ -86,38 +92,52 @@ class Run:
         slow = [n for n, method in self._kept_methods.items() if method.startswith("one")]
         return {n: ("one example at a time" if n in slow else m) + probed for n, m in found.items()}
 
-    def add(self, batch: Batch, position: int) -> None:
-        """Add a batch's examples, in chunks that bound memory."""
+    def add(self, batch: Batch, position: int, report: ProgressFunction) -> None:
+        """Add a batch's examples, in chunks that bound memory, telling of each.
+
+        ``ValueError`` where the sums are no numbers then.
+        """
         # The same when a run is resumed, and other signs for every batch.
         generator = torch.Generator().manual_seed((self.seed * 0x9E3779B1 + position) % 2**32)
         probes = Probes(self.n_probes, generator)
+        batch = self.alignment.completed(batch)
+        self._position = position
         if len(batch) and self.seen == 0:
             self._check_independence(batch)
         for chunk in batch.chunks(self._chunk_size(batch)):
             self._add_chunk(chunk, probes)
+            report(position, self.count)
+        require_finite(
+            self.objective, position, self.sums, self.quartic_sums,
+            self.variance_sums, self.quartic_variance_sums,
+        )  # fmt: skip
 
     def _add_chunk(self, chunk: Batch, probes: Probes) -> None:
         recording = self.engine.record(chunk.inputs)
-        outputs, targets = recording.outputs.detach(), chunk.targets
+        outputs = recording.outputs.detach()
         self._check_outputs(outputs)
+        chunk = self._aligned(chunk, outputs)
         if self.needs_targets:
             self.loss.check(outputs, chunk.labelled)
-        if self.objective == "fisher":
-            seeds = self.loss.fisher_seeds(outputs, targets, probes)
-            self._accumulate(recording, seeds)
-        elif self.objective == "hessian":
-            self._accumulate_curvature(recording, chunk, probes, self.sums)
+        if self.objective in ("fisher", "hessian"):
+            if self.objective == "fisher":
+                self._accumulate(recording, self._seeds(outputs, chunk, probes))
+            else:
+                self._accumulate_curvature(recording, chunk, probes, self.sums)
         else:
-            seeds = self.loss.gradient_seeds(outputs, chunk.labelled, probes)
-            self._accumulate(recording, seeds)
+            settled = self.loss.probes_for(outputs, probes, self.loss.n_losses(outputs))
+            self._accumulate(recording, self.loss.gradient_seeds(outputs, chunk.labelled, settled))
             if self.objective == "gradient+hessian":
                 self._accumulate_curvature(recording, chunk, probes, self.quartic_sums)
-        self.count += self.loss.count(outputs, targets)
+        self.count += self.loss.count(outputs, chunk.targets)
         self.seen += len(chunk)
+
+    def _aligned(self, chunk: Batch, outputs: torch.Tensor) -> Batch:
+        return self.alignment.aligned(chunk, outputs, needs_targets=self.needs_targets)
 
     def _accumulate(self, recording: Recording, seeds: Seeds) -> None:
         totals, variances = self._started(self.sums), None
-        self._is_probed = seeds.are_probes
+        self._is_probed |= seeds.are_probes
         if seeds.are_independent:
             variances = self._started(self.variance_sums)
         self.engine.accumulate(
@@ -158,25 +178,31 @@ class Run:
         All of a loss's where their sum is squared, or where their variance is wanted.
         """
         probes = Probes(self.n_probes, torch.Generator())  # the user's random state stays as it is
-        seeds = self._seeds(recording.outputs.detach(), few, probes)
+        outputs = recording.outputs.detach()
+        seeds = self._seeds(outputs, self._aligned(few, outputs), probes)
         together = self.objective == "gradient+hessian" or seeds.are_independent
         return seeds.per_group if together else min(_SEEDS, seeds.count)
 
     def _seeds(self, outputs: torch.Tensor, chunk: Batch, probes: Probes) -> Seeds:
         """Those of which an example has the most."""
+        factors = self.loss.n_factors(outputs)
         if self.objective == "fisher":
-            return self.loss.fisher_seeds(outputs, chunk.targets, probes)
+            settled = self.loss.probes_for(outputs, probes, factors)
+            return self.loss.fisher_seeds(outputs, chunk.targets, settled)
         self.loss.check(outputs, chunk.labelled)
         if self.objective == "gradient":
-            return self.loss.gradient_seeds(outputs, chunk.labelled, probes)
-        return self.loss.curvature_seeds(outputs, chunk.labelled, probes)
+            settled = self.loss.probes_for(outputs, probes, self.loss.n_losses(outputs))
+            return self.loss.gradient_seeds(outputs, chunk.labelled, settled)
+        settled = self.loss.probes_for(outputs, probes, factors)
+        return self.loss.curvature_seeds(outputs, chunk.labelled, settled)
 
     def _check_outputs(self, outputs: torch.Tensor) -> None:
         finite = outputs.isfinite()
         if not bool(finite.all()):
-            bad = self.seen + int((~finite.flatten(1).all(1)).nonzero()[0])
+            bad = int((~finite.flatten(1).all(1)).nonzero()[0])
             raise ValueError(
-                f"model: expected finite outputs, got one that is not finite of example {bad}"
+                f"model: expected finite outputs, got {first_bad(outputs[bad])[1]} for example "
+                f"{self.seen + bad}, in batch {self._position}"
             )
 
     def _check_independence(self, batch: Batch) -> None:

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import struct
+from contextlib import suppress
 from os import PathLike, fspath
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,10 @@ _VARIANCES, _QUARTIC_VARIANCES = "variance:", "quartic_variance:"
 
 
 def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None = None) -> None:
-    """Write ``state``, and ``extra`` metadata, to ``path``: all of it or nothing."""
+    """Write ``state``, and ``extra`` metadata, to ``path``: all of it or nothing.
+
+    ``ValueError`` for what ``load`` would refuse.
+    """
     tensors = {
         prefix + name: total
         for prefix, totals in (
@@ -44,11 +48,20 @@ def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None =
         "count": str(state.count),
         "methods": json.dumps(state.methods, sort_keys=True),
     } | (extra or {})
+    _interpreted("importances to save", metadata, tensors)
     contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
-    partial = f"{fspath(path)}.partial"
-    _safetensors().save_file(contiguous, partial, metadata)
-    _sort_metadata(partial)
-    os.replace(partial, path)
+    target = os.path.realpath(path)  # a link stays one
+    if os.path.exists(target) and not os.path.isfile(target):
+        raise ValueError(f"path: expected a regular file or a new one, got {fspath(path)}")
+    partial = f"{target}.partial"
+    try:
+        _safetensors().save_file(contiguous, partial, metadata)
+        _sort_metadata(partial)
+        os.replace(partial, target)
+    except BaseException:
+        with suppress(OSError):
+            os.remove(partial)
+        raise
 
 
 def _sort_metadata(path: str) -> None:
@@ -71,6 +84,11 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]
     """The importances at ``path``, and all of the file's metadata."""
     where = fspath(path)
     metadata, tensors = _read(where)
+    return _interpreted(where, metadata, tensors), metadata
+
+
+def _interpreted(where: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> State:
+    """What metadata and tensors say; ``ValueError`` where they are not sound."""
     if metadata.get("format") != FORMAT:
         raise ValueError(f"{where}: not an importances file (its metadata lacks format={FORMAT!r})")
     if metadata.get("version") != VERSION:
@@ -94,7 +112,7 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]
         quartic_variance_sums=_with_prefix(tensors, _QUARTIC_VARIANCES),
     )
     _check_tensors(where, state, tensors, quartic)
-    return state, metadata
+    return state
 
 
 def _safetensors() -> ModuleType:

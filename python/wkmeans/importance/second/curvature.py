@@ -60,19 +60,22 @@ class Curvature:
 
         Of those that are random, the sums' variances to ``variances``.
         """
+        outputs = recording.outputs.detach()
+        settled = self.loss.probes_for(outputs, probes, self.loss.n_factors(outputs))
         if not self.methods:
             self._choose(recording, chunk, probes)
+        if settled.count is not None and self.loss.has_probes:
+            self.methods = {n: _probed(method) for n, method in self.methods.items()}
         exact = Reduction.SECOND if squared else Reduction.FIRST
         random = Reduction.PAIRS if squared else Reduction.FIRST
         groups = {m: [n for n, own in self.methods.items() if own == m] for m in
                   dict.fromkeys(self.methods.values())}  # fmt: skip
-        for name in self._random_names(probes):
+        for name in self._random_names(probes, settled):
             if name not in variances:
                 variances[name] = zeros_like(totals[name])
         flat = [n for n, m in self.methods.items() if m.startswith("gauss-newton")]
         if flat:
-            outputs = recording.outputs.detach()
-            seeds = self.loss.curvature_seeds(outputs, chunk.labelled, probes)
+            seeds = self.loss.curvature_seeds(outputs, chunk.labelled, settled)
             self.engine.accumulate(
                 recording, seeds, random if seeds.are_probes else exact, flat, totals,
                 _factor(squared), variances if seeds.are_independent else None,
@@ -87,26 +90,25 @@ class Curvature:
             some = _some(probes, SAMPLED)
             self._add_random(recording, chunk, names, random, some, totals, variances)
 
-    def _random_names(self, probes: Probes) -> list[str]:
+    def _random_names(self, probes: Probes, settled: Probes) -> list[str]:
         """Whose estimates come with a variance: one probe alone tells none."""
         return [
             name for name, method in self.methods.items()
             if (method in (PROPAGATED, SAMPLED) and _some(probes, method).count != 1)
-            or (method.endswith(PROBED) and probes.count != 1)
+            or (method.endswith(PROBED) and settled.count != 1)
         ]  # fmt: skip
 
     def _choose(self, recording: Recording, chunk: Batch, probes: Probes) -> None:
         names = list(self.engine.model.parameters)
-        probed = PROBED if probes.count is not None and self.loss.has_probes else ""
         if self.choice == "gauss-newton":
-            self.methods = dict.fromkeys(names, f"gauss-newton{probed}")
+            self.methods = dict.fromkeys(names, "gauss-newton")
             return
         few = chunk[:EXAMPLES_OF_CERTIFICATE]
         flat, spreading = self._certify(recording, few)
         curved = {n: self._products(n, recording) for n in names if n not in flat}
         chosen = self._curved(curved, spreading, probes)
-        self.methods = dict.fromkeys(names, f"gauss-newton, certified{probed}") | {
-            name: method or f"gauss-newton{probed}" for name, method in chosen.items()
+        self.methods = dict.fromkeys(names, "gauss-newton, certified") | {
+            name: method or "gauss-newton" for name, method in chosen.items()
         }
         left = [name for name, method in chosen.items() if method is None]
         if left:
@@ -230,6 +232,11 @@ class Curvature:
             self.loss.one(position)(recording.outputs, chunk.labelled).sum()
             for position in range(self.loss.n_losses(recording.outputs))
         ]
+
+
+def _probed(method: str) -> str:
+    """The method's name where random probes stand for all seeds of Gauss-Newton."""
+    return method + PROBED if method.startswith("gauss-newton") and PROBED not in method else method
 
 
 def _factor(squared: bool) -> float:
