@@ -95,6 +95,8 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     """
     if path.is_dir():
         raise IsADirectoryError(f"{path}: expected a safetensors file, got a directory")
+    if path.exists() and not path.is_file():
+        raise FormatError(f"{path}: expected a regular file, which can be read more than once")
     with open(path, "rb") as file:
         header, data_start = _header(path, file)
         data_size = file.seek(0, 2) - data_start

@@ -13,6 +13,7 @@ from wkmeans._files.output import check_output
 from wkmeans.compression._compress import compress
 from wkmeans.compression._model import CompressedModel, load
 from wkmeans.compression._work import Progress
+from wkmeans.compression.source.files import input_files
 
 Subcommands = Any  # argparse does not export its type
 
@@ -124,9 +125,9 @@ def _compress(arguments: argparse.Namespace) -> int:
 
 
 def _inputs(arguments: argparse.Namespace) -> list[Path]:
-    """The files that the command reads: where a directory is given, all of its own."""
-    given = [path for path in (*arguments.model, arguments.importances) if path is not None]
-    return [file for path in given for file in (path.iterdir() if path.is_dir() else [path])]
+    """The files that the command reads."""
+    importances = [arguments.importances] if arguments.importances else []
+    return [*input_files(arguments.model), *importances]
 
 
 def _decompress(arguments: argparse.Namespace) -> int:

@@ -11,9 +11,9 @@ from wkmeans.compression._fit import fit
 from wkmeans.compression._floor import WeighedTensors
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._plan import Budget, Options
-from wkmeans.compression._source import Source
 from wkmeans.compression._work import Progress, Work
 from wkmeans.compression.budget.allocation import Choice
+from wkmeans.compression.source import Source
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -74,9 +74,4 @@ def build(
         tensors = work.build(dict.fromkeys(work.weights_of, Choice(request.budget.k)))
     else:
         tensors = fit(work, target, request.solver_for_size)
-    return CompressedModel(
-        tensors,
-        aliases=source.aliases,
-        framework=source.framework,
-        findings=Findings(target_bytes=target, unseen=work.unseen),
-    )
+    return work.model(tensors, Findings(target_bytes=target, unseen=work.unseen))

@@ -10,8 +10,9 @@ from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import checked_floor
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._plan import make_budget, make_options
-from wkmeans.compression._source import open_source
 from wkmeans.compression._work import Progress
+from wkmeans.compression.source import open_source
+from wkmeans.compression.source.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -51,8 +52,11 @@ def compress(
     Parameters
     ----------
     model : torch.nn.Module, mapping of tensors or arrays, path or list of paths
-        A module, a state dict, or safetensors files: one, several, a directory of them, or the
-        ``.index.json`` of a sharded checkpoint. Files are read one tensor at a time.
+        A module, a state dict, or safetensors files: one, several, a folder with a checkpoint, or
+        the ``.index.json`` of a sharded one. Files are read one tensor at a time; in a folder the
+        index decides which, and the report names what is left out. What wraps a module
+        (`torch.compile`, data parallelism, averaging) does not show in the tensors' names. In
+        files, where nothing tells parameters from buffers, a tensor that is not finite stays dense.
     importances : mapping, optional
         From names to ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives
         it, or to an importance alone; each broadcastable to its tensor. Tensors without an entry
@@ -102,8 +106,9 @@ def compress(
     coding : {"auto", "packed", "ans"}
         Bit-packed codes, entropy-coded ones, or for each tensor the shorter.
     include, exclude : str or sequence of str, optional
-        Patterns (``fnmatch``) of names. What `exclude` names stays dense. With `include`, only what
-        it names is compressed, vectors and tiny tensors too; else matrices and beyond.
+        Names, or patterns (``fnmatch``) of names; each has to name something. What `exclude` names
+        stays dense. With `include`, only what it names is compressed, vectors, tiny tensors and
+        buffers too; else parameters of two dimensions and more.
     min_size : int
         Tensors of fewer weights stay dense unless `include` names them.
     evaluate : callable, optional
@@ -127,6 +132,8 @@ def compress(
         As `wkmeans.wkmeans`, and for a size that cannot be reached, naming the least that can.
     TypeError
         For a model of another kind, or dtypes that cannot be stored.
+    OSError
+        Where a file of a checkpoint is missing or cannot be read.
     """
     options = make_options(
         granularity=granularity,
@@ -177,7 +184,9 @@ def _calibrated(
         raise ImportError("calibration needs PyTorch: pip install 'wkmeans[torch]'") from error
     calibration = Calibration(batches, loss, forward, method)
     chosen = None if floor is None else checked_floor(floor)
-    return calibrated(model, open_source(model), request, calibration, importances, chosen)
+    return calibrated(
+        unwrapped(model), open_source(model), request, calibration, importances, chosen
+    )
 
 
 def _replica(model: Any, compressed: CompressedModel) -> Any:

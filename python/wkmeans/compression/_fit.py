@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import replace
 
-from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._report import USED
 from wkmeans.compression._work import Tensors, Work
 from wkmeans.compression.budget.allocation import (
@@ -136,6 +135,4 @@ def _checked_size(tensors: Tensors, target: int, work: Work) -> Tensors:
 
 
 def _size(tensors: Tensors, work: Work) -> int:
-    source = work.source
-    model = CompressedModel(tensors, aliases=source.aliases, framework=source.framework)
-    return model.nbytes
+    return work.model(tensors).nbytes

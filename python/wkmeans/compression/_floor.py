@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,12 +40,23 @@ class WeighedTensors:
 
     importances: Mapping[str, Any] | None
     floor: float
+    given_as: Mapping[str, str] = field(default_factory=dict)
+
+    def stored_as(self, names: Mapping[str, str]) -> WeighedTensors:
+        """The same, a tied tensor's under the name that `names` says it is stored under."""
+        if self.importances is None:
+            return self
+        given_as = {names[given]: given for given in self.importances}
+        return replace(self, given_as=given_as | {n: n for n in self.importances if names[n] == n})
+
+    def knows(self, name: str) -> bool:
+        return self.importances is None or name in self.given_as
 
     def given(self, name: str) -> Weighed:
         """As they are; nothing where every weight counts 1."""
         if self.importances is None:
             return Weighed()
-        value = self.importances[name]
+        value = self.importances[self.given_as.get(name, name)]
         pair = value if isinstance(value, (tuple, list)) else (value, None)
         first, second = (None if v is None else as_numpy(f"importances[{name!r}]", v) for v in pair)
         return Weighed(first, second)

@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 from wkmeans._files.output import check_output, write_file
 from wkmeans._files.safetensors import size_in_bytes
 from wkmeans.compression._findings import Findings
+from wkmeans.compression._loading import load_state
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
 from wkmeans.compression.format.plain import plain_file
+from wkmeans.compression.source.wrappers import unwrapped
 from wkmeans.compression.tensors.dtypes import as_torch, packed_as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
@@ -113,9 +115,15 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
     def apply_to(self, model: nn.Module) -> nn.Module:
         """Load the dense tensors into `model`, in place, and return it.
 
-        Raises ``RuntimeError`` where names or shapes differ, as `torch.nn.Module.load_state_dict`.
+        Wrappers (`torch.compile`, data parallelism, averaging) are looked through. A tied parameter
+        is loaded under any of its names.
+
+        Raises
+        ------
+        RuntimeError
+            Where names or shapes differ, before anything is loaded.
         """
-        model.load_state_dict(self.state_dict("torch"))
+        load_state(model, self.state_dict("torch"))
         return model
 
     def parametrize(self, model: nn.Module) -> nn.Module:
@@ -127,7 +135,8 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """
         from wkmeans.compression.tensors.parametrization import parametrize
 
-        return parametrize(self.apply_to(model), self)
+        parametrize(unwrapped(self.apply_to(model)), self)
+        return model
 
     def tuned(self, model: nn.Module) -> CompressedModel:
         """This model with the codebooks and dense tensors of one that `parametrize` made.
@@ -137,7 +146,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         from wkmeans.compression.tensors.tuned import tuned_tensors
 
         return CompressedModel(
-            tuned_tensors(self._tensors, self._aliases, model),
+            tuned_tensors(self._tensors, self._aliases, unwrapped(model)),
             aliases=self._aliases,
             framework=self._framework,
             left_out=self._left_out,

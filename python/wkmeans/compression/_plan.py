@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import Any
 
 from wkmeans._kernels.checks import checked_density, checked_integer, checked_k
 from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_name
 from wkmeans._kernels.formats import FORMATS
-from wkmeans.compression._source import Entry
+from wkmeans.compression._selection import named_by
+from wkmeans.compression.source import Entry
 from wkmeans.compression.tensors.layout import Granularity, checked_granularity
 
 
@@ -81,20 +82,38 @@ def _patterns(argument: str, patterns: Any) -> tuple[str, ...]:
     return given
 
 
+@dataclass(frozen=True)
+class Selection:
+    """The tensors that patterns name, each with its pattern; `included` is None without any."""
+
+    excluded: Mapping[str, str]
+    included: Mapping[str, str] | None
+
+
+def select(options: Options, names: Mapping[str, str]) -> Selection:
+    """What the options' patterns mean among `names`, from each name to the stored one."""
+    return Selection(
+        excluded=named_by("exclude", options.exclude, names),
+        included=named_by("include", options.include, names) if options.include else None,
+    )
+
+
 def reason_to_stay_dense(
-    name: str, entry: Entry, options: Options, has_importance: bool
+    name: str, entry: Entry, options: Options, selection: Selection, has_importance: bool
 ) -> str | None:
     """Why this tensor is not compressed, or None where it is."""
     if entry.dtype not in FLOAT_DTYPES:
-        return f"not floating point ({entry.dtype})"
+        kind = "narrow" if entry.dtype.startswith("float") else "not floating point"
+        return f"{kind} ({entry.dtype})"
     if entry.size == 0:
         return "empty"
-    excluded = next((p for p in options.exclude if fnmatchcase(name, p)), None)
-    if excluded is not None:
-        return f"excluded by {excluded!r}"
-    if options.include:
-        if not any(fnmatchcase(name, pattern) for pattern in options.include):
+    if name in selection.excluded:
+        return f"excluded by {selection.excluded[name]!r}"
+    if selection.included is not None:
+        if name not in selection.included:
             return "not included"
+    elif entry.is_buffer:
+        return "a buffer"
     elif len(entry.shape) < 2:
         return "a bias, a norm or another vector"
     elif entry.size < options.min_size:

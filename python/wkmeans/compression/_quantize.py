@@ -10,7 +10,7 @@ import numpy as np
 from wkmeans._clustering import wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._kernels.arrays import Array
-from wkmeans._kernels.checks import bad_value_message, shape_error
+from wkmeans._kernels.checks import bad_value_message, shape_error, shown_index
 from wkmeans._kernels.dtypes import label_dtype, numpy_dtype
 from wkmeans._pruning import prune
 from wkmeans.compression._plan import Options
@@ -123,6 +123,18 @@ def _check_values(argument: str, array: Array) -> None:
             position = start + int(np.argmin(sound))
             index = tuple(int(i) for i in np.unravel_index(position, array.shape))
             raise ValueError(bad_value_message(argument, index, float(flat[position])))
+
+
+def why_not_finite(array: Array) -> str | None:
+    """The first value that is not finite, as a reason to stay dense; None where all are."""
+    flat = array.reshape(-1)
+    for start in range(0, flat.size, _CHUNK):
+        sound = np.isfinite(flat[start : start + _CHUNK])
+        if not sound.all():
+            position = start + int(np.argmin(sound))
+            index = shown_index(tuple(int(i) for i in np.unravel_index(position, array.shape)))
+            return f"not finite ({flat[position]} at index {index})"
+    return None
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans._ranks import map_over_ranks
+from wkmeans.compression._findings import Findings
 from wkmeans.compression._floor import WeighedTensors
-from wkmeans.compression._plan import Options, reason_to_stay_dense
-from wkmeans.compression._quantize import Weights, as_weights, quantize
-from wkmeans.compression._source import Entry, Source
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._plan import Options, reason_to_stay_dense, select
+from wkmeans.compression._quantize import Weights, as_weights, quantize, why_not_finite
 from wkmeans.compression.budget.allocation import Choice, Sample, sample_of
+from wkmeans.compression.source import Entry, Source
+from wkmeans.compression.tensors.dtypes import PACKED
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:
@@ -40,13 +44,14 @@ class Work:
 
     def __post_init__(self) -> None:
         _check_names(self.weighed.importances, self.source)
+        self.weighed = self.weighed.stored_as(self.source.names())
         self.unseen: dict[str, tuple[int, ...]] = {}
         self.reasons: dict[str, str] = {}
         self.weights_of: dict[str, Entry] = {}
+        selection = select(self.options, self.source.names())
         for name, entry in self.source.entries.items():
-            importances = self.weighed.importances
-            known = importances is None or name in importances
-            reason = reason_to_stay_dense(name, entry, self.options, known)
+            known = self.weighed.knows(name)
+            reason = reason_to_stay_dense(name, entry, self.options, selection, known)
             if reason is None:
                 self.weights_of[name] = entry
             else:
@@ -56,8 +61,30 @@ class Work:
         self._dense: dict[str, DenseTensor] = {}
 
     def samples(self) -> dict[str, Sample]:
-        return self._spread(
-            "sampling", lambda name: sample_of(self._weights(name)[1]), self.weights_of
+        """Of every tensor that is to be compressed; one that is not finite turns out not to be."""
+
+        def sample(name: str) -> Sample | str:
+            array = self.source.entries[name].read()
+            reason = self._why_dense_after_all(name, array)
+            return sample_of(self._weights(name, array)[1]) if reason is None else reason
+
+        found = self._spread("sampling", sample, self.weights_of)
+        for name, reason in found.items():
+            if isinstance(reason, str):
+                self.reasons[name] = reason
+                del self.weights_of[name]
+        self.n_weights = sum(entry.size for entry in self.weights_of.values())
+        return {name: sample for name, sample in found.items() if not isinstance(sample, str)}
+
+    def model(self, tensors: Tensors, findings: Findings | None = None) -> CompressedModel:
+        """What `tensors` of this source are together."""
+        return CompressedModel(
+            tensors,
+            aliases=self.source.aliases,
+            framework=self.source.framework,
+            left_out=self.source.left_out,
+            inputs=self.source.inputs,
+            findings=findings,
         )
 
     def build(self, choices: Mapping[str, Choice]) -> Tensors:
@@ -109,15 +136,22 @@ class Work:
     ) -> tuple[CompressedTensor | DenseTensor, tuple[int, ...]]:
         """The tensor, and which of its slices were never seen."""
         entry = self.source.entries[name]
-        given, floored, unseen = self._weights(name)
+        array = entry.read()
+        reason = self._why_dense_after_all(name, array)
+        if reason is not None:
+            return _dense(entry, reason, None), ()
+        given, floored, unseen = self._weights(name, array)
         tensor = quantize(floored, choice.k, self.options, choice.price, given)
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
             return _dense(entry, "would not be smaller", None), ()
         return tensor, unseen
 
-    def _weights(self, name: str) -> tuple[Weights, Weights, tuple[int, ...]]:
+    def _why_dense_after_all(self, name: str, array: Array) -> str | None:
+        """Only a file's tensor may be something else than weights and hold what weights do not."""
+        return why_not_finite(array) if self.source.entries[name].from_file else None
+
+    def _weights(self, name: str, array: Array) -> tuple[Weights, Weights, tuple[int, ...]]:
         """With importances as given, with the floor under them, and what was never seen."""
-        array = self.source.entries[name].read()
         given = self.weighed.given(name)
         try:
             weights = as_weights(array, given.importance, given.quartic_importance)
@@ -136,6 +170,8 @@ class Work:
 
 def _dense(entry: Entry, reason: str, dense_dtype: str | None) -> DenseTensor:
     values = np.array(entry.read(), order="C")
+    if entry.dtype in PACKED:
+        return DenseTensor(values, entry.dtype, reason, packed_shape=entry.shape)
     is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"
     if dense_dtype is None or not is_float or values.dtype.name == dense_dtype:
         return DenseTensor(values, entry.dtype, reason)

@@ -13,9 +13,9 @@ from torch import nn
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
-from wkmeans.compression._source import Source
 from wkmeans.compression.calibration.batches import held_out, read_inputs
 from wkmeans.compression.calibration.divergence import Judge
+from wkmeans.compression.source import Source
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance.model.functional import Forward
 
