@@ -11,13 +11,12 @@ def run_python(code, *arguments, cwd=None, blocked=(), **options):
     """A new interpreter; `blocked` modules are not installed, as far as it can tell."""
     missing = "".join(f"sys.modules[{name!r}] = None\n" for name in blocked)
     script = f"import sys\n{missing}{code}"
+    settings = {"text": True, "capture_output": True, "timeout": 300, **options}
     return subprocess.run(
         [sys.executable, "-c", script, *map(str, arguments)],
         cwd=cwd,
-        text=True,
-        timeout=300,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
-        **{"capture_output": True, **options},
+        **settings,
     )
 
 

@@ -11,25 +11,41 @@ from typing import Any
 
 from wkmeans import __version__
 from wkmeans.cli.commands import add_commands
+from wkmeans.cli.process import (
+    Stopped,
+    discard_stdout,
+    open_closed_streams,
+    signals_as_exceptions,
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a subcommand: 0 done, 1 failed with one line on stderr, 2 wrong usage, 130 interrupted.
+    """Run a subcommand: 0 done, 1 failed with one line on stderr, 2 wrong usage.
+
+    Stopped by a signal it cleans up and answers 128 and the signal's number, 130 for Ctrl-C.
 
     Parameters
     ----------
     argv : sequence of str, optional
         Arguments without the program's name; by default those of the process.
     """
+    open_closed_streams()
     arguments = _parser().parse_args(argv)
     try:
-        code: int = arguments.run(arguments)
-        return code
+        with signals_as_exceptions():
+            code: int = arguments.run(arguments)
+            sys.stdout.flush()
+            return code
+    except BrokenPipeError:  # whoever read what is printed has seen enough
+        discard_stdout()
+        return 1
     except (ImportError, OSError, TypeError, ValueError) as error:
         print(f"wkmeans: error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
+    except Stopped as stopped:
+        return stopped.status
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -115,14 +115,16 @@ class Report:
         """A `rich.table.Table`."""
         try:
             from rich.table import Table
+            from rich.text import Text
         except ImportError as error:
             raise ImportError("tables need rich: pip install 'wkmeans[compress]'") from error
-        table = Table(title=self.summary(), title_justify="left")
+        # Names are text: in brackets, or between colons, rich would find orders.
+        table = Table(title=Text(self.summary()), title_justify="left")
         table.add_column("tensor", overflow="fold")
         for heading in _HEADINGS:
             table.add_column(heading, justify="right")
         for tensor in self.tensors:
-            table.add_row(*_cells(tensor))
+            table.add_row(*map(Text, _cells(tensor)))
         return table
 
     def summary(self) -> str:

@@ -28,13 +28,14 @@ def unwrapped(model: Any) -> Any:
 
 def plain_names(model: Any, names: Iterable[str]) -> dict[str, str | None]:
     """What the names of a module's state are without wrappers; None for what is a wrapper's own."""
-    prefixes, owners = set(), set()
+    prefixes, own = set(), set()
     for path, module in model.named_modules(remove_duplicate=False):
         child = _wrapped_child(module)
         if child is not None:
-            prefixes.add(f"{path}.{child}" if path else child)
-            owners.add(path)
-    return {name: _plain(name, prefixes, owners) for name in names}
+            before = f"{path}." if path else ""
+            prefixes.add(before + child)
+            own |= {before + name for name in (*module._parameters, *module._buffers)}
+    return {name: None if name in own else _plain(name, prefixes) for name in names}
 
 
 def without_wrappers(name: str) -> str:
@@ -42,10 +43,8 @@ def without_wrappers(name: str) -> str:
     return ".".join(part for part in name.split(".") if part not in _UNMISTAKABLE)
 
 
-def _plain(name: str, prefixes: set[str], owners: set[str]) -> str | None:
+def _plain(name: str, prefixes: set[str]) -> str:
     *path, last = name.split(".")
-    if ".".join(path) in owners and last != "_extra_state":
-        return None
     kept = [part for i, part in enumerate(path) if ".".join(path[: i + 1]) not in prefixes]
     return ".".join([*kept, last])
 
