@@ -70,6 +70,8 @@ class _Search:
         return size
 
     def answer(self) -> Tensors:
+        if self._best is None:  # the smallest choices of all may still fit
+            self.size_of(_smallest(self.work))
         tensors = self._last if self._best is None else self._best[1]
         return _checked_size(tensors, self.target, self.work)
 
@@ -84,7 +86,7 @@ def _correct_allowance(search: _Search, choose: Chooser, rounds: int) -> None:
         try:
             choices = choose(max(allowance, 1.0))
         except ValueError:  # smaller than any choice
-            choices = {name: Choice(smallest_k(work.options)) for name in work.weights_of}
+            choices = _smallest(work)
         size = search.size_of(choices)
         if search.is_done:
             return
@@ -123,13 +125,16 @@ def _repriced(choice: Choice, factor: float) -> Choice:
     return replace(choice, price=price)
 
 
+def _smallest(work: Work) -> dict[str, Choice]:
+    return {name: Choice(smallest_k(work.options)) for name in work.weights_of}
+
+
 def _checked_size(tensors: Tensors, target: int, work: Work) -> Tensors:
     size = _size(tensors, work)
     if size > target:
-        least = {name: Choice(smallest_k(work.options)) for name in work.weights_of}
         raise ValueError(
             "target_bytes, target_bits_per_weight: expected at least "
-            f"{_size(work.build(least), work)} bytes for the file, got {target}"
+            f"{_size(work.build(_smallest(work)), work)} bytes for the file, got {target}"
         )
     return tensors
 
