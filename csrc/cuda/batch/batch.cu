@@ -6,7 +6,9 @@
 #include <string>
 
 #include "cuda/batch/solve.h"
+#include "cuda/device/atomic.h"
 #include "cuda/device/check.h"
+#include "cuda/device/launch.h"
 
 namespace wkmeans::cuda {
 namespace {
@@ -18,17 +20,15 @@ constexpr int kMostLanes = 512;
 // A team of the threads of one block.
 class BlockTeam {
 public:
-  __device__ int size() const { return static_cast<int>(blockDim.x); }
+  WKM_DEVICE int size() const { return static_cast<int>(place().n_threads); }
 
   template <class Work>
-  __device__ void phase(Work&& work) {
-    work(static_cast<int>(threadIdx.x));
-    __syncthreads();
+  WKM_DEVICE void phase(Work&& work) {
+    work(static_cast<int>(place().thread));
+    WKM_BARRIER();
   }
 
-  static __device__ void lower(std::uint64_t* at, std::uint64_t value) {
-    atomicMin(reinterpret_cast<unsigned long long*>(at), static_cast<unsigned long long>(value));
-  }
+  static WKM_DEVICE void lower(std::uint64_t* at, std::uint64_t value) { cuda::lower(at, value); }
 };
 
 struct Task {
@@ -39,60 +39,48 @@ struct Task {
 };
 
 template <class Moments, class Placement>
-__global__ void __launch_bounds__(kMostLanes)
-    solve_kernel(const Task task, std::size_t shared_bytes, std::byte* workspace,
-                 std::size_t workspace_of_block) {
-  extern __shared__ __align__(16) std::byte shared[];
-  SmallCarver carver(shared, shared_bytes, workspace + blockIdx.x * workspace_of_block);
+WKM_KERNEL(kMostLanes)
+solve_kernel(const Task task, std::size_t shared_bytes, std::byte* workspace,
+             std::size_t workspace_of_block) {
+  const Place at = place();
+  SmallCarver carver(shared_memory(), shared_bytes, workspace + at.block * workspace_of_block);
   const SmallScratch<Moments, Placement> scratch(task.shape, carver);
   BlockTeam team;
   SmallSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
                                                     scratch);
-  solver.solve_share(blockIdx.x, gridDim.x);
+  solver.solve_share(at.block, at.n_blocks);
 }
 
-struct Launch {
-  int n_blocks;
+struct LaunchPlan {
+  unsigned n_blocks;
   std::size_t shared_bytes;
   std::size_t workspace_of_block;
 };
 
-int attribute(cudaDeviceAttr name) {
-  int device = 0;
-  int value = 0;
-  check(cudaGetDevice(&device));
-  check(cudaDeviceGetAttribute(&value, name, device));
-  return value;
-}
-
 template <class Moments, class Placement>
-Launch plan(const Task& task) {
+LaunchPlan plan(const Task& task) {
   const auto kernel = solve_kernel<Moments, Placement>;
-  const int most_shared = attribute(cudaDevAttrMaxSharedMemoryPerBlockOptin);
-  SmallCarver carver(nullptr, static_cast<std::size_t>(most_shared), nullptr);
+  const std::size_t most_shared = most_shared_bytes();
+  SmallCarver carver(nullptr, most_shared, nullptr);
   const SmallScratch<Moments, Placement> unplaced(task.shape, carver);
   const std::size_t shared = carver.shared_used();
   const std::size_t global = carver.global_used();
-  check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most_shared));
-  int per_multiprocessor = 0;
-  check(cudaOccupancyMaxActiveBlocksPerMultiprocessor(&per_multiprocessor, kernel,
-                                                      task.shape.n_lanes, shared));
-  std::int64_t n_blocks =
-      std::int64_t{std::max(per_multiprocessor, 1)} * attribute(cudaDevAttrMultiProcessorCount);
+  allow_shared_bytes(kernel, most_shared);
+  const int per_processor = std::max(blocks_at_once(kernel, task.shape.n_lanes, shared), 1);
+  std::int64_t n_blocks = std::int64_t{per_processor} * processor_count();
   if (global > 0) {
     const auto affordable = static_cast<std::int64_t>(kMostWorkspace / global);
     n_blocks = std::min(n_blocks, std::max<std::int64_t>(affordable, 1));
   }
   n_blocks = std::min(n_blocks, task.batch.n_problems);
-  return {static_cast<int>(n_blocks), shared, global};
+  return {static_cast<unsigned>(n_blocks), shared, global};
 }
 
 template <class Moments, class Placement>
-void launch(const Task& task, void* workspace, cudaStream_t stream) {
-  const Launch l = plan<Moments, Placement>(task);
-  solve_kernel<Moments, Placement><<<l.n_blocks, task.shape.n_lanes, l.shared_bytes, stream>>>(
-      task, l.shared_bytes, static_cast<std::byte*>(workspace), l.workspace_of_block);
-  check(cudaGetLastError());
+void launch_solver(const Task& task, void* workspace, cudaStream_t stream) {
+  const LaunchPlan l = plan<Moments, Placement>(task);
+  launch(solve_kernel<Moments, Placement>, l.n_blocks, task.shape.n_lanes, l.shared_bytes, stream,
+         task, l.shared_bytes, static_cast<std::byte*>(workspace), l.workspace_of_block);
 }
 
 // visit(moments, placement) with the kinds that the task needs.
@@ -113,7 +101,7 @@ std::size_t small_batch_workspace(const Batch& batch, const SmallOptions& option
   const Task task{batch, options, {}, shape_of(batch, options)};
   std::size_t n_bytes = 0;
   dispatch(task, [&](auto moments, auto placement) {
-    const Launch l = plan<decltype(moments), decltype(placement)>(task);
+    const LaunchPlan l = plan<decltype(moments), decltype(placement)>(task);
     n_bytes = static_cast<std::size_t>(l.n_blocks) * l.workspace_of_block;
   });
   return n_bytes;
@@ -130,7 +118,7 @@ void solve_small_batch(const Batch& batch, const SmallOptions& options, const Sm
   if (batch.n_problems == 0) return;
   const Task task{batch, options, outputs, shape_of(batch, options)};
   dispatch(task, [&](auto moments, auto placement) {
-    launch<decltype(moments), decltype(placement)>(task, workspace, stream);
+    launch_solver<decltype(moments), decltype(placement)>(task, workspace, stream);
   });
 }
 

@@ -10,6 +10,7 @@
 #include "cuda/device/check.h"
 #include "cuda/device/device_primitives.h"
 #include "cuda/device/kernels.cuh"
+#include "cuda/device/launch.h"
 #include "cuda/device/primitives.h"
 #include "cuda/device/scratch_allocator.h"
 
@@ -23,11 +24,8 @@ public:
   template <class T>
   using Array = DeviceArray<T>;
 
-  explicit DeviceBackend(const Queue& queue) : queue_(queue), scratch_(queue.memory) {
-    int device = 0;
-    check(cudaGetDevice(&device));
-    check(cudaDeviceGetAttribute(&n_processors_, cudaDevAttrMultiProcessorCount, device));
-  }
+  explicit DeviceBackend(const Queue& queue)
+      : queue_(queue), scratch_(queue.memory), n_processors_(processor_count()) {}
 
   cudaStream_t stream() const { return queue_.stream; }
 
@@ -81,10 +79,9 @@ public:
     if (!table.empty()) upload(table, on_device.data());
     Array<double> sums = array<double>(n_tiles);
     const auto table_size = static_cast<std::uint32_t>(table.size());
-    const std::size_t shared = table_size <= kMostSharedTable ? table.size() * sizeof(double) : 0;
-    tile_sums_kernel<<<block_count(n_tiles), kTileThreads, shared, queue_.stream>>>(
-        term, n, on_device.data(), table_size, sums.data());
-    check(cudaGetLastError());
+    launch(tile_sums_kernel<Term>, block_count(n_tiles), kTileThreads,
+           tile_sums_shared_bytes(table.size()), queue_.stream, term, n, on_device.data(),
+           table_size, sums.data());
     return download(sums.data(), n_tiles);
   }
 
@@ -93,13 +90,10 @@ public:
     Array<unsigned long long> counts = array<unsigned long long>(n_bins);
     check(cudaMemsetAsync(counts.data(), 0, n_bins * sizeof(unsigned long long), queue_.stream));
     const std::uint32_t words = (std::min(n_bins, kBinsPerSlice) + 1) / 2;
-    const auto shared = static_cast<int>(words * sizeof(std::uint32_t));
-    check(cudaFuncSetAttribute(histogram_kernel<BinOf>, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                               shared));
-    const dim3 grid(block_count(tile_count(n)), slice_count(n_bins));
-    histogram_kernel<<<grid, kTileThreads, static_cast<std::size_t>(shared), queue_.stream>>>(
-        bin_of, n, n_bins, counts.data());
-    check(cudaGetLastError());
+    const std::size_t shared = words * sizeof(std::uint32_t);
+    allow_shared_bytes(histogram_kernel<BinOf>, shared);
+    launch(histogram_kernel<BinOf>, dim3(block_count(tile_count(n)), slice_count(n_bins)),
+           kTileThreads, shared, queue_.stream, bin_of, n, n_bins, counts.data());
     const std::vector<unsigned long long> found = download(counts.data(), n_bins);
     return {found.begin(), found.end()};
   }
@@ -113,7 +107,7 @@ private:
 
   Queue queue_;
   ScratchAllocator scratch_;
-  int n_processors_ = 1;
+  int n_processors_;
 };
 
 }  // namespace wkmeans::cuda

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "cuda/device/atomic.h"
 #include "cuda/items/batch.h"
 #include "cuda/items/stored_value.h"
 #include "math/platform.h"
@@ -41,15 +42,6 @@ WKM_HD ItemColumn column_of(const BatchOperand& operand, std::int64_t problem, d
           absent};
 }
 
-// Where a bad value was met first; the host looks at it once the pass is done.
-WKM_HD void note_first(std::uint64_t* first, std::uint64_t i) {
-#if defined(__CUDA_ARCH__)
-  atomicMin(reinterpret_cast<unsigned long long*>(first), static_cast<unsigned long long>(i));
-#else
-  if (i < *first) *first = i;
-#endif
-}
-
 WKM_HD bool is_finite(double value) { return value - value == 0.0; }
 
 struct Item {
@@ -57,15 +49,16 @@ struct Item {
 
   WKM_HD bool counts() const { return importance > 0.0 || quartic_importance > 0.0; }
 
-  // Whether a solver can take it; if not, notes `index` under every operand that is at fault.
+  // Whether a solver can take it; if not, notes the least such `index` under every operand that is
+  // at fault, for the host to look at once the pass is done.
   WKM_HD bool check(std::uint64_t index, BadItems* errors) const {
     const bool good_weight = is_finite(weight);
     const bool good_importance = is_importance(importance);
     const bool good_quartic = is_importance(quartic_importance);
     if (good_weight && good_importance && good_quartic) return true;
-    if (!good_weight) note_first(&errors->weight, index);
-    if (!good_importance) note_first(&errors->importance, index);
-    if (!good_quartic) note_first(&errors->quartic_importance, index);
+    if (!good_weight) lower(&errors->weight, index);
+    if (!good_importance) lower(&errors->importance, index);
+    if (!good_quartic) lower(&errors->quartic_importance, index);
     return false;
   }
 

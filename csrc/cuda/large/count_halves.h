@@ -26,7 +26,7 @@ struct BitsOfHalf {
   WKM_HD std::uint32_t operator()(std::uint64_t i) const {
     const std::uint16_t bits = weights.bits_at(i);
     const std::uint32_t exponent = weights.type == ItemType::float16 ? 0x7c00u : 0x7f80u;
-    if ((bits & exponent) == exponent) note_first(&errors->weight, first_index + i);
+    if ((bits & exponent) == exponent) lower(&errors->weight, first_index + i);
     return bits;
   }
 };

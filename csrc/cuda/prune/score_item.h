@@ -34,7 +34,7 @@ WKM_HD std::uint64_t checked_score_key(const ItemColumns& items, std::uint64_t i
   constexpr std::uint64_t kInfinity = std::uint64_t{0x7ff} << 52;
   const Item item = items.at(i);
   const std::uint64_t key = score_key(item, items.quartic());
-  if (item.check(index, &errors->values) && key >= kInfinity) note_first(&errors->overflow, index);
+  if (item.check(index, &errors->values) && key >= kInfinity) lower(&errors->overflow, index);
   return key;
 }
 
