@@ -1,9 +1,10 @@
 # WKMEANS_CUDA: whether to build the CUDA kernels and, with the extension, wkmeans._cuda.
 #   AUTO  where nvcc and a device are found
 #   ON    always; fails without nvcc, needs no device
+#   HOST  as C++, for the tests: a host plays the device (tests/cuda_on_host)
 #   OFF   never
-set(WKMEANS_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON or OFF")
-set_property(CACHE WKMEANS_CUDA PROPERTY STRINGS AUTO ON OFF)
+set(WKMEANS_CUDA AUTO CACHE STRING "Build the CUDA kernels: AUTO, ON, HOST or OFF")
+set_property(CACHE WKMEANS_CUDA PROPERTY STRINGS AUTO ON HOST OFF)
 
 set(WKMEANS_HAS_CUDA FALSE)
 if(WKMEANS_CUDA STREQUAL "AUTO")
@@ -16,6 +17,8 @@ if(WKMEANS_CUDA STREQUAL "AUTO")
       set(WKMEANS_HAS_CUDA TRUE)
     endif()
   endif()
+elseif(WKMEANS_CUDA STREQUAL "HOST")
+  add_subdirectory(tests/cuda_on_host)
 elseif(WKMEANS_CUDA)
   set(WKMEANS_HAS_CUDA TRUE)
 endif()

@@ -34,3 +34,10 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "default"))
 def _seeded_torch():
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _sound_on_a_played_device():
+    yield
+    if "cuda_device" in sys.modules:
+        sys.modules["cuda_device"].check()

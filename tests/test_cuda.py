@@ -1,14 +1,15 @@
-"""On a CUDA device: the CPU's answers, the same bits every time. Skipped where there is none."""
+"""On a CUDA device, or on a host that plays it: the CPU's answers, the same bits every time."""
 
 from __future__ import annotations
 
-import importlib.util
 from decimal import Decimal
 
+import cuda_device
 import numpy as np
 import oracle
 import pytest
 from checks import assert_close, underflow
+from cuda_device import on_device
 from hypothesis import given
 from hypothesis import strategies as st
 from strategies import IMPORTANCES, WEIGHTS, problems, tame_problems
@@ -16,18 +17,10 @@ from strategies import IMPORTANCES, WEIGHTS, problems, tame_problems
 from wkmeans import cost_curve, prune, wkmeans
 
 torch = pytest.importorskip("torch")
-pytestmark = [
-    pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device"),
-    pytest.mark.skipif(
-        importlib.util.find_spec("wkmeans._cuda") is None, reason="built without wkmeans._cuda"
-    ),
-]
+pytestmark = cuda_device.needs_device
 
-LARGE = 300_000  # beyond the solver of small problems, and beyond a first look's sums
-
-
-def on_device(array):
-    return None if array is None else torch.from_numpy(np.array(array)).cuda()
+# Beyond the solver of small problems, beyond a first look's sums, and several tiles for each block.
+LARGE = 120_000 if cuda_device.IS_PLAYED else 300_000
 
 
 def keywords_on_device(problem):
@@ -111,7 +104,7 @@ def test_large_problems_are_the_cpus_and_repeat(dtype, weighted, k, solver):
     options = {"solver": solver, "max_iter": 15}
     expected = wkmeans(w, k, importance=importance if weighted else None, **options)
     first, second = (
-        wkmeans(w.cuda(), k, importance=importance.cuda() if weighted else None, **options)
+        wkmeans(on_device(w), k, importance=on_device(importance) if weighted else None, **options)
         for _ in range(2)
     )
     np.testing.assert_allclose(first.cost, expected.cost, rtol=1e-9)
@@ -126,14 +119,17 @@ def test_rows_are_the_cpus(shape, axis):
     w = torch.randn(shape, generator=torch.Generator().manual_seed(1))[:24]
     H = torch.rand(shape[1], generator=torch.Generator().manual_seed(2))
     expected = wkmeans(w, 8, quartic_importance=H, axis=axis)
-    actual = wkmeans(w.cuda(), 8, quartic_importance=H.cuda(), axis=axis)
+    actual = wkmeans(on_device(w), 8, quartic_importance=on_device(H), axis=axis)
     assert actual.labels.shape == w.shape
     np.testing.assert_allclose(actual.cost.cpu(), expected.cost, rtol=1e-9)
 
 
-def test_work_goes_to_the_callers_stream():
+def test_work_waits_for_what_the_callers_stream_does_first():
     w, _ = large_tensors(torch.float32)
-    expected = wkmeans(w.cuda(), 16).cost
+    expected = wkmeans(on_device(w), 16).cost
+    if cuda_device.IS_PLAYED:
+        assert wkmeans(cuda_device.written_late(w), 16).cost == expected
+        return
     stream = torch.cuda.Stream()
     with torch.cuda.stream(stream):
         late = torch.zeros(LARGE, device="cuda")
@@ -145,15 +141,17 @@ def test_work_goes_to_the_callers_stream():
 def test_large_masks_are_the_cpus():
     w, importance = large_tensors(torch.float32)
     arrays = {"a": w, "b": w.round(), "c": importance[:5]}
-    on_gpu = {name: array.cuda() for name, array in arrays.items()}
+    on_gpu = {name: on_device(array) for name, array in arrays.items()}
     for density in (0.0, 0.3, 1.0):
         expected, actual = prune(arrays, density), prune(on_gpu, density)
         for name in arrays:
             assert torch.equal(actual[name].cpu(), expected[name])
     rows = w.reshape(-1, 60)
-    assert torch.equal(prune(rows.cuda(), 0.2, axis=0).cpu(), prune(rows, 0.2, axis=0))
+    assert torch.equal(prune(on_device(rows), 0.2, axis=0).cpu(), prune(rows, 0.2, axis=0))
     for pattern in ((2, 4), (20, 60)):
-        assert torch.equal(prune(rows.cuda(), pattern=pattern).cpu(), prune(rows, pattern=pattern))
+        assert torch.equal(
+            prune(on_device(rows), pattern=pattern).cpu(), prune(rows, pattern=pattern)
+        )
 
 
 @pytest.mark.parametrize("n", [50, LARGE])
@@ -162,7 +160,7 @@ def test_bad_values_are_named_as_on_the_cpu(n):
     importance[7] = -2
     for call in (wkmeans, prune):
         with pytest.raises(ValueError, match=r"importance: .* got -2.0 at index 7; clamp"):
-            call(w.cuda(), 1, importance=importance.cuda())
+            call(on_device(w), 1, importance=on_device(importance))
     w[n - 1] = float("nan")
     with pytest.raises(ValueError, match=rf"weights: .* got nan at index {n - 1}$"):
-        wkmeans(w.cuda(), 2)
+        wkmeans(on_device(w), 2)

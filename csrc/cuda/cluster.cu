@@ -31,7 +31,6 @@ void cluster_small(DeviceBackend& backend, const Batch& batch, const ClusterOpti
                    const BatchOutputs& outputs) {
   const SmallOptions small = small_options(options);
   auto errors = backend.array<BadItems>(1);
-  backend.upload(std::vector<BadItems>(1), errors.data());
   SmallOutputs out = outputs.problems;
   out.errors = errors.data();
   auto workspace = backend.array<std::byte>(small_batch_workspace(batch, small));
@@ -51,12 +50,14 @@ void cluster_batch(const Queue& queue, const Batch& batch, const ClusterOptions&
   } else {
     cluster(backend, batch, options, outputs);
   }
+  backend.finish();
 }
 
 void cost_curves(const Queue& queue, const Batch& batch, std::size_t k_max, Zero zero,
                  CentroidFormat format, int n_threads, double* costs) {
   DeviceBackend backend(queue);
   cost_curve(backend, batch, k_max, zero, format, n_threads, costs);
+  backend.finish();
 }
 
 }  // namespace wkmeans::cuda

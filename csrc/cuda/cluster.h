@@ -2,14 +2,13 @@
 
 #include <algorithm>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 #include "cpu/cluster/certificate.h"
 #include "cpu/cluster/cluster.h"
 #include "cpu/read/histogram.h"
 #include "cuda/batch_outputs.h"
+#include "cuda/items/item_count.h"
 #include "cuda/items/tiles.h"
 #include "cuda/large/count_halves.h"
 #include "cuda/large/label_item.h"
@@ -20,14 +19,6 @@
 // One problem after another, each as large as memory allows, wherever `Backend` computes: a CUDA
 // stream, or the host in tests.
 namespace wkmeans::cuda {
-
-inline void check_size(std::int64_t n_items) {
-  constexpr std::int64_t kMost = 0xffffffff;
-  if (n_items > kMost) {
-    throw std::length_error("weights: expected at most " + std::to_string(kMost) +
-                            " in one problem, got " + std::to_string(n_items));
-  }
-}
 
 // ask(weights, items): of the items of a problem, sorted; where none carries importance, each
 // counts 1, and importances are absent from the items passed on.
@@ -87,7 +78,7 @@ double label_items(Backend& backend, const ItemColumns& items, const std::vector
       backend.tile_sums(items.size, LabelItem{items, table.half, labels, label_type}, table.values);
   CompensatedSum cost;
   for (const double sum : sums) cost.add(sum);
-  return cost.sum;
+  return cost.total();
 }
 
 inline std::size_t size_of(LabelType type) {
@@ -120,7 +111,7 @@ void cluster_problem(Backend& backend, const Batch& batch, std::int64_t problem,
 template <class Backend>
 void cluster(Backend& backend, const Batch& batch, const ClusterOptions& options,
              const BatchOutputs& outputs) {
-  check_size(batch.n_items);
+  check_item_count(batch.n_items);
   for (std::int64_t problem = 0; problem < batch.n_problems; ++problem)
     cluster_problem(backend, batch, problem, options, outputs);
 }
@@ -129,7 +120,7 @@ void cluster(Backend& backend, const Batch& batch, const ClusterOptions& options
 template <class Backend>
 void cost_curve(Backend& backend, const Batch& batch, std::size_t k_max, Zero zero,
                 CentroidFormat format, int n_threads, double* costs) {
-  check_size(batch.n_items);
+  check_item_count(batch.n_items);
   const Parallel parallel(n_threads);
   for (std::int64_t problem = 0; problem < batch.n_problems; ++problem) {
     const ItemColumns items = columns_of(batch, problem);

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cmath>
+
 #include "math/platform.h"
 
 namespace wkmeans {
@@ -19,6 +21,9 @@ struct CompensatedSum {
     add(other.sum);
     add(-other.surplus);
   }
+
+  // Of terms of which none is negative. Beyond what a double holds, what is owed is no number.
+  WKM_HD double total() const { return sum == sum ? sum : HUGE_VAL; }
 };
 
 }  // namespace wkmeans

@@ -34,13 +34,7 @@ class Results:
     ) -> None: ...
 
 class Queue:
-    def __init__(
-        self,
-        device: int,
-        stream: int,
-        allocate: Callable[[int], int],
-        release: Callable[[int], None],
-    ) -> None: ...
+    def __init__(self, stream: int, allocate: Callable[[int], tuple[object, int]]) -> None: ...
 
 class ClusterOptions(_core.ClusterOptions): ...
 

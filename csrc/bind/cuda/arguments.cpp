@@ -67,8 +67,7 @@ void bind_arguments(py::module_& module) {
            py::arg("centroids"), py::arg("labels"), py::arg("label_dtype"), py::arg("scales"),
            py::arg("costs"), py::arg("lower_bounds"), py::arg("n_iters"));
   py::class_<BoundQueue>(module, "Queue")
-      .def(py::init<int, std::uintptr_t, py::function, py::function>(), py::arg("device"),
-           py::arg("stream"), py::arg("allocate"), py::arg("release"));
+      .def(py::init<std::uintptr_t, py::function>(), py::arg("stream"), py::arg("allocate"));
 }
 
 }  // namespace wkmeans::cuda

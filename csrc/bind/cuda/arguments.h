@@ -4,9 +4,9 @@
 
 #include <cstdint>
 #include <string>
+#include <utility>
 
 #include "cuda/batch_outputs.h"
-#include "cuda/device/check.h"
 #include "cuda/device/device.h"
 
 // The integers that the Python layer passes: addresses, strides, a device and a stream.
@@ -28,51 +28,34 @@ struct Results {
   BatchOutputs outputs() const;
 };
 
-// A stream, and the two functions of the caller's that hand out its device's memory.
+// A stream of the current device, and the caller's function that hands out its memory:
+// allocate(size) -> (owner, address). Memory is given back by letting go of its owner, where no
+// code of the caller's may run: a signal's handler could raise there, and nobody would hear it.
 class BoundQueue {
 public:
-  BoundQueue(int device, std::uintptr_t stream, py::function allocate, py::function release)
-      : device_(device),
-        stream_(pointer_to<CUstream_st>(stream)),
-        allocate_(std::move(allocate)),
-        release_(std::move(release)) {}
+  BoundQueue(std::uintptr_t stream, py::function allocate)
+      : stream_(pointer_to<CUstream_st>(stream)), allocate_(std::move(allocate)) {}
 
-  // task(Queue), without the GIL but where memory is asked for.
+  // task(Queue), without the GIL but where memory is asked for or given back.
   template <class Task>
   void run(Task&& task) const {
-    const DeviceMemory memory(
-        [this](std::size_t size) {
-          const py::gil_scoped_acquire held;
-          return pointer_to<void>(allocate_(size).cast<std::uintptr_t>());
-        },
-        [this](void* data) {
-          const py::gil_scoped_acquire held;
-          release_(reinterpret_cast<std::uintptr_t>(data));
-        });
+    const DeviceMemory memory([this](std::size_t size) { return allocate(size); });
     const py::gil_scoped_release released;
-    const CurrentDevice current(device_);
     task(Queue{stream_, memory});
   }
 
 private:
-  // The device of this thread, for as long as it lives.
-  class CurrentDevice {
-  public:
-    explicit CurrentDevice(int device) {
-      check(cudaGetDevice(&before_));
-      check(cudaSetDevice(device));
-    }
-    CurrentDevice(const CurrentDevice&) = delete;
-    CurrentDevice& operator=(const CurrentDevice&) = delete;
-    ~CurrentDevice() { cudaSetDevice(before_); }
+  DeviceBytes allocate(std::size_t size) const {
+    const py::gil_scoped_acquire held;
+    auto [owner, address] = allocate_(size).cast<std::pair<py::object, std::uintptr_t>>();
+    return {pointer_to<void>(address), [owner = std::move(owner)](void*) mutable {
+              const py::gil_scoped_acquire held_again;
+              owner = py::object();
+            }};
+  }
 
-  private:
-    int before_ = 0;
-  };
-
-  int device_;
   cudaStream_t stream_;
-  py::function allocate_, release_;
+  py::function allocate_;
 };
 
 void bind_arguments(py::module_& module);

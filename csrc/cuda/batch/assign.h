@@ -5,6 +5,7 @@
 #include "cuda/batch/codebook.h"
 #include "cuda/batch/points.h"
 #include "cuda/batch/team.h"
+#include "cuda/items/items.h"
 #include "cuda/items/stored_value.h"
 #include "math/compensated_sum.h"
 #include "math/rounding.h"
@@ -31,9 +32,7 @@ private:
 };
 
 WKM_HD double cost_of_weight(double weight, double centroid, const SmallMass& mass) {
-  const double distance = weight - centroid;
-  const double square = distance * distance;
-  return mass.importance * square + mass.quartic_importance * (square * square);
+  return item_cost(weight - centroid, mass.importance, mass.quartic_importance);
 }
 
 // Labels every item; sums[0] becomes their cost.

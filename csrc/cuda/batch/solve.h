@@ -74,7 +74,7 @@ private:
       complete(team_, n_values, k_, s_.centroids);
       add_up_nearest(team_, points, placement, s_.compensated);
       team_.phase([&](int lane) {
-        if (lane == 0) s_.state->bound = s_.compensated[0].sum * (1.0 - kRounding);
+        if (lane == 0) s_.state->bound = s_.compensated[0].total() * (1.0 - kRounding);
       });
       return s_.state->bound;
     }
@@ -91,7 +91,7 @@ private:
 
   WKM_HD void report(std::int64_t problem, const SmallPoints& points, double scale, double bound) {
     team_.phase([&](int lane) {
-      if (lane == 0) s_.state->cost = s_.compensated[0].sum;
+      if (lane == 0) s_.state->cost = s_.compensated[0].total();
     });
     const double cost = s_.state->cost;
     const bool hides = cost < kUnderflowing || bound < kUnderflowing;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
+#include <utility>
 #include <vector>
 
 #include "cuda/device/check.h"
@@ -25,7 +27,19 @@ public:
   using Array = DeviceArray<T>;
 
   explicit DeviceBackend(const Queue& queue)
-      : queue_(queue), scratch_(queue.memory), n_processors_(processor_count()) {}
+      : queue_(queue), scratch_(queue.memory), n_processors_(processor_count()) {
+    cudaGetLastError();  // an error that others left, which later checks would take for ours
+  }
+  DeviceBackend(const DeviceBackend&) = delete;
+  DeviceBackend& operator=(const DeviceBackend&) = delete;
+  ~DeviceBackend() {
+    if (!uploads_.empty()) cudaStreamSynchronize(queue_.stream);  // an exception passes
+  }
+
+  // Before the backend goes: nothing that it holds is needed any longer.
+  void finish() {
+    if (!uploads_.empty()) wait();
+  }
 
   cudaStream_t stream() const { return queue_.stream; }
 
@@ -34,9 +48,14 @@ public:
     return Array<T>(queue_.memory, n);
   }
 
+  // The copy may be made at any time before the stream has been waited for: until then the backend
+  // holds the values.
   template <class T>
-  void upload(const std::vector<T>& values, T* to) {
-    check(cudaMemcpyAsync(to, values.data(), values.size() * sizeof(T), cudaMemcpyHostToDevice,
+  void upload(std::vector<T> values, T* to) {
+    if (values.empty()) return;
+    const auto held = std::make_shared<std::vector<T>>(std::move(values));
+    uploads_.push_back(held);
+    check(cudaMemcpyAsync(to, held->data(), held->size() * sizeof(T), cudaMemcpyHostToDevice,
                           queue_.stream));
   }
 
@@ -44,9 +63,10 @@ public:
   template <class T>
   std::vector<T> download(const T* from, std::uint64_t n) {
     std::vector<T> values(n);
+    if (n == 0) return values;
     check(
         cudaMemcpyAsync(values.data(), from, n * sizeof(T), cudaMemcpyDeviceToHost, queue_.stream));
-    check(cudaStreamSynchronize(queue_.stream));
+    wait();
     return values;
   }
 
@@ -76,7 +96,7 @@ public:
                                 const std::vector<double>& table) {
     const std::uint64_t n_tiles = tile_count(n);
     Array<double> on_device = array<double>(table.size());
-    if (!table.empty()) upload(table, on_device.data());
+    upload(table, on_device.data());
     Array<double> sums = array<double>(n_tiles);
     const auto table_size = static_cast<std::uint32_t>(table.size());
     launch(tile_sums_kernel<Term>, block_count(n_tiles), kTileThreads,
@@ -99,6 +119,11 @@ public:
   }
 
 private:
+  void wait() {
+    check(cudaStreamSynchronize(queue_.stream));
+    uploads_.clear();
+  }
+
   unsigned block_count(std::uint64_t n_tiles) const {
     constexpr std::uint64_t kBlocksPerProcessor = 8;
     const std::uint64_t most = kBlocksPerProcessor * static_cast<std::uint64_t>(n_processors_);
@@ -108,6 +133,7 @@ private:
   Queue queue_;
   ScratchAllocator scratch_;
   int n_processors_;
+  std::vector<std::shared_ptr<const void>> uploads_;  // since the stream was waited for
 };
 
 }  // namespace wkmeans::cuda

@@ -46,10 +46,7 @@ struct LabelItem {
     }
     store_label(labels, label_type, static_cast<std::int64_t>(i), label);
     const double* centroids = table + (half > 0 ? 2 * half - 1 : 0);
-    const double distance = item.weight - centroids[label];
-    const double square = distance * distance;
-    const double cost = item.importance * square;
-    return items.quartic() ? cost + item.quartic_importance * (square * square) : cost;
+    return item_cost(item.weight - centroids[label], item.importance, item.quartic_importance);
   }
 };
 

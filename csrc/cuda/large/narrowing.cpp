@@ -145,10 +145,7 @@ private:
 
 std::optional<Points> all_points(SortedWeights& weights, std::size_t k, Zero zero) {
   const std::uint64_t few = first_group_count(k);
-  // Where many cuts fall between equal weights, there may be few different ones.
-  if (weights.size() > few &&
-      (weights.cut({{0, weights.size()}}, few).size() > few / 2 || weights.count_runs({}) > few))
-    return std::nullopt;
+  if (weights.size() > few && weights.count_runs({}) > few) return std::nullopt;
   const bool quartic = weights.quartic();
   Points points;
   for (const Group& group : cut_at(weights, weights.run_starts({}), Zero::free)) {

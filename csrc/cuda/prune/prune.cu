@@ -2,16 +2,19 @@
 
 #include "cuda/device/device.h"
 #include "cuda/device/device_backend.cuh"
+#include "cuda/items/item_count.h"
 
 namespace wkmeans::cuda {
 
 void prune_each(const Queue& queue, const Batch& batch, std::uint64_t keep, bool* mask) {
+  check_item_count(batch.n_items);
   DeviceBackend backend(queue);
   keep_largest_per_problem(backend, batch, keep, mask);
 }
 
 void prune_together(const Queue& queue, const std::vector<Batch>& batches,
                     const std::vector<bool*>& masks, std::uint64_t keep) {
+  for (const Batch& batch : batches) check_item_count(batch.n_items);
   DeviceBackend backend(queue);
   std::vector<PruneTarget> targets;
   for (std::size_t number = 0; number < batches.size(); ++number) {
@@ -23,6 +26,7 @@ void prune_together(const Queue& queue, const std::vector<Batch>& batches,
 
 void prune_pattern(const Queue& queue, const Batch& batch, std::int64_t keep, std::int64_t group,
                    bool* mask) {
+  check_item_count(batch.n_items);
   DeviceBackend backend(queue);
   keep_pattern(backend, batch, keep, group, mask);
 }

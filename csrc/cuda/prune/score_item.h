@@ -15,17 +15,15 @@ struct ScoreErrors {
   std::uint64_t overflow = BadItems::kNone;  // a sound item whose score a double cannot hold
 };
 
-WKM_HD std::uint64_t score_key(const Item& item, bool quartic) {
-  const double square = item.weight * item.weight;
-  double score = item.importance * square;
-  if (quartic) score = score + item.quartic_importance * (square * square);
+WKM_HD std::uint64_t score_key(const Item& item) {
+  const double score = item_cost(item.weight, item.importance, item.quartic_importance);
   std::uint64_t key;
   std::memcpy(&key, &score, sizeof key);
   return key;
 }
 
 WKM_HD std::uint64_t score_key(const ItemColumns& items, std::uint64_t i) {
-  return score_key(items.at(i), items.quartic());
+  return score_key(items.at(i));
 }
 
 // The same, of an item that has not been checked yet.
@@ -33,7 +31,7 @@ WKM_HD std::uint64_t checked_score_key(const ItemColumns& items, std::uint64_t i
                                        std::uint64_t index, ScoreErrors* errors) {
   constexpr std::uint64_t kInfinity = std::uint64_t{0x7ff} << 52;
   const Item item = items.at(i);
-  const std::uint64_t key = score_key(item, items.quartic());
+  const std::uint64_t key = score_key(item);
   if (item.check(index, &errors->values) && key >= kInfinity) lower(&errors->overflow, index);
   return key;
 }

@@ -87,18 +87,15 @@ class CudaProblem:
         )
 
     def queue(self) -> Any:
-        """The caller's current stream, and its device's memory."""
-        cuda = sys.modules["torch"].cuda
-        device = self.weights.device
-        stream = cuda.current_stream(device)
+        """The caller's current stream, and memory that belongs to it."""
+        uint8 = sys.modules["torch"].uint8
 
-        def allocate(size: int) -> int:
-            address: int = cuda.caching_allocator_alloc(size, device, stream)
-            return address
+        def allocate(size: int) -> tuple[torch.Tensor, int]:
+            owner = self.empty((size,), uint8)
+            return owner, owner.data_ptr()
 
-        return _cuda().Queue(
-            device.index, stream.cuda_stream, allocate, cuda.caching_allocator_delete
-        )
+        stream = sys.modules["torch"].cuda.current_stream(self.weights.device)
+        return _cuda().Queue(stream.cuda_stream, allocate)
 
 
 def _cuda() -> ModuleType:
@@ -169,10 +166,13 @@ def _rows(name: str, tensor: torch.Tensor, shape: torch.Size, axis: int | None) 
 
 
 @contextmanager
-def _explained_values(problems: list[CudaProblem]) -> Iterator[None]:
-    """Turns the kernel's report of a bad value into the sentence a caller can act on."""
+def _on_device_of(problems: list[CudaProblem]) -> Iterator[None]:
+    """For kernels: makes the device current, and turns their report of a bad value into the
+    sentence a caller can act on."""
     try:
-        yield
+        # torch's guard: going back to a device that was never used leaves it unused.
+        with sys.modules["torch"].cuda.device(problems[0].weights.device):
+            yield
     except _cuda().BadValue as error:
         operand, number = error.args
         problem = problems[number]
@@ -205,7 +205,7 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
         lower_bounds.data_ptr(),
         n_iters.data_ptr(),
     )
-    with _explained_values([problem]):
+    with _on_device_of([problem]):
         _cuda().cluster(
             problem.queue(),
             problem.batch(),
@@ -228,7 +228,7 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
 
 def cost_curve(problem: CudaProblem, k_max: int, **options: Any) -> torch.Tensor:
     costs = problem.empty((problem.n_problems, k_max), sys.modules["torch"].float64)
-    with _explained_values([problem]):
+    with _on_device_of([problem]):
         _cuda().cost_curve(
             problem.queue(), problem.batch(), k_max=k_max, costs=costs.data_ptr(), **options
         )
@@ -240,7 +240,7 @@ def _masked(
     problems: list[CudaProblem], prune_into: Callable[[list[int]], None]
 ) -> list[torch.Tensor]:
     masks = [problem.per_item(sys.modules["torch"].bool) for problem in problems]
-    with _explained_values(problems):
+    with _on_device_of(problems):
         prune_into([mask.data_ptr() for mask in masks])
     return [problem.arrange(mask) for problem, mask in zip(problems, masks, strict=True)]
 
