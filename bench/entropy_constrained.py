@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,10 +67,11 @@ def at_cost(w: Array, importance: Array | None, k: int, target: float) -> Entrop
 
     Cost is about proportional to the multiplier: at high resolution it is exactly.
     """
-    best = entropy_constrained(w, importance, k=k, multiplier=0.0)  # the plain codebook itself
+    solved = partial(entropy_constrained, w, importance=importance)
+    best = solved(k=k, multiplier=0.0)  # the plain codebook itself
     multiplier = 2 * math.log(2) * target / len(w)
     for _ in range(TRIALS):
-        trial = entropy_constrained(w, importance, k=4 * k, multiplier=multiplier, max_iter=ROUNDS)
+        trial = solved(k=4 * k, multiplier=multiplier, max_iter=ROUNDS)
         if trial.cost <= target:
             best = min(best, trial, key=lambda result: result.bits)
             if trial.cost >= 0.99 * target:

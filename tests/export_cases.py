@@ -18,8 +18,8 @@ SHAPE = (6, 10)
 
 def one_codebook(k=5, dtype=np.float32, shape=SHAPE):
     rng = np.random.default_rng(k)
-    codes = rng.integers(0, k, shape).astype(np.uint8 if k <= 256 else np.uint16)
-    return IndexedTensor(codes, np.sort(rng.normal(size=(1, k))).astype(dtype))
+    labels = rng.integers(0, k, shape).astype(np.uint8 if k <= 256 else np.uint16)
+    return IndexedTensor(labels, np.sort(rng.normal(size=(1, k))).astype(dtype))
 
 
 def a_codebook_a_row(k=4):
@@ -39,14 +39,14 @@ def groups_that_do_not_divide():
 def scaled_rows():
     tensor = one_codebook(7)
     scale = np.exp(np.random.default_rng(0).normal(size=(SHAPE[0], 1))).astype(np.float32)
-    return IndexedTensor(tensor.codes, tensor.codebooks, scale=scale)
+    return IndexedTensor(tensor.labels, tensor.codebook, scale=scale)
 
 
 def with_a_zero():
     tensor = one_codebook(5)
-    codebooks = tensor.codebooks.copy()
+    codebooks = tensor.codebook.copy()
     codebooks[0, 2] = 0.0
-    return IndexedTensor(tensor.codes, codebooks)
+    return IndexedTensor(tensor.labels, codebooks)
 
 
 TENSORS = {
@@ -71,12 +71,12 @@ def small_model():
 
 def dense_model(tensor):
     model = small_model()
-    model[0].weight.data = torch.from_numpy(tensor.dense().astype(np.float32))
+    model[0].weight.data = torch.from_numpy(tensor.dequantize().astype(np.float32))
     return model
 
 
 def assert_same(actual, expected):
-    for part in ("codes", "codebooks", "groups", "scale"):
+    for part in ("labels", "codebook", "groups", "scale"):
         a, b = getattr(actual, part), getattr(expected, part)
         assert (a is None) == (b is None)
         if a is not None:

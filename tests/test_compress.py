@@ -82,7 +82,7 @@ def test_files_give_the_same_bits_back(case, tmp_path_factory):
     assert report.bytes == path.stat().st_size
     tensor = compressed["w"]
     if isinstance(tensor, CompressedTensor):
-        assert tensor.codes.max() < options["k"]
+        assert tensor.labels.max() < options["k"]
         error = array.astype(np.float64) - dense["w"].astype(np.float64)
         np.testing.assert_allclose(tensor.cost, (error**2).sum(), rtol=1e-9, atol=1e-300)
         if options["density"] is not None:

@@ -19,8 +19,14 @@ from wkmeans import EntropyConstrained, entropy_constrained, rate, wkmeans
 multipliers = st.one_of(st.sampled_from([0.0, 1e-12, 1e12]), st.floats(-6, 3).map(lambda e: 10**e))
 
 
-def solve(problem, multiplier, **options):
+def solved(weights, importance=None, quartic_importance=None, **options):
     return entropy_constrained(
+        weights, importance=importance, quartic_importance=quartic_importance, **options
+    )
+
+
+def solve(problem, multiplier, **options):
+    return solved(
         problem.weights,
         problem.importance,
         problem.quartic,
@@ -71,7 +77,7 @@ def test_every_weight_takes_its_cheapest_codeword(dtype, data):
         data.draw(st.lists(st.integers(1, 99), min_size=len(centroids), max_size=len(centroids)))
     )
     start = EntropyConstrained(centroids, None, counts, 0.0, 0.0, 0.0, 0)
-    found = entropy_constrained(
+    found = solved(
         problem.weights,
         problem.importance,
         problem.quartic,
@@ -156,12 +162,12 @@ FAMILIES = {
 def cheapest_at_cost(w, I, H, k, cost):
     """The fewest bits that bisection of the multiplier finds at no more than ``cost``."""
     cost *= 1 + 1e-12  # the same clustering may be summed in another order
-    best = entropy_constrained(w, I, H, k=k, multiplier=0.0)
+    best = solved(w, I, H, k=k, multiplier=0.0)
     assert best.cost <= cost
     low, high = 0.0, 64.0 * cost / len(w)
     for _ in range(14):
         middle = (low + high) / 2
-        trial = entropy_constrained(w, I, H, k=4 * k, multiplier=middle)
+        trial = solved(w, I, H, k=4 * k, multiplier=middle)
         if trial.cost <= cost:
             low, best = middle, min(best, trial, key=lambda result: result.bits)
         else:
@@ -192,8 +198,8 @@ def test_importances_of_one_change_nothing(family, include_zero):
         for multiplier in (1e-4, 1e-2, 1.0):
             options = {"k": 12, "multiplier": multiplier * np.var(w), "max_iter": rounds}
             options["start"] = wkmeans(w, 12, include_zero=include_zero).centroids
-            without = entropy_constrained(w, include_zero=include_zero, **options)
-            ones = entropy_constrained(w, np.ones(3000), include_zero=include_zero, **options)
+            without = solved(w, include_zero=include_zero, **options)
+            ones = solved(w, np.ones(3000), include_zero=include_zero, **options)
             np.testing.assert_allclose(without.lagrangian, ones.lagrangian, rtol=1e-9)
             np.testing.assert_array_equal(without.labels, ones.labels)
 
@@ -202,12 +208,12 @@ def test_unimportant_weights_take_the_shortest_code():
     rng = np.random.default_rng(1)
     w = rng.normal(size=1000)
     I = (rng.random(1000) < 0.5) * 1.0
-    result = entropy_constrained(w, I, k=8, multiplier=1e-3)
+    result = solved(w, I, k=8, multiplier=1e-3)
     assert np.all(result.labels[I == 0] == np.argmax(result.counts))
 
 
 def test_without_any_importance_one_codeword_serves_all():
-    result = entropy_constrained(np.arange(5.0), np.zeros(5), k=3, multiplier=1.0)
+    result = solved(np.arange(5.0), np.zeros(5), k=3, multiplier=1.0)
     assert len(result.centroids) == 1 and result.cost == 0 and result.bits == 0
 
 
@@ -216,7 +222,7 @@ def test_zero_prunes_by_itself():
     w, I, _ = heavy_tailed(20_000)
     plain = wkmeans(w, 9, importance=I, include_zero=True)
     plain_density = np.mean(plain.centroids[plain.labels] != 0)
-    result = entropy_constrained(
+    result = solved(
         w, I, k=9, multiplier=plain.cost / len(w), include_zero=True, start=plain.centroids
     )
     assert 0.0 in result.centroids
@@ -228,9 +234,7 @@ def test_zero_prunes_by_itself():
 def test_threads_do_not_matter(n, quartic):
     w, I, H = heavy_tailed(n)
     results = [
-        entropy_constrained(
-            w, I, H if quartic else None, k=20, multiplier=1e-7, max_iter=5, n_threads=threads
-        )
+        solved(w, I, H if quartic else None, k=20, multiplier=1e-7, max_iter=5, n_threads=threads)
         for threads in (1, 2, 3, 7)
     ]
     for other in results[1:]:
@@ -241,17 +245,17 @@ def test_threads_do_not_matter(n, quartic):
 
 def test_stops_where_nothing_changes():
     w, I, H = heavy_tailed(5000)
-    result = entropy_constrained(w, I, H, k=12, multiplier=1e-7, max_iter=1000)
+    result = solved(w, I, H, k=12, multiplier=1e-7, max_iter=1000)
     assert 0 < result.n_iter < 1000
-    again = entropy_constrained(w, I, H, k=12, multiplier=1e-7, start=result, max_iter=1)
+    again = solved(w, I, H, k=12, multiplier=1e-7, start=result, max_iter=1)
     np.testing.assert_array_equal(again.labels, result.labels)
     np.testing.assert_allclose(again.centroids, result.centroids, rtol=1e-12)
 
 
 def test_layouts_and_broadcasting():
     w, I, _ = heavy_tailed(6000)
-    plain = entropy_constrained(w.reshape(60, 100), I[:100], k=9, multiplier=1e-7)
-    full = entropy_constrained(
+    plain = solved(w.reshape(60, 100), I[:100], k=9, multiplier=1e-7)
+    full = solved(
         np.asfortranarray(w.reshape(60, 100)), np.tile(I[:100], (60, 1)), k=9, multiplier=1e-7
     )
     assert plain.labels.shape == (60, 100)
@@ -261,30 +265,30 @@ def test_layouts_and_broadcasting():
 
 def test_many_codewords():
     w = np.linspace(-1, 1, 5000)
-    result = entropy_constrained(w, k=700, multiplier=1e-9)
+    result = solved(w, k=700, multiplier=1e-9)
     assert result.labels.dtype == np.uint16 and 256 < len(result.centroids) <= 700
 
 
 def test_torch():
     torch = pytest.importorskip("torch")
     w, I, _ = heavy_tailed(3000)
-    expected = entropy_constrained(w, I, k=9, multiplier=1e-7)
+    expected = solved(w, I, k=9, multiplier=1e-7)
     for tensor in (torch.from_numpy(w), torch.from_numpy(w).requires_grad_()):
-        result = entropy_constrained(tensor, torch.from_numpy(I), k=9, multiplier=1e-7)
+        result = solved(tensor, torch.from_numpy(I), k=9, multiplier=1e-7)
         assert result.labels.dtype == torch.uint8
         np.testing.assert_array_equal(result.labels.numpy(), expected.labels)
-    large = entropy_constrained(torch.from_numpy(w), k=300, multiplier=1e-12)
+    large = solved(torch.from_numpy(w), k=300, multiplier=1e-12)
     assert large.labels.dtype == torch.int32
 
 
 def test_concurrent_calls():
     """The lock is released while the kernel runs, and nothing is shared."""
     w, I, H = heavy_tailed(30_000)
-    expected = entropy_constrained(w, I, H, k=8, multiplier=1e-7, max_iter=3)
+    expected = solved(w, I, H, k=8, multiplier=1e-7, max_iter=3)
     results = [None] * 4
 
     def call(i):
-        results[i] = entropy_constrained(w, I, H, k=8, multiplier=1e-7, max_iter=3)
+        results[i] = solved(w, I, H, k=8, multiplier=1e-7, max_iter=3)
 
     threads = [threading.Thread(target=call, args=(i,)) for i in range(4)]
     for thread in threads:

@@ -54,23 +54,27 @@ def test_a_clustering_as_indexed_tensor(axis, centroid_dtype, as_torch):
     )
     dense = clustering.dequantize()
     dense = dense.float().numpy() if as_torch else np.asarray(dense, np.float32)
-    np.testing.assert_array_equal(IndexedTensor.of_clustering(clustering).dense(), dense)
+    np.testing.assert_array_equal(IndexedTensor.of_clustering(clustering).dequantize(), dense)
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"codes": np.zeros(3, np.int64)}, TypeError, "codes: expected unsigned integers"),
-        ({"codes": np.full(3, 2, np.uint8)}, ValueError, "codes: expected less than k = 2, got 2"),
-        ({"codebooks": np.zeros(2)}, ValueError, r"codebooks: expected shape \(n, k\)"),
-        ({"codebooks": np.zeros((2, 2))}, ValueError, "groups: expected an index"),
+        ({"labels": np.zeros(3, np.int64)}, TypeError, "labels: expected unsigned integers"),
+        (
+            {"labels": np.full(3, 2, np.uint8)},
+            ValueError,
+            "labels: expected less than k = 2",
+        ),
+        ({"codebook": np.zeros(2)}, ValueError, r"codebook: expected shape \(n, k\)"),
+        ({"codebook": np.zeros((2, 2))}, ValueError, "groups: expected an index"),
         ({"groups": np.ones(3, int)}, ValueError, "groups: expected 0 to 0, got 1 to 1"),
         ({"groups": np.zeros(2, int)}, ValueError, r"groups: expected a shape that broadcasts"),
         ({"scale": np.ones((3, 1))}, ValueError, r"scale: expected a shape that broadcasts"),
     ],
 )
 def test_tensors_that_cannot_be(arguments, error, message):
-    good = {"codes": np.zeros(3, np.uint8), "codebooks": np.zeros((1, 2))}
+    good = {"labels": np.zeros(3, np.uint8), "codebook": np.zeros((1, 2))}
     with pytest.raises(error, match=message):
         IndexedTensor(**{**good, **arguments})
 
@@ -78,7 +82,7 @@ def test_tensors_that_cannot_be(arguments, error, message):
 @each_compression
 def test_a_compressed_tensor_as_indexed_tensor(options):
     tensor = compressed(**options)
-    np.testing.assert_array_equal(indexed({"w": tensor})["w"].dense(), tensor.dequantize())
+    np.testing.assert_array_equal(indexed({"w": tensor})["w"].dequantize(), tensor.dequantize())
 
 
 @each_compression
@@ -87,7 +91,7 @@ def test_a_tuned_codebook_goes_back_into_its_compressed_tensor(options):
     model = nn.Module()
     model.register_parameter("w", nn.Parameter(torch.zeros(tensor.shape)))
     parametrize(model, {"w": tensor})
-    # An int8 codebook is scaled anew, to the largest of its codewords.
+    # An int8 codebook is scaled anew, to the largest of its centroids.
     close = {"rtol": 1e-2, "atol": 1e-7 if tensor.codebook_scale is None else 0.02}
     same = recompressed(tensor, indexed_tensors(model)["w"])
     np.testing.assert_allclose(same.dequantize(), tensor.dequantize(), **close)
@@ -170,7 +174,7 @@ def test_onnx_finds_renamed_and_transposed_initializers():
     proto = onnx_of(dense_model(tensor), 21)
     weight = next(i for i in proto.graph.initializer if i.name == "0.weight")
     weight.CopyFrom(
-        onnx.numpy_helper.from_array(np.ascontiguousarray(tensor.dense().T), "onnx::MatMul_7")
+        onnx.numpy_helper.from_array(np.ascontiguousarray(tensor.dequantize().T), "onnx::MatMul_7")
     )
     gemm = proto.graph.node[0]
     gemm.input[1] = "onnx::MatMul_7"
@@ -253,7 +257,7 @@ def converted(tensor):
 
 for name in sys.argv[2:]:
     tensor = TENSORS[name]()
-    np.testing.assert_allclose(converted(tensor), tensor.dense(), rtol=1e-6, err_msg=name)
+    np.testing.assert_allclose(converted(tensor), tensor.dequantize(), rtol=1e-6, err_msg=name)
 print("DONE")
 """
 
@@ -286,7 +290,7 @@ def test_coreml_buffers():
 
 
 def test_what_coreml_cannot_hold():
-    with pytest.raises(ValueError, match="Core ML takes up to 256 entries, got 300"):
+    with pytest.raises(ValueError, match="Core ML takes up to 256 centroids, got 300"):
         to_coreml_buffers({"weight": one_codebook(300)})
 
 

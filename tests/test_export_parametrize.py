@@ -31,7 +31,7 @@ from wkmeans.export import (  # noqa: E402
 @each_tensor
 def test_parametrized_weights_are_the_dense_ones(tensor):
     model = parametrize(small_model(), {"0.weight": tensor})
-    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dense())
+    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dequantize())
     assert_same(indexed_tensors(model)["0.weight"], tensor)
 
 
@@ -47,9 +47,9 @@ def test_a_codebooks_gradient_is_the_sum_over_its_weights(tensor):
     if tensor.scale is not None:
         gradient = gradient * tensor.scale
     groups = 0 if tensor.groups is None else tensor.groups
-    expected = np.zeros(tensor.codebooks.shape)
-    np.add.at(expected, (np.broadcast_to(groups, tensor.shape), tensor.codes), gradient)
-    expected[tensor.codebooks == 0] = 0
+    expected = np.zeros(tensor.codebook.shape)
+    np.add.at(expected, (np.broadcast_to(groups, tensor.shape), tensor.labels), gradient)
+    expected[tensor.codebook == 0] = 0
     codebook = model[0].parametrizations.weight.original
     np.testing.assert_allclose(codebook.grad.numpy(), expected, rtol=1e-12, atol=1e-12)
 
@@ -90,12 +90,12 @@ def test_fine_tuning_lowers_the_loss_and_keeps_zeros():
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     tuned = indexed_tensors(model)["0.weight"]
-    assert np.any(tuned.codebooks != tensor.codebooks)
-    np.testing.assert_array_equal(tuned.codebooks == 0, tensor.codebooks == 0)
-    np.testing.assert_array_equal(tuned.dense(), model[0].weight.detach().numpy())
+    assert np.any(tuned.codebook != tensor.codebook)
+    np.testing.assert_array_equal(tuned.codebook == 0, tensor.codebook == 0)
+    np.testing.assert_array_equal(tuned.dequantize(), model[0].weight.detach().numpy())
 
 
-def test_weight_decay_does_not_touch_zeros_nor_codes_move(tmp_path):
+def test_weight_decay_does_not_touch_zeros_nor_labels_move(tmp_path):
     tensor = with_a_zero()
     model = parametrize(small_model(), {"0.weight": tensor})
     torch.save(model.state_dict(), tmp_path / "model.pt")
@@ -117,7 +117,7 @@ def test_back_to_a_dense_layer():
     model = parametrize(small_model(), {"0.weight": tensor})
     torch_parametrize.remove_parametrizations(model[0], "weight")
     assert type(model[0]) is nn.Linear
-    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dense())
+    np.testing.assert_array_equal(model[0].weight.detach().numpy(), tensor.dequantize())
     assert indexed_tensors(model) == {}
 
 
@@ -218,7 +218,7 @@ def test_a_compressed_model_fine_tuned_and_compressed_again(options, tmp_path):
     torch.testing.assert_close(again(index), model(index))
     assert not torch.equal(again.embedding.weight, dense.embedding.weight)
     assert torch.equal(again.embedding.weight == 0, dense.embedding.weight == 0)
-    assert (loaded["head.weight"].codes == loaded["embedding.weight"].codes).all()
+    assert (loaded["head.weight"].labels == loaded["embedding.weight"].labels).all()
 
 
 def test_a_model_that_was_not_parametrized_has_no_codebooks():

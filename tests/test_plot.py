@@ -41,7 +41,7 @@ def test_codebook_of_scaled_integers_is_in_the_weights_units():
 
 def test_codebook_refuses_many_codebooks_and_other_importances():
     rows = wkmeans(WEIGHTS.reshape(5, 100), 3, axis=1)
-    with pytest.raises(ValueError, match=r"one codebook; got centroids of shape \(5, 3\)"):
+    with pytest.raises(ValueError, match=r"one codebook, got centroids of shape \(5, 3\)"):
         plot.codebook(WEIGHTS, rows)
     with pytest.raises(ValueError, match=r"size, 500; got shape \(3,\)"):
         plot.codebook(WEIGHTS, wkmeans(WEIGHTS, 3), importance=[1, 2, 3])

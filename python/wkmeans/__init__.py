@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import Any
 
 from wkmeans import rate, rate_distortion
-from wkmeans._clustering import Clustering, cost_curve, wkmeans
+from wkmeans._clustered import Clustering
+from wkmeans._clustering import cost_curve, wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
 from wkmeans._pruning import prune
+from wkmeans._quantized import Quantized
 from wkmeans.compression import (
     CompressedModel,
     CompressedTensor,
@@ -25,12 +27,14 @@ __all__ = [
     "DenseTensor",
     "EntropyConstrained",
     "FormatError",
+    "Quantized",
     "compress",
     "cost_curve",
     "entropy_constrained",
     "export",
     "importance",
     "load",
+    "plot",
     "prune",
     "rate",
     "rate_distortion",
@@ -41,6 +45,6 @@ __version__ = "0.1.0"
 
 def __getattr__(name: str) -> Any:
     # Imported where they are used: they need what bare NumPy users neither have nor wait for.
-    if name in ("export", "importance"):
+    if name in ("export", "importance", "plot"):
         return import_module(f"wkmeans.{name}")
     raise AttributeError(f"module 'wkmeans' has no attribute {name!r}")

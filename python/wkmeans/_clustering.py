@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
+from wkmeans._clustered import Clustering
 from wkmeans._kernels.arrays import ArrayLike, Operand
 from wkmeans._kernels.backends import backend_of
 from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_name
@@ -14,70 +12,6 @@ from wkmeans._kernels.formats import resolve_format
 from wkmeans._kernels.threads import resolve_n_threads
 
 _INITS = ("quantile", "linear", "kmeans++")
-
-
-@dataclass(frozen=True, eq=False)
-class Clustering:
-    """A codebook and the label of every weight. NumPy arrays, or torch tensors for torch weights.
-
-    Attributes
-    ----------
-    centroids : array (..., k)
-        Ascending; in `centroid_dtype`, or float32 for half and single precision weights and float64
-        for double. `...` is the weights' shape without the clustered axis, empty for ``axis=None``.
-    labels : array, shape of the weights
-        The nearest centroid of each weight, the lower one in a tie. uint8 for k up to 256, else
-        uint16; torch: uint8, else int32.
-    cost : float or float64 array (...)
-        ``sum I (w - c)^2 + H (w - c)^4``, summed directly about `centroids`.
-    lower_bound : float, float64 array (...) or None
-        No clustering with k centroids costs less: the optimal solver's certificate. None for Lloyd,
-        unless ``certify=True``.
-    n_iter : int or int64 array (...)
-        Rounds of Lloyd, or of refinement by the optimal solver, that were made.
-    axis : int or None
-        The axis that was clustered, counted from the front.
-    scale : float32, float32 array (...) or None
-        ``centroid_dtype="int8"``: centroids are to be multiplied by it. None for other formats.
-    """
-
-    centroids: Any
-    labels: Any
-    cost: Any
-    lower_bound: Any
-    n_iter: Any
-    axis: int | None = None
-    scale: Any = None
-
-    def dequantize(self) -> Any:
-        """The weights' approximation ``centroids[labels]``, times `scale` where there is one."""
-        if isinstance(self.centroids, np.ndarray):
-            return self._dequantize_numpy(self._codebook())
-        return self._dequantize_torch(self._codebook())
-
-    def _codebook(self) -> Any:
-        if self.scale is None:
-            return self.centroids
-        if isinstance(self.centroids, np.ndarray):
-            return self.centroids * np.expand_dims(self.scale, -1)
-        return self.centroids * (self.scale if self.axis is None else self.scale.unsqueeze(-1))
-
-    def _dequantize_numpy(self, codebook: Any) -> Any:
-        labels = self.labels.astype(np.int64)
-        if self.axis is None:
-            return codebook[labels]
-        values = np.take_along_axis(codebook, np.moveaxis(labels, self.axis, -1), -1)
-        return np.ascontiguousarray(np.moveaxis(values, -1, self.axis))
-
-    def _dequantize_torch(self, codebook: Any) -> Any:
-        dtype = codebook.dtype
-        if dtype.itemsize == 1:  # torch cannot index its float8 tensors, but can index their bytes
-            codebook = codebook.view(self.labels.new_empty(0).byte().dtype)
-        labels = self.labels.long()
-        if self.axis is None:
-            return codebook[labels].view(dtype)
-        values = codebook.gather(-1, labels.movedim(self.axis, -1))
-        return values.movedim(-1, self.axis).contiguous().view(dtype)
 
 
 def wkmeans(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,16 +23,17 @@ from wkmeans._kernels.arrays import (
 )
 from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_number
 from wkmeans._kernels.threads import resolve_n_threads
+from wkmeans._quantized import Quantized
 from wkmeans.rate import entropy_bits
 
-# The best number of codewords to start from depends on the multiplier: fractions of k are tried for
+# The best number of centroids to start from depends on the multiplier: fractions of k are tried for
 # some rounds, after which they keep their order almost always.
 _START_DIVISORS = (1, 2, 4)
 _TRIAL_ROUNDS = 10
 
 
-@dataclass(frozen=True, eq=False)
-class EntropyConstrained:
+@dataclass(frozen=True, eq=False, repr=False)
+class EntropyConstrained(Quantized):
     """A codebook with the labels it was fitted to. `labels` is a tensor for torch weights.
 
     Attributes
@@ -60,14 +62,30 @@ class EntropyConstrained:
     lagrangian: float
     n_iter: int
 
+    def centroid_values(self) -> npt.NDArray[np.float64]:
+        return self.centroids
+
+    def dequantize(self) -> Any:
+        """``centroids[labels]``, float64; a tensor for torch weights."""
+        if isinstance(self.labels, np.ndarray):
+            return self.centroids[self.labels]
+        return sys.modules["torch"].from_numpy(self.centroids)[self.labels.long()]
+
+    def _stored(self) -> Any:
+        return self.centroids
+
+    def _described(self) -> dict[str, Any]:
+        shape = None if self.labels is None else tuple(self.labels.shape)
+        return {"shape": shape, "cost": self.cost, "bits": self.bits}
+
 
 def entropy_constrained(
     weights: ArrayLike,
-    importance: ArrayLike | None = None,
-    quartic_importance: ArrayLike | None = None,
     *,
     k: int,
     multiplier: float,
+    importance: ArrayLike | None = None,
+    quartic_importance: ArrayLike | None = None,
     include_zero: bool = False,
     start: ArrayLike | EntropyConstrained | None = None,
     max_iter: int = 300,
@@ -79,23 +97,24 @@ def entropy_constrained(
     quantization", in one dimension) under importances. A weight takes the label of least
     ``cost + multiplier * length``, so that one of little importance takes a short code and, with
     `include_zero`, is pruned where the code of zero is short. Centroids move to the root of their
-    cubic, code lengths to ``-log2(counts / n)``, and unused codewords are dropped. Each of these
+    cubic, code lengths to ``-log2(counts / n)``, and unused centroids are dropped. Each of these
     lowers the Lagrangian, until no label changes: a local minimum, never above the start.
 
     Parameters
     ----------
-    weights, importance, quartic_importance : array_like
-        As for `wkmeans.wkmeans`, clustered together whatever their shape. A weight without
-        importance takes the shortest code.
+    weights : array_like
+        As for `wkmeans.wkmeans`, clustered together whatever their shape.
     k : int
-        Most codewords there may be, 1 to 65536. Bits, not their number, limit what a codebook
+        Most centroids there may be, 1 to 65536. Bits, not their number, limit what a codebook
         costs: several times as many as a fixed-length code would have are well spent.
     multiplier : float
         What one bit is worth in the unit of the cost, at least 0.
+    importance, quartic_importance : array_like, optional
+        As for `wkmeans.wkmeans`. A weight without importance takes the shortest code.
     include_zero : bool
-        One codeword is exactly 0, for as long as any weight takes it.
+        One centroid is exactly 0, for as long as any weight takes it.
     start : array_like (k,), EntropyConstrained, optional
-        Codewords to start from: centroids, whose code lengths follow from the weights nearest to
+        Centroids to start from, whose code lengths follow from the weights nearest to
         each, or an earlier answer (to another multiplier) with its code lengths. None starts from
         the optimal clusterings with k, k/2 and k/4 centroids and goes on with the best.
     max_iter : int
@@ -121,7 +140,12 @@ def entropy_constrained(
     rounds = checked_integer("max_iter", max_iter, 0, 2**31 - 1)
     price = checked_number("multiplier", multiplier)
     solver = EntropySolver(
-        weights, importance, quartic_importance, k=k, include_zero=include_zero, n_threads=n_threads
+        weights,
+        importance=importance,
+        quartic_importance=quartic_importance,
+        k=k,
+        include_zero=include_zero,
+        n_threads=n_threads,
     )
     if isinstance(start, EntropyConstrained):
         return solver.alternate(start, price, rounds)
@@ -136,9 +160,9 @@ class EntropySolver:
     def __init__(
         self,
         weights: ArrayLike,
+        *,
         importance: ArrayLike | None,
         quartic_importance: ArrayLike | None,
-        *,
         k: int,
         include_zero: bool,
         n_threads: int | None,

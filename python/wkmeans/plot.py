@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from wkmeans._clustering import Clustering
+from wkmeans._clustered import Clustering
+from wkmeans._kernels.formats import as_float64
 from wkmeans.rate_distortion import linear_bound
 
 try:
@@ -61,7 +62,7 @@ def codebook(
         If ``clustering`` has more than one codebook, or ``importance`` another shape.
     """
     values = np.asarray(weights, dtype=np.float64).ravel()
-    centroids = np.unique(np.asarray(_centroids(clustering), dtype=np.float64))
+    centroids = np.unique(_centroids(clustering))
     axes = _axes(ax)
     bins = np.linspace(values.min(), values.max(), _BINS + 1).tolist()
     axes.hist(values, bins, density=True, color="0.75", label="weights")
@@ -260,11 +261,10 @@ def _distortion_curve(axes: Axes, heights: Any, widths: Any) -> None:
 
 
 def _centroids(clustering: Clustering) -> Any:
-    if np.ndim(clustering.centroids) != 1:
-        shape = tuple(np.shape(clustering.centroids))
-        raise ValueError(f"clustering must have one codebook; got centroids of shape {shape}")
-    scale = 1.0 if clustering.scale is None else float(clustering.scale)
-    return np.asarray(clustering.centroids, dtype=np.float64) * scale
+    if clustering.n_codebooks != 1:
+        shape = tuple(clustering.centroids.shape)
+        raise ValueError(f"clustering: expected one codebook, got centroids of shape {shape}")
+    return as_float64(clustering.centroid_values()).ravel()
 
 
 def _positive(name: str, values: ArrayLike, length: int) -> Any:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import dtype_name, numpy_dtype
 
@@ -37,3 +40,11 @@ def stored(values: Array, format_name: str, *, as_torch: bool) -> Any:
         torch = sys.modules["torch"]
         return torch.from_numpy(values).to(getattr(torch, format_name))
     return values.astype(numpy_dtype(format_name))
+
+
+def as_float64(values: Any) -> npt.NDArray[np.float64]:
+    """Centroids in any format, of either library, as NumPy's numbers."""
+    if not isinstance(values, np.ndarray):
+        values = values.double().cpu().numpy()
+    wide: npt.NDArray[np.float64] = values.astype(np.float64)
+    return wide

@@ -27,8 +27,8 @@ def add_commands(subcommands: Subcommands) -> None:
 def _add_compress(subcommands: Subcommands) -> None:
     parser = subcommands.add_parser(
         "compress",
-        help="compress safetensors files to codes and codebooks",
-        description="Compress a model to codes and codebooks, one tensor in memory at a time.",
+        help="compress safetensors files to labels and codebooks",
+        description="Compress a model to labels and codebooks, one tensor in memory at a time.",
     )
     parser.set_defaults(run=_compress)
     parser.add_argument(
@@ -40,8 +40,8 @@ def _add_compress(subcommands: Subcommands) -> None:
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
     size = parser.add_mutually_exclusive_group(required=True)
-    size.add_argument("--bits", type=int, metavar="B", help="2**B codewords for each codebook")
-    size.add_argument("--k", type=int, metavar="K", help="codewords for each codebook")
+    size.add_argument("--bits", type=int, metavar="B", help="2**B centroids for each codebook")
+    size.add_argument("--k", type=int, metavar="K", help="centroids for each codebook")
     size.add_argument("--target-bytes", type=int, metavar="N", help="size of the file")
     size.add_argument(
         "--target-bits-per-weight", type=float, metavar="B", help="the same, for each weight"

@@ -1,4 +1,4 @@
-"""Whole models as codes and codebooks, and the files that hold them."""
+"""Whole models as labels and codebooks, and the files that hold them."""
 
 from wkmeans._files.errors import FormatError
 from wkmeans.compression._compress import compress

@@ -47,7 +47,7 @@ def compress(
     group: ProcessGroup | None = None,
     n_threads: int | None = None,
 ) -> CompressedModel:
-    """Compress a network to codes and codebooks.
+    """Compress a network to labels and codebooks.
 
     Parameters
     ----------
@@ -80,17 +80,17 @@ def compress(
         examples: it counts as one of mean importance, and the report names it. ``floor=0`` takes
         importances as they are, the paper's raw objective. Costs are under those given.
     bits, k, target_bytes, target_bits_per_weight
-        Exactly one of them: ``k`` codewords, or ``2**bits``, for each codebook; or the size of the
+        Exactly one of them: ``k`` centroids, or ``2**bits``, for each codebook; or the size of the
         file, in bytes or in bits for each weight of the model (dense tensors and metadata count). A
         size is never exceeded; it is shared out at one slope of cost against bytes.
     density : float, optional
         Exactly ``round(density * n)`` weights of each compressed tensor are kept, as
-        `wkmeans.prune` chooses them; the others become zero, which is one of the k codewords.
+        `wkmeans.prune` chooses them; the others become zero, which is one of the k centroids.
     granularity : {"tensor", "channel"} or int
         One codebook for a tensor, for each entry of its first axis, or for so many consecutive
         weights of one (the last group of each may be shorter).
     solver : {"optimal", "entropy-constrained"}, optional
-        Optimal codebooks of k codewords, or `wkmeans.entropy_constrained` ones, which weigh what
+        Optimal codebooks of k centroids, or `wkmeans.entropy_constrained` ones, which weigh what
         labels cost to store at one price of a bit for all tensors. By default the latter where a
         size is asked for and each tensor has one codebook and no density, else the former.
     channel_scales : bool
@@ -104,7 +104,7 @@ def compress(
         Store floating-point tensors that stay dense in "float16", "bfloat16", "float32" or
         "float64". By default they stay as they are, as does any that would overflow.
     coding : {"auto", "packed", "ans"}
-        Bit-packed codes, entropy-coded ones, or for each tensor the shorter.
+        Bit-packed labels, entropy-coded ones, or for each tensor the shorter.
     include, exclude : str or sequence of str, optional
         Names, or patterns (``fnmatch``) of names; each has to name something. What `exclude` names
         stays dense. With `include`, only what it names is compressed, vectors, tiny tensors and

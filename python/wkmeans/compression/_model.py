@@ -130,7 +130,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """Load everything into `model`, in place, with codebooks as parameters, and return it.
 
         What it then trains is codebooks (n, k) in place of compressed weights, through
-        torch.nn.utils.parametrize; ``state_dict()`` holds codes and codebooks. `tuned` makes a
+        torch.nn.utils.parametrize; ``state_dict()`` holds labels and codebooks. `tuned` makes a
         compressed model of it again. See `wkmeans.export.parametrize`.
         """
         from wkmeans.compression.tensors.parametrization import parametrize
@@ -227,7 +227,7 @@ def load(path: str | os.PathLike[str]) -> CompressedModel:
     """Read what `CompressedModel.save` wrote.
 
     Everything is checked before anything is decoded, and what is held in memory is the file itself:
-    tensors are decoded when `dequantize`, `codes` or `state_dict` asks for them.
+    tensors are decoded when `dequantize`, `labels` or `state_dict` asks for them.
 
     Raises
     ------

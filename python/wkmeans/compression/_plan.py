@@ -17,7 +17,7 @@ from wkmeans.compression.tensors.layout import Granularity, checked_granularity
 
 @dataclass(frozen=True)
 class Options:
-    """Everything about a tensor's compression but its number of codewords, checked."""
+    """Everything about a tensor's compression but its number of centroids, checked."""
 
     granularity: Granularity
     density: float | None
@@ -32,7 +32,7 @@ class Options:
     n_threads: int | None
 
     @property
-    def zero_codeword(self) -> bool:
+    def zero_centroid(self) -> bool:
         return self.density is not None or self.keep_zeros
 
 
@@ -123,7 +123,7 @@ def reason_to_stay_dense(
 
 @dataclass(frozen=True)
 class Budget:
-    """How large the result may be: codewords for each tensor, or bytes for the file."""
+    """How large the result may be: centroids for each tensor, or bytes for the file."""
 
     k: int | None = None
     target_bytes: int | None = None

@@ -19,7 +19,7 @@ from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tens
 
 _CHUNK = 1 << 17  # weights
 _ITERATIONS = 20  # from a start that a sample has settled
-_REFINED = 1 << 19  # weights: more of them would move codewords by a part in 1000
+_REFINED = 1 << 19  # weights: more of them would move centroids by a part in 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -173,7 +173,7 @@ def quantize(
     price: Price | None = None,
     judge: Weights | None = None,
 ) -> CompressedTensor:
-    """Codebooks of k codewords; with a price, those that weigh the entropy of their labels.
+    """Codebooks of k centroids; with a price, those that weigh the entropy of their labels.
 
     The cost is that under the importances of `judge`, those of `weights` by default.
     """
@@ -182,11 +182,11 @@ def quantize(
     codebook_dtype = options.codebook_dtype or scaled.dtype
     layout = layout_of(weights.shape, options.granularity)
     if price is not None:
-        codes, codebook, scale = _priced(scaled, codebook_dtype, price, options)
+        labels, codebook, scale = _priced(scaled, codebook_dtype, price, options)
     else:
-        codes, codebook, scale = _optimal(scaled, keep, k, codebook_dtype, layout, options)
+        labels, codebook, scale = _optimal(scaled, keep, k, codebook_dtype, layout, options)
     tensor = compressed_tensor(
-        codes.reshape(weights.shape),
+        labels.reshape(weights.shape),
         codebook,
         dtype=weights.dtype,
         granularity=options.granularity,
@@ -194,24 +194,24 @@ def quantize(
         codebook_scale=scale,
         channel_scale=channel_scale,
     )
-    return with_cost(tensor, weights if judge is None else judge, codes)
+    return with_cost(tensor, weights if judge is None else judge, labels)
 
 
-def with_cost(tensor: CompressedTensor, weights: Weights, codes: Array) -> CompressedTensor:
+def with_cost(tensor: CompressedTensor, weights: Weights, labels: Array) -> CompressedTensor:
     """The tensor with the cost of the values it dequantizes to, summed in float64."""
-    codewords = tensor.codewords()
+    centroids = tensor.centroid_values()
     layout = tensor.layout
     wide = numpy_dtype(weights.dtype)
-    rows = codes.reshape(weights.rows.shape)
+    rows = labels.reshape(weights.rows.shape)
     cost = 0.0
     step = max(1, _CHUNK // max(layout.channel_size, 1))
     for start in range(0, layout.n_channels, step):
         some = slice(start, start + step)
         part = Layout(rows[some].shape[0], layout.channel_size, layout.group, shared=layout.shared)
-        books = codewords
+        books = centroids
         if not layout.shared:
             per_channel = layout.groups_per_channel
-            books = codewords[start * per_channel : (start + part.n_channels) * per_channel]
+            books = centroids[start * per_channel : (start + part.n_channels) * per_channel]
         values = part.expand(rows[some], books)
         if tensor.channel_scale is not None:
             values = values * tensor.channel_scale[some].astype(values.dtype)[:, np.newaxis]
@@ -252,7 +252,7 @@ def scaled_channels(weights: Weights, options: Options) -> tuple[Weights, Array 
 
 def _kept(weights: Weights, options: Options) -> Array | None:
     """False where a weight becomes exactly zero, as rows; None where none has to."""
-    if not options.zero_codeword:
+    if not options.zero_centroid:
         return None
     keep = np.ones(weights.rows.shape, bool)
     if options.density is not None:
@@ -274,12 +274,12 @@ def _optimal(
     layout: Layout,
     options: Options,
 ) -> tuple[Array, Array, Array | None]:
-    """Codes as rows, codebooks (n_codebooks, k), and an int8 codebook's scales."""
+    """Labels as rows, codebooks (n_codebooks, k), and an int8 codebook's scales."""
     if keep is not None:
         weights = _masked(weights, keep, layout)
     free = k if keep is None else max(k - 1, 1)
     solved: dict[str, Any] = {"centroid_dtype": codebook_dtype, "n_threads": options.n_threads}
-    codes = np.empty(weights.rows.shape, label_dtype(k))
+    labels = np.empty(weights.rows.shape, label_dtype(k))
     if layout.shared:
         clustering = wkmeans(
             weights.rows,
@@ -288,25 +288,25 @@ def _optimal(
             quartic_importance=weights.quartic_importance,
             **solved,
         )
-        codes[:] = clustering.labels
+        labels[:] = clustering.labels
         codebooks = clustering.centroids[np.newaxis]
         scale = None if clustering.scale is None else np.reshape(clustering.scale, (1,))
     else:
-        codebooks, scale = _clustered_blocks(weights, free, layout, solved, codes)
+        codebooks, scale = _clustered_blocks(weights, free, layout, solved, labels)
     if keep is not None:
-        codebooks = _with_zero(codes, codebooks, keep, layout, alone=k == 1)
-    return codes, codebooks, scale
+        codebooks = _with_zero(labels, codebooks, keep, layout, alone=k == 1)
+    return labels, codebooks, scale
 
 
 def _clustered_blocks(
-    weights: Weights, k: int, layout: Layout, solved: dict[str, Any], codes: Array
+    weights: Weights, k: int, layout: Layout, solved: dict[str, Any], labels: Array
 ) -> tuple[Array, Array | None]:
     books, scales = [], []
     for columns, groups in layout.blocks():
         n_groups = len(range(layout.groups_per_channel)[groups])
         pieces = weights.pieces(columns, n_groups)
         clustering = wkmeans(pieces.pop("weights"), k, axis=-1, **pieces, **solved)
-        codes[:, columns] = clustering.labels.reshape(layout.n_channels, -1)
+        labels[:, columns] = clustering.labels.reshape(layout.n_channels, -1)
         books.append(clustering.centroids)
         scales.append(clustering.scale)
     codebooks = np.concatenate(books, axis=1).reshape(layout.n_codebooks, k)
@@ -334,10 +334,10 @@ def _masked(weights: Weights, keep: Array, layout: Layout) -> Weights:
     return Weights(weights.shape, weights.dtype, weights.rows, masked, masked_quartic)
 
 
-def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone: bool) -> Array:
-    """Codebooks with a zero in its place, and the codes moved, in place, to match."""
+def _with_zero(labels: Array, books: Array, keep: Array, layout: Layout, *, alone: bool) -> Array:
+    """Codebooks with a zero in its place, and the labels moved, in place, to match."""
     if alone:
-        codes[:] = 0
+        labels[:] = 0
         return np.zeros_like(books[:, :1])
     values = books.astype(np.float64)
     position = (values < 0).sum(axis=1)  # where zero stands in each codebook
@@ -347,9 +347,9 @@ def _with_zero(codes: Array, books: Array, keep: Array, layout: Layout, *, alone
     taken = np.take_along_axis(books, np.minimum(source, books.shape[1] - 1), axis=1)
     is_zero = entry == position[:, np.newaxis]
     with_zero[:] = np.where(is_zero, np.zeros((), books.dtype), taken)
-    where = layout.expand(np.zeros_like(codes), position[:, np.newaxis])
-    codes += codes >= where
-    np.copyto(codes, where.astype(codes.dtype), where=~keep)
+    where = layout.expand(np.zeros_like(labels), position[:, np.newaxis])
+    labels += labels >= where
+    np.copyto(labels, where.astype(labels.dtype), where=~keep)
     return with_zero
 
 
@@ -387,8 +387,8 @@ def _solve(
 ) -> EntropyConstrained:
     return entropy_constrained(
         weights.rows,
-        weights.importance,
-        weights.quartic_importance,
+        importance=weights.importance,
+        quartic_importance=weights.quartic_importance,
         k=len(start.centroids),
         multiplier=multiplier,
         start=start,

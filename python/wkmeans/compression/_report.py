@@ -17,7 +17,7 @@ from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 class TensorReport:
     """One tensor; bits are per weight, those of the labels alone but for `bits`.
 
-    `fixed_bits` is the length of a bit-packed code, `shannon_bits`, `huffman_bits` and
+    `fixed_bits` is the length of a bit-packed label, `shannon_bits`, `huffman_bits` and
     `entropy_bits` are `wkmeans.rate`'s, `bits` counts every byte that the tensor takes in the file.
     `reason` says why a tensor is dense; None where it is compressed. `unseen` are the slices along
     its first axis that no example reached and that counted as ones of mean importance.
@@ -233,9 +233,9 @@ def tensor_report(
 
 
 def _nonzeros(tensor: CompressedTensor, counts: Any) -> int:
-    words = tensor.codewords()
-    if len(words) == 1:
-        return int(counts[words[0] != 0].sum())
-    if not (words == 0).any():
+    values = tensor.centroid_values()
+    if len(values) == 1:
+        return int(counts[values[0] != 0].sum())
+    if not (values == 0).any():
         return tensor.size
-    return int((tensor.layout.expand(tensor.codes, words) != 0).sum())
+    return int((tensor.layout.expand(tensor.labels, values) != 0).sum())

@@ -1,7 +1,7 @@
 """Compressed weights where people run models: PyTorch, ONNX, Core ML, torch.nn.utils.prune.
 
 Every function takes a compressed model, or a mapping from parameter names to what `wkmeans.wkmeans`
-answered or to an `IndexedTensor`: codebooks, and for each weight the entry that stands for it.
+answered or to an `IndexedTensor`: codebooks, and for each weight the centroid that stands for it.
 """
 
 from __future__ import annotations

@@ -16,19 +16,19 @@ from wkmeans.compression.tensors.indexed import IndexedTensor
 
 _METADATA_VERSION = 1
 _PALETTIZATION = 2  # coremltools' CompressionType
-_CODE_BITS = (1, 2, 3, 4, 6, 8)
+_LABEL_BITS = (1, 2, 3, 4, 6, 8)
 
 
 def to_coreml_buffers(tensors: Mapping[str, Exportable]) -> dict[str, Tensor]:
     """Buffers that let coremltools (8 and later) convert dense weights to their look-up tables.
 
     Register each on the module its name says (``module.register_buffer``) of a model that holds the
-    dense weights, and convert; coremltools then stores codes and tables instead of the weights.
+    dense weights, and convert; coremltools then stores labels and tables instead of the weights.
 
     Parameters
     ----------
     tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
-        At most 256 entries a codebook, which is Core ML's limit. Several codebooks, which iOS 18
+        At most 256 centroids a codebook, which is Core ML's limit. Several codebooks, which iOS 18
         introduced, are repeated so that each serves equal blocks along the tensor's axes.
 
     Returns
@@ -41,7 +41,7 @@ def to_coreml_buffers(tensors: Mapping[str, Exportable]) -> dict[str, Tensor]:
     Raises
     ------
     ValueError
-        For more than 256 entries.
+        For more than 256 centroids.
     """
     buffers = {"_COREML_/metadata_version": torch.tensor(_METADATA_VERSION)}
     for name, tensor in indexed(tensors).items():
@@ -60,10 +60,10 @@ def to_coreml_buffers(tensors: Mapping[str, Exportable]) -> dict[str, Tensor]:
 
 def _table(name: str, tensor: IndexedTensor) -> npt.NDArray[np.float32]:
     if tensor.k > 256:
-        raise ValueError(f"tensors[{name!r}]: Core ML takes up to 256 entries, got {tensor.k}")
-    codebooks = tensor.codebooks.astype(np.float32)
-    # A full table: coremltools would fill it up with zeros, and knows no codes of other widths.
-    size = next(1 << bits for bits in _CODE_BITS if tensor.k <= 1 << bits)
+        raise ValueError(f"tensors[{name!r}]: Core ML takes up to 256 centroids, got {tensor.k}")
+    codebooks = tensor.codebook.astype(np.float32)
+    # A full table: coremltools would fill it up with zeros, and knows no labels of other widths.
+    size = next(1 << bits for bits in _LABEL_BITS if tensor.k <= 1 << bits)
     codebooks = np.pad(codebooks, ((0, 0), (0, size - tensor.k)), mode="edge")
     blocks = _codebook_of_each_block(tensor)
     table: npt.NDArray[np.float32] = codebooks[blocks][..., np.newaxis]

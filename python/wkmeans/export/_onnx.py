@@ -1,4 +1,4 @@
-"""ONNX: dense initializers become ``Gather(codebook, Cast(codes))``."""
+"""ONNX: dense initializers become ``Gather(codebook, Cast(labels))``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPSET_OF_UINT4 = 21
 
 
 def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.ModelProto:
-    """A copy of an ONNX model whose weights are codebooks and codes.
+    """A copy of an ONNX model whose weights are codebooks and labels.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.Model
     -------
     onnx.ModelProto
         Each initializer is computed by nodes of the standard operators Cast, Gather and, where
-        there are several codebooks or scales, Add and Mul. Codes take 4 bits a weight up to k = 16
+        there are several codebooks or scales, Add and Mul. Labels take 4 bits a weight up to k = 16
         in opset 21 and later, else 8 up to k = 256, else 32. Runtimes that fold constants (ONNX
         Runtime does) run as fast as with the dense weights.
 
@@ -84,7 +84,7 @@ def _matched(
             raise ValueError(f"tensors[{name!r}]: expected shape {shape}, got {tensor.shape}")
         return dense[name], tensor
     for candidate in _layouts(tensor):
-        values = candidate.dense().astype(np.float32)
+        values = candidate.dequantize().astype(np.float32)
         for initializer in dense.values():
             if tuple(initializer.dims) == candidate.shape and np.array_equal(
                 onnx_module().numpy_helper.to_array(initializer), values
@@ -101,7 +101,7 @@ def _layouts(tensor: IndexedTensor) -> Iterator[IndexedTensor]:
             return None if array is None else np.broadcast_to(array, tensor.shape).T
 
         yield IndexedTensor(
-            tensor.codes.T, tensor.codebooks, transposed(tensor.groups), transposed(tensor.scale)
+            tensor.labels.T, tensor.codebook, transposed(tensor.groups), transposed(tensor.scale)
         )
 
 
@@ -116,10 +116,10 @@ def _lookup(initializer: Any, tensor: IndexedTensor, packs: bool) -> Iterator[An
         return onnx.numpy_helper.from_array(np.ascontiguousarray(array), f"{name}.{role}")
 
     values = onnx.helper.tensor_dtype_to_np_dtype(initializer.data_type)
-    codebooks = constant("codebook", tensor.codebooks.ravel().astype(values))
-    codes = _stored_codes(f"{name}.codes", tensor, packs)
+    codebooks = constant("codebook", tensor.codebook.ravel().astype(values))
+    labels = _stored_labels(f"{name}.labels", tensor, packs)
     steps = [
-        made("Cast", [codes.name], [f"{name}.index"], name=f"{name}.Cast", to=types.INT32),
+        made("Cast", [labels.name], [f"{name}.index"], name=f"{name}.Cast", to=types.INT32),
     ]
     offsets = tensor.offsets()
     if offsets is not None:
@@ -135,17 +135,17 @@ def _lookup(initializer: Any, tensor: IndexedTensor, packs: bool) -> Iterator[An
         factor = constant("scale", tensor.scale.astype(values))
         yield factor
         steps.append(made("Mul", [gathered, factor.name], [name], name=f"{name}.Mul"))
-    yield from (codes, codebooks, *steps)
+    yield from (labels, codebooks, *steps)
 
 
-def _stored_codes(name: str, tensor: IndexedTensor, packs: bool) -> Any:
+def _stored_labels(name: str, tensor: IndexedTensor, packs: bool) -> Any:
     onnx = onnx_module()
     types = onnx.TensorProto
     if packs and tensor.k <= 16:
-        flat = tensor.codes.ravel().astype(np.uint8)
+        flat = tensor.labels.ravel().astype(np.uint8)
         flat = np.append(flat, np.zeros(flat.size % 2, np.uint8))
         packed = flat[0::2] | flat[1::2] << 4  # the first of a pair in the low bits
         return onnx.helper.make_tensor(name, types.UINT4, tensor.shape, packed.tobytes(), raw=True)
     # Cast from 16 bits unsigned is not implemented everywhere; from these it is.
     dtype = np.uint8 if tensor.k <= 256 else np.int32
-    return onnx.numpy_helper.from_array(np.ascontiguousarray(tensor.codes.astype(dtype)), name)
+    return onnx.numpy_helper.from_array(np.ascontiguousarray(tensor.labels.astype(dtype)), name)

@@ -29,7 +29,7 @@ _STEPS = 16  # every k of a curve up to twice as many, then as many for each dou
 
 @dataclass(frozen=True)
 class Choice:
-    """How a tensor is compressed: with k codewords, or from a start at the price of a bit."""
+    """How a tensor is compressed: with k centroids, or from a start at the price of a bit."""
 
     k: int
     price: Price | None = None
@@ -43,7 +43,7 @@ class Sample:
     share: float  # of the tensor's weights
 
     def measure(self, k: int, options: Options) -> tuple[float, float]:
-        """Bytes and cost of the whole tensor with k codewords, as the sample has them."""
+        """Bytes and cost of the whole tensor with k centroids, as the sample has them."""
         tensor = quantize(self.weights, k, options)
         fixed = tensor.codebook.nbytes if tensor.layout.shared else 0
         return fixed + (tensor.nbytes - fixed) / self.share, tensor.cost
@@ -55,7 +55,7 @@ def sample_of(weights: Weights) -> Sample:
 
 
 Chooser = Callable[[float], dict[str, Choice]]
-"""From bytes for codes, codebooks and scales to the choice for every tensor."""
+"""From bytes for labels, codebooks and scales to the choice for every tensor."""
 
 
 class _PricedSample:
@@ -66,15 +66,15 @@ class _PricedSample:
         self._share = sample.share
         self._solver = EntropySolver(
             scaled.rows,
-            scaled.importance,
-            scaled.quartic_importance,
+            importance=scaled.importance,
+            quartic_importance=scaled.quartic_importance,
             k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 8).bit_length() - 1)),
             include_zero=options.keep_zeros,
             n_threads=options.n_threads,
         )
         self._starts = self._solver.optimal_starts()
         dtype = options.codebook_dtype or scaled.dtype
-        self._codeword_bytes = numpy_dtype(dtype).itemsize + 2  # and its count
+        self._centroid_bytes = numpy_dtype(dtype).itemsize + 2  # and its count
         self._scale_bytes = 0.0 if channel_scale is None else channel_scale.nbytes / self._share
 
     def at(self, multiplier: float) -> tuple[float, float, Choice]:
@@ -90,7 +90,7 @@ class _PricedSample:
                 break
             multiplier /= 4
         k = len(solved.centroids)
-        size = solved.bits / 8 / self._share + k * self._codeword_bytes + self._scale_bytes
+        size = solved.bits / 8 / self._share + k * self._centroid_bytes + self._scale_bytes
         choice = Choice(k, Price(multiplier, replace(solved, labels=None)))
         return size, solved.cost, choice
 
@@ -105,7 +105,7 @@ def entropy_constrained_chooser(
         size_at_no_price, cost, richest = at(0.0)
         if size_at_no_price > target or not cost > 0 or k >= _MOST_CODEWORDS:
             break
-        k *= 4  # more codewords than the size suggests: importances that sit on few weights
+        k *= 4  # more centroids than the size suggests: importances that sit on few weights
     first = 2 * math.log(2) * cost / n_weights or 1.0  # right at high resolution
 
     def choose(budget: float) -> dict[str, Choice]:
@@ -132,14 +132,14 @@ def _at_one_price(samples: Mapping[str, Sample], k: int, options: Options) -> _A
 
 
 def _richest_k(n_weights: int, target: float) -> int:
-    """Four times the codewords that bytes for each weight would count, within reason."""
+    """Four times the centroids that bytes for each weight would count, within reason."""
     return int(2 ** min(max(math.ceil(8 * target / n_weights) + 2, 4), 12))
 
 
 def codebook_size_chooser(
     samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
 ) -> Chooser:
-    """Any number of codewords for each tensor, as steep a curve for each."""
+    """Any number of centroids for each tensor, as steep a curve for each."""
     k = _richest_k(n_weights, target)
     curves = {name: _curve(sample, k, options) for name, sample in samples.items()}
     return lambda budget: _equal_slope(curves, budget)
@@ -149,8 +149,8 @@ Point = tuple[float, float, int]  # bytes, cost, k
 
 
 def smallest_k(options: Options) -> int:
-    """The fewest codewords that a tensor can have."""
-    return 2 if options.zero_codeword else 1
+    """The fewest centroids that a tensor can have."""
+    return 2 if options.zero_centroid else 1
 
 
 def _curve(sample: Sample, k_max: int, options: Options) -> list[Point]:
@@ -193,7 +193,7 @@ def _equal_slope(curves: Mapping[str, list[Point]], budget: float) -> dict[str, 
 
 
 def _spared(curves: Mapping[str, list[Point]], budget: float) -> Mapping[str, list[Point]]:
-    """Without the choice of one codeword, where two for every codebook fit."""
+    """Without the choice of one centroid, where two for every codebook fit."""
     two = {n: [p for p in points if p[2] > 1] or points for n, points in curves.items()}
     return two if sum(min(points)[0] for points in two.values()) <= budget else curves
 

@@ -46,7 +46,7 @@ def within_budget(
             exponent += math.copysign(stride, size - budget)
     if best is None:
         raise ValueError(
-            f"bits: expected at least {size:.6g}, what one codeword a tensor takes, "
+            f"bits: expected at least {size:.6g}, what one centroid a tensor takes, "
             f"got {budget:.6g}"
         )
     return best

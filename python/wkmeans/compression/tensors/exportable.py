@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
-from wkmeans._clustering import Clustering
+from wkmeans._clustered import Clustering
 from wkmeans._kernels.arrays import Array
 from wkmeans.compression.tensors.indexed import IndexedTensor
 from wkmeans.compression.tensors.layout import Layout
@@ -41,8 +41,8 @@ def _indexed(name: str, tensor: Any) -> IndexedTensor:
     if isinstance(tensor, CompressedTensor):
         scale = tensor.channel_scale
         return IndexedTensor(
-            codes=tensor.codes,
-            codebooks=tensor.codewords(),
+            labels=tensor.labels,
+            codebook=tensor.centroid_values(),
             groups=_groups(tensor.layout, tensor.shape),
             scale=None if scale is None else scale.reshape(_one_a_channel(tensor.shape)),
         )
@@ -53,7 +53,7 @@ def _indexed(name: str, tensor: Any) -> IndexedTensor:
 
 
 def _one_a_channel(shape: tuple[int, ...]) -> tuple[int, ...]:
-    """What broadcasts an entry for each channel to a tensor of `shape`."""
+    """What broadcasts a number for each channel to a tensor of `shape`."""
     return (-1, *(1 for _ in shape[1:])) if len(shape) > 1 else tuple(1 for _ in shape)
 
 
@@ -68,18 +68,18 @@ def _groups(layout: Layout, shape: tuple[int, ...]) -> Array | None:
 
 
 def recompressed(tensor: CompressedTensor, tuned: IndexedTensor) -> CompressedTensor:
-    """`tensor` with the codewords of `tuned`, rounded to the dtype its codebooks are stored in.
+    """`tensor` with the centroids of `tuned`, rounded to the dtype its codebooks are stored in.
 
-    Codebooks ascend again, so that codes are numbered anew where fine-tuning changed the order. Its
-    cost stays what compression cost: fine-tuning leaves those weights on purpose.
+    Codebooks ascend again, so that labels are numbered anew where fine-tuning changed the order.
+    Its cost stays what compression cost: fine-tuning leaves those weights on purpose.
     """
-    order = np.argsort(tuned.codebooks, axis=1, kind="stable")
-    codebooks = np.take_along_axis(tuned.codebooks, order, axis=1)
-    renumbered = np.argsort(order, axis=1).astype(tuned.codes.dtype)
-    codes = renumbered[0 if tuned.groups is None else tuned.groups, tuned.codes]
+    order = np.argsort(tuned.codebook, axis=1, kind="stable")
+    codebooks = np.take_along_axis(tuned.codebook, order, axis=1)
+    renumbered = np.argsort(order, axis=1).astype(tuned.labels.dtype)
+    labels = renumbered[0 if tuned.groups is None else tuned.groups, tuned.labels]
     stored, scale = _stored(codebooks, tensor)
     return compressed_tensor(
-        codes,
+        labels,
         stored,
         dtype=tensor.dtype,
         granularity=tensor.granularity,

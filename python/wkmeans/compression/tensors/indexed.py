@@ -1,4 +1,4 @@
-"""`IndexedTensor`: a tensor as codebooks and codes, whatever compressed it."""
+"""`IndexedTensor`: a tensor as codebooks and labels, whatever compressed it."""
 
 from __future__ import annotations
 
@@ -8,40 +8,42 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from wkmeans._clustering import Clustering
+from wkmeans._clustered import Clustering
+from wkmeans._kernels.formats import as_float64
+from wkmeans._quantized import Quantized
 
 Floats = npt.NDArray[np.floating[Any]]
 
 
-@dataclass(frozen=True, eq=False)
-class IndexedTensor:
-    """Weights as ``codebooks[groups, codes] * scale``.
+@dataclass(frozen=True, eq=False, repr=False)
+class IndexedTensor(Quantized):
+    """Weights as ``codebook[groups, labels] * scale``.
 
     Attributes
     ----------
-    codes : unsigned integer array, shape of the weights
-        Which entry of its codebook each weight takes.
-    codebooks : float array (n, k)
+    labels : unsigned integer array, shape of the weights
+        Which centroid of its codebook each weight takes.
+    codebook : float array (n, k)
     groups : integer array, broadcastable to the weights' shape, or None
         Which codebook each weight takes it from. None where there is one.
     scale : float array, broadcastable to the weights' shape, or None
     """
 
-    codes: npt.NDArray[np.unsignedinteger[Any]]
-    codebooks: Floats
+    labels: npt.NDArray[np.unsignedinteger[Any]]
+    codebook: Floats
     groups: npt.NDArray[np.integer[Any]] | None = None
     scale: Floats | None = None
 
     def __post_init__(self) -> None:
-        if self.codes.dtype.kind != "u":
-            raise TypeError(f"codes: expected unsigned integers, got {self.codes.dtype}")
-        if self.codebooks.ndim != 2 or self.codebooks.size == 0:
+        if self.labels.dtype.kind != "u":
+            raise TypeError(f"labels: expected unsigned integers, got {self.labels.dtype}")
+        if self.codebook.ndim != 2 or self.codebook.size == 0:
             raise ValueError(
-                f"codebooks: expected shape (n, k), none of them 0, got {self.codebooks.shape}"
+                f"codebook: expected shape (n, k), none of them 0, got {self.codebook.shape}"
             )
-        n, k = self.codebooks.shape
-        if self.codes.size and self.codes.max() >= k:
-            raise ValueError(f"codes: expected less than k = {k}, got {self.codes.max()}")
+        n, k = self.codebook.shape
+        if self.labels.size and self.labels.max() >= k:
+            raise ValueError(f"labels: expected less than k = {k}, got {self.labels.max()}")
         if self.groups is None and n > 1:
             raise ValueError(
                 f"groups: expected an index for each weight of {n} codebooks, got none"
@@ -68,40 +70,37 @@ class IndexedTensor:
     def of_clustering(cls, clustering: Clustering) -> IndexedTensor:
         """What `wkmeans.wkmeans` found, with an int8 codebook's scale multiplied in."""
         labels = np.asarray(clustering.labels)
-        codes = labels.view(np.uint32) if labels.dtype == np.int32 else labels
-        codebooks = _as_float(clustering.centroids)
-        if clustering.scale is not None:
-            codebooks = codebooks * np.expand_dims(np.asarray(clustering.scale), -1)
+        labels = labels.view(np.uint32) if labels.dtype == np.int32 else labels
+        codebook: Floats = as_float64(clustering.centroid_values())
+        if clustering.codebook_dtype != "float64":
+            codebook = codebook.astype(np.float32)
         axis = clustering.axis
         if axis is None:
-            return cls(codes, codebooks.reshape(1, -1))
-        batch_shape = (*codes.shape[:axis], 1, *codes.shape[axis + 1 :])
+            return cls(labels, codebook.reshape(1, -1))
+        batch_shape = (*labels.shape[:axis], 1, *labels.shape[axis + 1 :])
         groups = np.arange(np.prod(batch_shape, dtype=np.int64)).reshape(batch_shape)
-        return cls(codes, codebooks.reshape(groups.size, -1), groups)
+        return cls(labels, codebook.reshape(groups.size, -1), groups)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self.codes.shape
-
-    @property
-    def k(self) -> int:
-        return int(self.codebooks.shape[1])
+        return self.labels.shape
 
     def offsets(self) -> npt.NDArray[np.int64] | None:
-        """Where each weight's codebook begins among all entries, broadcastable to its shape."""
+        """Where each weight's codebook begins among all centroids, broadcastable to its shape."""
         return None if self.groups is None else self.groups.astype(np.int64) * self.k
 
-    def dense(self) -> Floats:
-        """The weights, in the dtype of the codebooks."""
-        values: Floats = self.codebooks[0 if self.groups is None else self.groups, self.codes]
+    def centroid_values(self) -> Floats:
+        return self.codebook
+
+    def dequantize(self) -> Floats:
+        """The weights, in the dtype of the codebook."""
+        values: Floats = self.codebook[0 if self.groups is None else self.groups, self.labels]
         if self.scale is not None:
             values = values * self.scale.astype(values.dtype)
         return values
 
+    def _stored(self) -> Floats:
+        return self.codebook
 
-def _as_float(centroids: Any) -> Floats:
-    """Centroids of any storage format as a float32 or float64 array."""
-    if not isinstance(centroids, np.ndarray):
-        centroids = (centroids.double() if centroids.itemsize == 8 else centroids.float()).numpy()
-    values: Floats = centroids
-    return values if values.dtype == np.float64 else values.astype(np.float32)
+    def _described(self) -> dict[str, Any]:
+        return {"shape": self.shape}

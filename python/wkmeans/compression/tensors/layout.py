@@ -45,9 +45,9 @@ class Layout:
         if self.channel_size % self.group:
             yield slice(whole * self.group, None), slice(whole, whole + 1)
 
-    def expand(self, codes: Array, codebooks: Array) -> Array:
-        """``codebook[code]`` of every weight, shape ``(n_channels, channel_size)``."""
-        rows = codes.reshape(self.n_channels, self.channel_size)
+    def expand(self, labels: Array, codebooks: Array) -> Array:
+        """``codebook[label]`` of every weight, shape ``(n_channels, channel_size)``."""
+        rows = labels.reshape(self.n_channels, self.channel_size)
         if self.shared:
             return np.asarray(codebooks[0][rows])
         k = codebooks.shape[-1]

@@ -16,37 +16,37 @@ from wkmeans.compression.tensors.indexed import IndexedTensor
 
 
 class _Lookup(torch.autograd.Function):
-    """``entries[index]``; a codebook entry's gradient, a sum over all its weights, is summed in
+    """``centroids[index]``; a centroid's gradient, a sum over all its weights, is summed in
     float64: a million float32 terms would lose four digits."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(entries: Tensor, index: Tensor) -> Tensor:
-        return entries.index_select(0, index.flatten()).reshape(index.shape)
+    def forward(centroids: Tensor, index: Tensor) -> Tensor:
+        return centroids.index_select(0, index.flatten()).reshape(index.shape)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        entries, index = inputs
+        centroids, index = inputs
         ctx.save_for_backward(index)
-        ctx.n_entries = len(entries)
+        ctx.n_centroids = len(centroids)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (index,) = ctx.saved_tensors
-        sums = gradient.new_zeros(ctx.n_entries, dtype=torch.float64)
+        sums = gradient.new_zeros(ctx.n_centroids, dtype=torch.float64)
         sums = sums.index_add(0, index.flatten(), gradient.flatten().double())
         return sums.to(gradient.dtype), None
 
 
 class CodebookParametrization(nn.Module):
-    """Makes a weight out of its codebook: ``codebook[groups, codes] * scale``.
+    """Makes a weight out of its codebook: ``codebook[groups, labels] * scale``.
 
-    The parameter that it parametrizes is the codebook (n, k). Entries that are exactly zero stay
+    The parameter that it parametrizes is the codebook (n, k). Centroids that are exactly zero stay
     zero, so that what was pruned remains so.
     """
 
-    codes: Tensor
+    labels: Tensor
     offsets: Tensor | None
     scale: Tensor | None
     is_free: Tensor
@@ -54,9 +54,9 @@ class CodebookParametrization(nn.Module):
     def __init__(self, tensor: IndexedTensor, like: Tensor) -> None:
         super().__init__()
         device = like.device
-        self._codebook: Tensor | None = torch.tensor(tensor.codebooks).to(device, like.dtype)
+        self._codebook: Tensor | None = torch.tensor(tensor.codebook).to(device, like.dtype)
         offsets = tensor.offsets()
-        self.register_buffer("codes", _codes(tensor, device))
+        self.register_buffer("labels", _labels(tensor, device))
         self.register_buffer(
             "offsets", None if offsets is None else torch.tensor(offsets).to(device)
         )
@@ -67,30 +67,30 @@ class CodebookParametrization(nn.Module):
         self.register_buffer("is_free", self._codebook != 0)
 
     def forward(self, codebook: Tensor) -> Tensor:
-        index = self.codes.int() if self.offsets is None else self.codes + self.offsets
-        entries = torch.where(self.is_free, codebook, 0).flatten()
-        weight: Tensor = _Lookup.apply(entries, index)  # type: ignore[no-untyped-call]
+        index = self.labels.int() if self.offsets is None else self.labels + self.offsets
+        centroids = torch.where(self.is_free, codebook, 0).flatten()
+        weight: Tensor = _Lookup.apply(centroids, index)  # type: ignore[no-untyped-call]
         return weight if self.scale is None else weight * self.scale
 
     def right_inverse(self, weight: Tensor) -> Tensor:
-        """The codebook this was made with, once: any other weight has other codes."""
+        """The codebook this was made with, once: any other weight has other labels."""
         if self._codebook is None:
             raise RuntimeError(
-                "this weight is a codebook and codes: assign to its codebook, "
+                "this weight is a codebook and labels: assign to its codebook, "
                 "parametrizations.<name>.original, or compress the new weight"
             )
         codebook, self._codebook = self._codebook, None
         return codebook
 
 
-def _codes(tensor: IndexedTensor, device: torch.device) -> Tensor:
+def _labels(tensor: IndexedTensor, device: torch.device) -> Tensor:
     """uint8 where k allows, else int32: the dtypes that torch can index with or convert from."""
     dtype = np.uint8 if tensor.k <= 256 else np.int32
-    return torch.tensor(tensor.codes.astype(dtype)).to(device)
+    return torch.tensor(tensor.labels.astype(dtype)).to(device)
 
 
 def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Module:
-    """Replace parameters of `model` by codebooks and codes, through torch.nn.utils.parametrize.
+    """Replace parameters of `model` by codebooks and labels, through torch.nn.utils.parametrize.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Modul
     torch.nn.Module
         `model`. For each ``layer.weight`` it now trains
         ``layer.parametrizations.weight.original``, the codebook (n, k), whose gradient is the sum
-        over the weights of each entry. ``state_dict()`` holds codes (a byte a weight up to k = 256)
-        and codebooks; ``torch.nn.utils.parametrize.remove_parametrizations(layer, "weight")`` goes
-        back to a dense weight.
+        over the weights of each centroid. ``state_dict()`` holds labels (a byte a weight up to
+        k = 256) and codebooks; ``remove_parametrizations(layer, "weight")`` of
+        torch.nn.utils.parametrize goes back to a dense weight.
 
     Raises
     ------
@@ -149,7 +149,7 @@ def _detached_copy(module: nn.Module, attribute: str) -> Tensor:
 
 
 def indexed_tensors(model: nn.Module) -> dict[str, IndexedTensor]:
-    """The codebooks and codes of a model that `parametrize` made, by parameter name.
+    """The codebooks and labels of a model that `parametrize` made, by parameter name.
 
     Tied parameters appear once, by the first of their names.
     """
@@ -175,10 +175,10 @@ def _lookups(module: nn.Module) -> Iterator[tuple[str, Tensor, CodebookParametri
 
 def _indexed(codebook: Tensor, lookup: CodebookParametrization) -> IndexedTensor:
     values = torch.where(lookup.is_free, codebook.detach(), 0)
-    codes = lookup.codes.cpu().numpy()
+    labels = lookup.labels.cpu().numpy()
     return IndexedTensor(
-        codes=codes if codes.dtype == np.uint8 else codes.view(np.uint32),
-        codebooks=_array(values),
+        labels=labels if labels.dtype == np.uint8 else labels.view(np.uint32),
+        codebook=_array(values),
         groups=None
         if lookup.offsets is None
         else (lookup.offsets // values.shape[1]).cpu().numpy(),

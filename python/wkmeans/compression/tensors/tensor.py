@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import numpy_dtype
+from wkmeans._quantized import Quantized, described
 from wkmeans.compression.format.coding import EncodedCodes, encode
 from wkmeans.compression.tensors.dtypes import PACKED
 from wkmeans.compression.tensors.layout import Granularity, Layout, layout_of
 
 
-@dataclass(frozen=True, eq=False)
-class CompressedTensor:
-    """Codes into codebooks, entropy-coded in memory as they are in the file.
+@dataclass(frozen=True, eq=False, repr=False)
+class CompressedTensor(Quantized):
+    """Labels into codebooks, entropy-coded in memory as they are in the file.
 
     Attributes
     ----------
@@ -26,13 +28,13 @@ class CompressedTensor:
     granularity : {"tensor", "channel"} or int
         One codebook for all, for each entry of the first axis, or for so many weights of one.
     encoded : EncodedCodes
-        The codes; `codes` decodes them.
+        The labels; `labels` decodes them.
     codebook : array (n_codebooks, k)
         Each ascending, in the dtype it is stored in. An "int8" codebook is to be multiplied by
         `codebook_scale`.
     codebook_scale : float32 array (n_codebooks,) or None
     channel_scale : float32 array (n_channels,) or None
-        Codewords are to be multiplied by the scale of their channel.
+        Centroids are to be multiplied by the scale of their channel.
     cost : float
         ``sum I (w - v)^2 + H (w - v)^4`` of the values v that `dequantize` gives.
     """
@@ -51,27 +53,22 @@ class CompressedTensor:
         return layout_of(self.shape, self.granularity)
 
     @property
-    def k(self) -> int:
-        """Codewords in each codebook."""
-        return int(self.codebook.shape[-1])
-
-    @property
     def size(self) -> int:
         return self.encoded.size
 
     @property
-    def codes(self) -> Array:
-        """uint8 or uint16 codes, shape of the tensor, decoded anew each time: O(n)."""
+    def labels(self) -> Array:
+        """uint8 or uint16 labels, shape of the tensor, decoded anew each time: O(n)."""
         return self.encoded.decode().reshape(self.shape)
 
     @property
     def counts(self) -> Array:
-        """How many weights carry each code, int64 (k,)."""
+        """How many weights carry each label, int64 (k,)."""
         return self.encoded.counts()
 
     @property
     def nbytes(self) -> int:
-        """Bytes of codes, codebooks and scales in the file."""
+        """Bytes of labels, codebooks and scales in the file."""
         extra = (self.codebook_scale, self.channel_scale)
         return int(
             self.encoded.payload.nbytes
@@ -79,7 +76,7 @@ class CompressedTensor:
             + sum(scale.nbytes for scale in extra if scale is not None)
         )
 
-    def codewords(self) -> Array:
+    def centroid_values(self) -> Array:
         """The codebooks as the numbers they stand for, ``(n_codebooks, k)``, channel scales aside.
 
         float64 for float64 tensors, else float32.
@@ -91,14 +88,26 @@ class CompressedTensor:
         return values
 
     def dequantize(self) -> Array:
-        """The dense tensor, as NumPy: ``codeword[code] * channel_scale`` in `dtype`."""
-        values = self.layout.expand(self.encoded.decode(), self.codewords())
+        """The dense tensor, as NumPy: ``centroid[label] * channel_scale`` in `dtype`."""
+        values = self.layout.expand(self.encoded.decode(), self.centroid_values())
         if self.channel_scale is not None:
             values = values * self.channel_scale.astype(values.dtype)[:, np.newaxis]
         return values.astype(numpy_dtype(self.dtype)).reshape(self.shape)
 
+    def _stored(self) -> Array:
+        return self.codebook
 
-@dataclass(frozen=True, eq=False)
+    def _described(self) -> dict[str, Any]:
+        return {
+            "shape": self.shape,
+            "dtype": self.dtype,
+            "granularity": self.granularity,
+            "nbytes": self.nbytes,
+            "cost": self.cost,
+        }
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class DenseTensor:
     """A tensor that is kept as it is.
 
@@ -139,9 +148,13 @@ class DenseTensor:
         """The tensor in the model's dtype; `TypeError` where NumPy has none."""
         return self.values.astype(numpy_dtype(self.dtype))
 
+    def __repr__(self) -> str:
+        facts = {"shape": self.shape, "dtype": self.dtype, "reason": self.reason}
+        return described("DenseTensor", facts)
+
 
 def compressed_tensor(
-    codes: Array,
+    labels: Array,
     codebook: Array,
     *,
     dtype: str,
@@ -151,12 +164,12 @@ def compressed_tensor(
     channel_scale: Array | None = None,
     cost: float = 0.0,
 ) -> CompressedTensor:
-    """Encode `codes`, of the tensor's shape, and drop codewords above all of them."""
-    layout = layout_of(codes.shape, granularity)
-    k = int(codes.max(initial=0)) + 1
-    encoded = encode(codes.reshape(layout.n_channels, layout.channel_size), k, coding)
+    """Encode `labels`, of the tensor's shape, and drop centroids above all of them."""
+    layout = layout_of(labels.shape, granularity)
+    k = int(labels.max(initial=0)) + 1
+    encoded = encode(labels.reshape(layout.n_channels, layout.channel_size), k, coding)
     return CompressedTensor(
-        tuple(codes.shape),
+        tuple(labels.shape),
         dtype,
         granularity,
         encoded,
