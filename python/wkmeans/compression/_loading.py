@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from wkmeans.compression.source.wrappers import plain_names, without_wrappers
+from wkmeans.compression._conversion import as_transformers_holds
+from wkmeans.compression.source.wrappers import plain_names, unwrapped, without_wrappers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +22,11 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
     """
     state = model.state_dict(keep_vars=True)
     plain = plain_names(model, state)
-    given = _by_plain_name(tensors, {name for name in plain.values() if name is not None})
-    chosen = {name: given[known] for name, known in plain.items() if known in given}
+    expected = {name for name in plain.values() if name is not None}
+    given: Mapping[str, Any] = _by_plain_name(tensors, expected)
+    if not given.keys() <= expected:
+        given = as_transformers_holds(unwrapped(model), given)
+    chosen = {name: given[known] for name, known in plain.items() if known and known in given}
     tied = {_memory(state[name]) for name in chosen}
     missing = [
         name
@@ -32,7 +36,6 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
         and not _is_extra_state(name)
         and _memory(state[name]) not in tied
     ]
-    expected = {known for known in plain.values() if known is not None}
     unexpected = _not_ignored(model, [name for name in given if name not in expected])
     faults = [f"missing {name!r}" for name in missing]
     faults += [f"unexpected {name!r}" for name in unexpected]
