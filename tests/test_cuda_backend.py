@@ -74,6 +74,21 @@ def test_wide_labels_are_int32():
 
 
 @needs_device
+@pytest.mark.parametrize("axis", [None, 0])
+@pytest.mark.parametrize("k", [5, 300])
+def test_labels_of_new_weights_are_the_cpus(axis, k):
+    w, others = tensors((400, 3), torch.float32), tensors((70, 3), torch.bfloat16, 1)
+    result = wkmeans(w, k, axis=axis)
+    labels = result.labels_for(on_device(others))
+    assert labels.device == DEVICE
+    assert torch.equal(labels.cpu(), result.labels_for(others))
+    assert torch.equal(wkmeans(on_device(w), k, axis=axis).labels_for(others), labels.cpu())
+    others[7, 1] = float("nan")
+    with pytest.raises(ValueError, match=r"^new_weights: .* nan at index \(7, 1\)"):
+        result.labels_for(on_device(others))
+
+
+@needs_device
 def test_curves_and_masks_are_arranged_as_the_cpus():
     def answers(move):
         w = move(tensors((6, 8), torch.float32).t())

@@ -84,6 +84,12 @@ def test_surplus_centroids_get_no_labels():
     np.testing.assert_array_equal(labels.numpy(), [[1] * 4, [2] * 4])
 
 
+def test_few_new_weights():
+    result = cluster([0.0, 1.0, 5.0], 3)
+    assert [int(result.labels_for([w])[0]) for w in (-3.0, 0.6, 2.9, 3.1)] == [0, 1, 1, 2]
+    assert result.labels_for(5.0).shape == ()
+
+
 @pytest.mark.parametrize("k", [5, 300])
 def test_labels_follow_the_kind_of_the_new_weights(k):
     w = normal(1000)

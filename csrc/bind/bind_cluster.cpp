@@ -1,11 +1,17 @@
 #include <pybind11/stl.h>
 
+#include <algorithm>
+#include <vector>
+
 #include "bind/cluster_options.h"
 #include "bind/interruptible.h"
+#include "bind/labels.h"
 #include "bind/module.h"
 #include "bind/names.h"
 #include "bind/problems.h"
 #include "cpu/cluster/cluster.h"
+#include "cpu/label/codebook.h"
+#include "cpu/label/nearest.h"
 
 namespace wkmeans {
 namespace {
@@ -42,19 +48,50 @@ py::tuple bound_cluster(const BoundProblems& problems, const ClusterOptions& opt
   Results results{py::array_t<double>({n_problems, static_cast<std::int64_t>(k)}),
                   py::array_t<double>(n_problems), py::array_t<double>(n_problems),
                   py::array_t<double>(n_problems), py::array_t<std::int64_t>(n_problems)};
-  py::array labels;
-  if (label_dtype == "uint8" && k <= 256) {
-    labels = run_cluster<std::uint8_t>(problems, options, results);
-  } else if (label_dtype == "uint16") {
-    labels = run_cluster<std::uint16_t>(problems, options, results);
-  } else if (label_dtype == "uint32") {
-    labels = run_cluster<std::uint32_t>(problems, options, results);
-  } else {
-    throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) +
-                          " centroids");
-  }
+  const py::array labels = with_label(label_dtype, k, [&](auto label) {
+    return run_cluster<decltype(label)>(problems, options, results);
+  });
   return py::make_tuple(results.centroids, labels, results.scales, results.costs,
                         results.lower_bounds, results.n_iters);
+}
+
+using Centroids = py::array_t<double, py::array::c_style | py::array::forcecast>;
+
+std::size_t checked_k(const Centroids& centroids) {
+  if (centroids.ndim() != 2 || centroids.shape(1) < 1 || centroids.shape(1) > 65536) {
+    throw py::value_error("centroids: expected 1 to 65536 for each problem");
+  }
+  return static_cast<std::size_t>(centroids.shape(1));
+}
+
+py::array bound_label_nearest(const BoundProblems& problems, const Centroids& centroids,
+                              const std::string& label_dtype, int n_threads) {
+  const std::size_t k = checked_k(centroids);
+  if (centroids.shape(0) != problems.n_problems()) {
+    throw py::value_error("centroids: expected those of each problem");
+  }
+  return with_label(label_dtype, k, [&](auto label) -> py::array {
+    py::array_t<decltype(label)> labels({problems.n_problems(), problems.n_items()});
+    auto* out = labels.mutable_data();
+    const double* given = centroids.data();
+    const Problems view = problems.view();
+    run_interruptibly([&] { label_nearest(view, given, k, n_threads, out); });
+    return std::move(labels);
+  });
+}
+
+// The largest value that takes a label of at most j, for j < k - 1.
+py::array_t<double> bound_label_thresholds(const Centroids& centroids) {
+  const std::size_t k = checked_k(centroids);
+  py::array_t<double> found({centroids.shape(0), centroids.shape(1) - 1});
+  double* out = found.mutable_data();
+  std::vector<double> thresholds;
+  for (py::ssize_t row = 0; row < centroids.shape(0); ++row) {
+    const double* own = centroids.data() + row * centroids.shape(1);
+    label_thresholds(std::vector<double>(own, own + k), thresholds);
+    out = std::copy(thresholds.begin(), thresholds.end(), out);
+  }
+  return found;
 }
 
 py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t k_max,
@@ -78,6 +115,9 @@ void bind_cluster(py::module_& module) {
   bind_cluster_options(module);
   module.def("cluster", &bound_cluster, py::arg("problems"), py::arg("options"),
              py::arg("label_dtype"));
+  module.def("label_nearest", &bound_label_nearest, py::arg("problems"), py::arg("centroids"),
+             py::arg("label_dtype"), py::arg("n_threads"));
+  module.def("label_thresholds", &bound_label_thresholds, py::arg("centroids"));
   module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
              py::arg("include_zero"), py::arg("centroid_format"), py::arg("n_threads"));
 }

@@ -1,6 +1,7 @@
 #include <pybind11/stl.h>
 
 #include "bind/interruptible.h"
+#include "bind/labels.h"
 #include "bind/module.h"
 #include "bind/problems.h"
 #include "cpu/entropy/entropy_constrained.h"
@@ -35,20 +36,10 @@ py::tuple bound_entropy_constrained(const BoundProblems& problems, std::vector<d
   if (k < 1 || k > 65536 || k != start.lengths.size()) {
     throw py::value_error("start: expected 1 to 65536 centroids, and a length for each");
   }
-  if (label_dtype == "uint8" && k <= 256) {
-    return run_entropy_constrained<std::uint8_t>(problems, start, multiplier, include_zero,
-                                                 max_iter, n_threads);
-  }
-  if (label_dtype == "uint16") {
-    return run_entropy_constrained<std::uint16_t>(problems, start, multiplier, include_zero,
-                                                  max_iter, n_threads);
-  }
-  if (label_dtype == "uint32") {
-    return run_entropy_constrained<std::uint32_t>(problems, start, multiplier, include_zero,
-                                                  max_iter, n_threads);
-  }
-  throw py::value_error("label dtype: " + label_dtype + " cannot name " + std::to_string(k) +
-                        " centroids");
+  return with_label(label_dtype, k, [&](auto label) {
+    return run_entropy_constrained<decltype(label)>(problems, start, multiplier, include_zero,
+                                                    max_iter, n_threads);
+  });
 }
 
 }  // namespace

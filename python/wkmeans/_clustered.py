@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._kernels.arrays import ArrayLike
+from wkmeans._kernels.arrays import ArrayLike, as_operand
 from wkmeans._kernels.backends import backend_of
 from wkmeans._kernels.formats import as_float64
 from wkmeans._kernels.threads import resolve_n_threads
@@ -78,8 +78,7 @@ class Clustering(Quantized):
         Returns
         -------
         array, shape of the new weights
-            Of the dtype that `labels` has, a torch tensor for torch weights. O(n log k) besides a
-            sort.
+            Of the dtype that `labels` has, a torch tensor for torch weights. O(n log k).
 
         Raises
         ------
@@ -91,28 +90,15 @@ class Clustering(Quantized):
         with _naming_weights("new_weights"):
             self._check_fits(new_weights)
             problem = backend.make_problem(new_weights, None, None, self.axis)
-            labels = backend.cluster(
-                problem,
-                k=self.k,
-                # No round of Lloyd's: the centroids stay, the weights are labelled.
-                solver="lloyd",
-                init="",
-                given_centroids=centroids.ravel().tolist(),
-                max_iter=0,
-                seed=0,
-                certify=False,
-                centroid_format="float64",
-                optimal_in_format=False,
-                include_zero=False,
-                n_threads=resolve_n_threads(n_threads),
-            ).labels
-        return _below_surplus(labels, centroids, self.axis)
+            threads = resolve_n_threads(n_threads)
+            return backend.label_nearest(problem, centroids.reshape(-1, self.k), threads)
 
     def _check_fits(self, new_weights: ArrayLike) -> None:
         if self.axis is None:
             return
         expected: list[Any] = list(self.centroids.shape[:-1])
-        shape = tuple(np.shape(new_weights))
+        is_array = hasattr(new_weights, "shape")
+        shape = tuple(new_weights.shape if is_array else as_operand("weights", new_weights).shape)
         if [*shape[: self.axis], *shape[self.axis + 1 :]] != expected or len(shape) <= self.axis:
             expected.insert(self.axis, "any")
             shown = ", ".join(map(str, expected))
@@ -165,18 +151,6 @@ class Clustering(Quantized):
 def _gap(cost: Any, lower_bound: Any) -> Any:
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(cost == lower_bound, 0.0, cost / lower_bound - 1)
-
-
-def _below_surplus(labels: Any, centroids: Any, axis: int | None) -> Any:
-    """Labels of the first of several largest centroids, where there are fewer than k to name."""
-    first = (centroids < centroids[..., -1:]).sum(-1)
-    if (first == centroids.shape[-1] - 1).all():
-        return labels
-    if axis is not None:
-        first = np.expand_dims(first, axis)
-    if isinstance(labels, np.ndarray):
-        return np.minimum(labels, first.astype(labels.dtype))
-    return labels.minimum(labels.new_tensor(first))
 
 
 @contextmanager

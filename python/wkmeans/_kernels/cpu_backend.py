@@ -23,6 +23,7 @@ __all__ = [
     "cluster",
     "cost_curve",
     "init_operand",
+    "label_nearest",
     "make_problem",
     "prune",
     "prune_pattern",
@@ -65,6 +66,15 @@ def cluster(problem: Problem, k: int, *, centroid_format: str, **options: Any) -
         _per_problem(problem, n_iters),
         _scale(problem, scales) if scaled else None,
     )
+
+
+def label_nearest(problem: Problem, centroids: Array, n_threads: int) -> Any:
+    """Labels by `centroids`, ``(problems, k)``."""
+    with explained_values(problem):
+        labels = _core.label_nearest(
+            problem.kernel_view, centroids, problem.label_dtype(centroids.shape[1]), n_threads
+        )
+    return problem.arrange(labels)
 
 
 def _per_problem(problem: Problem, values: Array) -> Any:

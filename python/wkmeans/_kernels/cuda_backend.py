@@ -15,6 +15,10 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import numpy.typing as npt
+
+import wkmeans._core as _core
 from wkmeans._kernels import arrays
 from wkmeans._kernels.arrays import ArrayLike, Operand, as_operand, is_torch_tensor
 from wkmeans._kernels.checks import (
@@ -175,12 +179,15 @@ def _on_device_of(problems: list[CudaProblem]) -> Iterator[None]:
             yield
     except _cuda().BadValue as error:
         operand, number = error.args
-        problem = problems[number]
-        tensor = problem.tensors[operand]
-        bad = ~tensor.isfinite() if operand == "weights" else ~(tensor.isfinite() & (tensor >= 0))
-        index = tuple(int(i) for i in bad.nonzero()[0]) if bad.any() else None
-        value = None if index is None else float(tensor[index])
-        raise ValueError(bad_value_message(f"{operand}{problem.entry}", index, value)) from None
+        raise _bad_value(problems[number], operand) from None
+
+
+def _bad_value(problem: CudaProblem, operand: str) -> ValueError:
+    tensor = problem.tensors[operand]
+    bad = ~tensor.isfinite() if operand == "weights" else ~(tensor.isfinite() & (tensor >= 0))
+    index = tuple(int(i) for i in bad.nonzero()[0]) if bad.any() else None
+    value = None if index is None else float(tensor[index])
+    return ValueError(bad_value_message(f"{operand}{problem.entry}", index, value))
 
 
 def init_operand(init: ArrayLike) -> Operand:
@@ -224,6 +231,19 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
         problem.per_problem(n_iters),
         scale,
     )
+
+
+def label_nearest(
+    problem: CudaProblem, centroids: npt.NDArray[np.float64], n_threads: int
+) -> torch.Tensor:
+    """Labels by `centroids`, ``(problems, k)``: a look-up of torch's by exact thresholds."""
+    torch = sys.modules["torch"]
+    rows = problem.rows["weights"]
+    if not rows.isfinite().all():
+        raise _bad_value(problem, "weights")
+    thresholds = torch.from_numpy(_core.label_thresholds(centroids)).to(rows.device)
+    labels = torch.searchsorted(thresholds, rows.double().contiguous(), out_int32=True)
+    return problem.arrange(labels.to(torch.uint8 if centroids.shape[1] <= 256 else torch.int32))
 
 
 def cost_curve(problem: CudaProblem, k_max: int, **options: Any) -> torch.Tensor:
