@@ -6,9 +6,14 @@
 #include <vector>
 
 #include "bind/module.h"
+#include "bind/names.h"
 #include "cpu/feedback/cholesky.h"
 #include "cpu/feedback/factor.h"
+#include "cpu/feedback/importance_matrix.h"
+#include "cpu/feedback/labelling.h"
 #include "cpu/feedback/lattice.h"
+#include "cpu/feedback/refit.h"
+#include "cpu/intervals/format.h"
 
 namespace wkmeans {
 namespace {
@@ -92,6 +97,130 @@ py::tuple bound_lattice(const FeedbackFactor& factor, const Doubles& weights,
   return py::make_tuple(integers, costs, products, squares);
 }
 
+// The matrices' values are read where they lie: their array lives as long.
+struct BoundMatrices {
+  BoundMatrices(const Doubles& values, const Doubles& lower, int n_threads)
+      : keep_alive(values), matrices(build(values, lower, n_threads)) {}
+
+  static ImportanceMatrices build(const Doubles& values, const Doubles& lower, int n_threads) {
+    if (values.ndim() != 3 || values.shape(1) != values.shape(2)) {
+      throw py::value_error("values: expected matrices (count, n, n)");
+    }
+    check_size("lower", lower, values.size());
+    const std::int64_t count = values.shape(0);
+    const std::int64_t n = values.shape(1);
+    const double* from = values.data();
+    const double* factors = lower.data();
+    const py::gil_scoped_release release;
+    return {from, factors, count, n, Parallel(n_threads)};
+  }
+
+  Doubles keep_alive;
+  ImportanceMatrices matrices;
+};
+
+MatrixRows bound_rows(const BoundMatrices& bound, const Doubles& weights,
+                      const Doubles& codebooks) {
+  const std::int64_t n_rows = rows_of(weights, bound.matrices.n());
+  if (bound.matrices.count() != 1 && bound.matrices.count() != n_rows) {
+    throw py::value_error("weights: expected a row for each matrix");
+  }
+  if (codebooks.ndim() != 2 || (codebooks.shape(0) != 1 && codebooks.shape(0) != n_rows) ||
+      codebooks.shape(1) < 1 || codebooks.shape(1) > 65536) {
+    throw py::value_error("codebooks: expected one of 1 to 65536 centroids, or one for each row");
+  }
+  const bool is_shared = codebooks.shape(0) == 1;
+  return {bound.matrices, weights.data(), n_rows,
+          Codebooks{codebooks.data(), codebooks.shape(1), is_shared}};
+}
+
+using LabelArray = py::array_t<MatrixLabel, py::array::c_style>;
+
+const MatrixLabel* checked_labels(const LabelArray& labels, const MatrixRows& rows) {
+  const std::int64_t n = rows.n_rows * rows.matrices.n();
+  check_size("labels", labels, n);
+  for (std::int64_t i = 0; i < n; ++i) {
+    if (labels.data()[i] >= rows.codebooks.k) {
+      throw py::value_error("labels: expected less than " + std::to_string(rows.codebooks.k));
+    }
+  }
+  return labels.data();
+}
+
+py::tuple bound_label(const BoundMatrices& bound, const Doubles& weights, const Doubles& codebooks,
+                      int n_threads) {
+  const MatrixRows rows = bound_rows(bound, weights, codebooks);
+  LabelArray labels({rows.n_rows, rows.matrices.n()});
+  py::array_t<double> costs(rows.n_rows);
+  MatrixLabel* out = labels.mutable_data();
+  double* row_costs = costs.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    label_by_feedback(rows, Parallel(n_threads), out, row_costs);
+  }
+  return py::make_tuple(labels, costs);
+}
+
+py::array_t<double> bound_costs(const BoundMatrices& bound, const Doubles& weights,
+                                const Doubles& codebooks, const LabelArray& labels, int n_threads) {
+  const MatrixRows rows = bound_rows(bound, weights, codebooks);
+  const MatrixLabel* from = checked_labels(labels, rows);
+  py::array_t<double> costs(rows.n_rows);
+  double* out = costs.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    label_costs(rows, from, Parallel(n_threads), out);
+  }
+  return costs;
+}
+
+// In place.
+py::array_t<double> bound_descend(const BoundMatrices& bound, const Doubles& weights,
+                                  const Doubles& codebooks, int sweeps, LabelArray& labels,
+                                  int n_threads) {
+  const MatrixRows rows = bound_rows(bound, weights, codebooks);
+  checked_labels(labels, rows);
+  py::array_t<double> costs(rows.n_rows);
+  MatrixLabel* at = labels.mutable_data();
+  double* out = costs.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    descend(rows, sweeps, Parallel(n_threads), at, out);
+  }
+  return costs;
+}
+
+py::array_t<double> bound_refit(const BoundMatrices& bound, const Doubles& weights,
+                                const Doubles& codebooks, const LabelArray& labels,
+                                const Doubles& importances, bool zero_stays, int n_threads) {
+  const MatrixRows rows = bound_rows(bound, weights, codebooks);
+  const MatrixLabel* from = checked_labels(labels, rows);
+  check_size("importances", importances, rows.n_rows);
+  py::array_t<double> refitted({codebooks.shape(0), codebooks.shape(1)});
+  double* out = refitted.mutable_data();
+  {
+    const py::gil_scoped_release release;
+    refit(rows, from, importances.data(), zero_stays, Parallel(n_threads), out);
+  }
+  return refitted;
+}
+
+// Each row of values, the nearest that the format holds; int8 in multiples of the row's scale.
+py::array_t<double> bound_rounding(const Doubles& values, const std::string& format,
+                                   const Doubles& scales) {
+  if (values.ndim() != 2) throw py::value_error("values: expected rows");
+  check_size("scales", scales, values.shape(0));
+  const CentroidFormat centroid_format = format_named(format);
+  py::array_t<double> rounded({values.shape(0), values.shape(1)});
+  for (py::ssize_t row = 0; row < values.shape(0); ++row) {
+    const Placement placement = placement_of(centroid_format, scales.data()[row]);
+    for (py::ssize_t j = 0; j < values.shape(1); ++j) {
+      rounded.mutable_at(row, j) = placement.nearest(values.at(row, j));
+    }
+  }
+  return rounded;
+}
+
 }  // namespace
 
 void bind_feedback(py::module_& module) {
@@ -101,6 +230,21 @@ void bind_feedback(py::module_& module) {
   module.def("feed_back_on_lattice", &bound_lattice, py::arg("factor"), py::arg("weights"),
              py::arg("row_steps"), py::arg("column_steps"), py::arg("shrinkage"),
              py::arg("multiplier"), py::arg("bits"), py::arg("classes"), py::arg("n_threads"));
+  module.def("round_to_format", &bound_rounding, py::arg("values"), py::arg("format"),
+             py::arg("scales"));
+  py::class_<BoundMatrices>(module, "ImportanceMatrices")
+      .def(py::init<const Doubles&, const Doubles&, int>(), py::arg("values").noconvert(),
+           py::arg("lower"), py::arg("n_threads"));
+  module.def("label_by_feedback", &bound_label, py::arg("matrices"), py::arg("weights"),
+             py::arg("codebooks"), py::arg("n_threads"));
+  module.def("label_costs", &bound_costs, py::arg("matrices"), py::arg("weights"),
+             py::arg("codebooks"), py::arg("labels"), py::arg("n_threads"));
+  module.def("descend_labels", &bound_descend, py::arg("matrices"), py::arg("weights"),
+             py::arg("codebooks"), py::arg("sweeps"), py::arg("labels").noconvert(),
+             py::arg("n_threads"));
+  module.def("refit_codebooks", &bound_refit, py::arg("matrices"), py::arg("weights"),
+             py::arg("codebooks"), py::arg("labels"), py::arg("importances"), py::arg("zero_stays"),
+             py::arg("n_threads"));
 }
 
 }  // namespace wkmeans

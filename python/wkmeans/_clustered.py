@@ -26,8 +26,8 @@ class Clustering(Quantized):
         Ascending; in `centroid_dtype`, or float32 for half and single precision weights and float64
         for double. `...` is the weights' shape without the clustered axis, empty for ``axis=None``.
     labels : array, shape of the weights
-        The nearest centroid of each weight, the lower one in a tie. uint8 for k up to 256, else
-        uint16; torch: uint8, else int32.
+        The nearest centroid of each weight, the lower one in a tie; under an importance matrix,
+        not always the nearest. uint8 for k up to 256, else uint16; torch: uint8, else int32.
     cost : float or float64 array (...)
         ``sum I (w - c)^2 + H (w - c)^4``, summed directly about `centroids`.
     lower_bound : float, float64 array (...) or None

@@ -5,9 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from wkmeans._clustered import Clustering
+from wkmeans._kernels import matrix_cluster
 from wkmeans._kernels.arrays import ArrayLike, Operand
 from wkmeans._kernels.backends import backend_of
-from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_name
+from wkmeans._kernels.checks import (
+    check_centroids,
+    checked_integer,
+    checked_k,
+    checked_name,
+    normalised_axis,
+)
 from wkmeans._kernels.formats import resolve_format
 from wkmeans._kernels.threads import resolve_n_threads
 
@@ -20,6 +27,7 @@ def wkmeans(
     *,
     importance: ArrayLike | None = None,
     quartic_importance: ArrayLike | None = None,
+    importance_matrix: ArrayLike | None = None,
     solver: str = "optimal",
     init: ArrayLike | None = None,
     max_iter: int = 300,
@@ -44,6 +52,17 @@ def wkmeans(
         I and H, non-negative, of the weights' shape or broadcastable to it. None is 1 and 0.
         A weight without importance takes its nearest centroid and moves nothing; where a whole
         problem has none, each of its weights counts 1.
+    importance_matrix : array_like, optional
+        S, a whole matrix of importances, float32 or float64, symmetric and positive semidefinite:
+        ``(n, n)``, shared by all rows of weights ``(rows, n)``, or ``(rows, n, n)``. What is
+        minimised is then ``sum_r I_r (w_r - v_r) S (w_r - v_r)'`` with `importance` one number a
+        row, ``(rows, 1)``, and `axis` None or -1. Labels are chosen column by column with
+        feedback of errors, then one by one; codebooks by least squares under S (beyond 1024 shared
+        or 256 centroids a row, those that are optimal for single columns are kept). Of all that was
+        tried the best is kept; the certified optimum for S's diagonal is among it. A local optimum:
+        `lower_bound` is None, and labels need not be nearest. Takes some ten times the
+        ``rows n^2`` multiply-adds of ``weights @ S`` and the memory of five such matrices. A matrix
+        of zeros counts as the identity.
     solver : {"optimal", "lloyd"}
         "optimal" finds the global optimum and certifies it; beyond the sort it mostly costs as
         much as some rounds over a few dozen cells per centroid. "lloyd" is Algorithm 2 of Gao, Liu,
@@ -87,12 +106,26 @@ def wkmeans(
     ------
     ValueError
         For NaN or infinity in the weights, for importances that are not finite and non-negative,
-        for shapes that do not broadcast, empty weights, or k, axis, init, max_iter out of range.
+        for shapes that do not broadcast, empty weights, or k, axis, init, max_iter out of range;
+        for an importance matrix that is not finite, symmetric and positive semidefinite to
+        rounding, or given along with what it leaves no room for.
     TypeError
         For other dtypes, for tensors that are not dense, or on different devices.
     ImportError
         For tensors on CUDA, where the package was built without its kernels.
     """
+    if importance_matrix is not None:
+        _check_alone_with_matrix(quartic_importance, solver, init, certify)
+        return _cluster_under_matrix(
+            weights,
+            checked_k("k", k),
+            axis,
+            importance_matrix=importance_matrix,
+            importance=importance,
+            centroid_dtype=centroid_dtype,
+            include_zero=bool(include_zero),
+            n_threads=resolve_n_threads(n_threads),
+        )
     backend = backend_of(weights)
     problem = backend.make_problem(weights, importance, quartic_importance, axis)
     k = checked_k("k", k)
@@ -121,6 +154,37 @@ def wkmeans(
         lower_bound=outcome.lower_bound if certified else None,
         n_iter=outcome.n_iter,
         axis=problem.axis,
+        scale=outcome.scale,
+    )
+
+
+def _check_alone_with_matrix(
+    quartic_importance: Any, solver: str, init: Any, certify: bool
+) -> None:
+    for name, value, expected in (
+        ("quartic_importance", quartic_importance, None),
+        ("solver", solver, "optimal"),
+        ("init", init, None),
+        ("certify", certify, False),
+    ):
+        if value is not expected and (expected is None or value != expected):
+            raise ValueError(f"{name}: expected {expected!r} with importance_matrix, got {value!r}")
+
+
+def _cluster_under_matrix(
+    weights: ArrayLike, k: int, axis: int | None, **options: Any
+) -> Clustering:
+    position = normalised_axis(axis, 2)
+    if position == 0:
+        raise ValueError(f"axis: expected None or -1 with importance_matrix, got {axis}")
+    outcome = matrix_cluster.cluster(weights, k, per_row=position is not None, **options)
+    return Clustering(
+        centroids=outcome.centroids,
+        labels=outcome.labels,
+        cost=outcome.cost,
+        lower_bound=None,
+        n_iter=outcome.n_iter,
+        axis=position,
         scale=outcome.scale,
     )
 

@@ -106,3 +106,42 @@ def feed_back_on_lattice(
     npt.NDArray[np.float64],
     npt.NDArray[np.float64],
 ]: ...
+
+class ImportanceMatrices:
+    def __init__(
+        self, values: npt.NDArray[np.float64], lower: npt.NDArray[np.float64], n_threads: int
+    ) -> None: ...
+
+def label_by_feedback(
+    matrices: ImportanceMatrices,
+    weights: npt.NDArray[np.float64],
+    codebooks: npt.NDArray[np.float64],
+    n_threads: int,
+) -> tuple[npt.NDArray[np.uint16], npt.NDArray[np.float64]]: ...
+def label_costs(
+    matrices: ImportanceMatrices,
+    weights: npt.NDArray[np.float64],
+    codebooks: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.uint16],
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
+def descend_labels(
+    matrices: ImportanceMatrices,
+    weights: npt.NDArray[np.float64],
+    codebooks: npt.NDArray[np.float64],
+    sweeps: int,
+    labels: npt.NDArray[np.uint16],
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
+def refit_codebooks(
+    matrices: ImportanceMatrices,
+    weights: npt.NDArray[np.float64],
+    codebooks: npt.NDArray[np.float64],
+    labels: npt.NDArray[np.uint16],
+    importances: npt.NDArray[np.float64],
+    zero_stays: bool,
+    n_threads: int,
+) -> npt.NDArray[np.float64]: ...
+def round_to_format(
+    values: npt.NDArray[np.float64], format: str, scales: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]: ...

@@ -4,12 +4,12 @@
 #include <cmath>
 
 #include "cpu/base/buffer.h"
-#include "cpu/products/product_tile.h"
+#include "cpu/feedback/tile_pair.h"
 
 namespace wkmeans {
 namespace {
 
-using DoubleTile = Tile<double>;
+using DoubleTile = DoubleTiles<1>;
 
 // Columns eliminated together: what is left of the matrix is updated once for all of them.
 constexpr std::int64_t kColumns = 128;
@@ -47,20 +47,23 @@ struct SolveRow {
   }
 };
 
+template <int Panels>
 struct SubtractTiles {
   template <MultiplyAdd Mode>
   static WKM_ALWAYS_INLINE void run(const double* left, const double* right, std::int64_t depth,
-                                    IndexRange rows, std::int64_t n_columns, double* target,
+                                    std::int64_t n_rows, std::int64_t n_columns, double* target,
                                     std::int64_t stride) {
-    for (std::int64_t j = 0; j < n_columns; j += DoubleTile::kColumns) {
-      const std::int64_t width = std::min<std::int64_t>(DoubleTile::kColumns, n_columns - j);
-      for (std::int64_t i = rows.begin; i < rows.end; i += DoubleTile::kRows) {
-        const std::int64_t height = std::min<std::int64_t>(DoubleTile::kRows, rows.end - i);
-        double tile[DoubleTile::kSize];
-        DoubleTile::multiply<Mode>(left + i * depth, right + j * depth, depth, tile);
+    using Tiles = DoubleTiles<Panels>;
+    for (std::int64_t j = 0; j < n_columns; j += Tiles::kColumns) {
+      const std::int64_t width = std::min<std::int64_t>(Tiles::kColumns, n_columns - j);
+      for (std::int64_t i = 0; i < n_rows; i += Tiles::kRows) {
+        const std::int64_t height = std::min<std::int64_t>(Tiles::kRows, n_rows - i);
+        double tile[Tiles::kSize];
+        Tiles::template multiply<Mode>(left + i * depth, right + j * depth, depth * Tiles::kPanel,
+                                       depth, tile);
         for (std::int64_t r = 0; r < height; ++r) {
           double* out = target + (i + r) * stride + j;
-          for (std::int64_t c = 0; c < width; ++c) out[c] -= tile[r * DoubleTile::kColumns + c];
+          for (std::int64_t c = 0; c < width; ++c) out[c] -= tile[r * Tiles::kColumns + c];
         }
       }
     }
@@ -132,10 +135,10 @@ private:
     });
     for_rows_below(first, [&](std::int64_t from, std::int64_t to) {
       for (std::int64_t column = first; column < to; column += kRows) {
-        dispatch_fused<SubtractTiles>(
+        dispatch_tiles<SubtractTiles>(
             static_cast<const double*>(left_.data() + (from - first) * width),
-            static_cast<const double*>(right_.data() + (column - first) * width), width,
-            IndexRange{0, to - from}, std::min(kRows, to - column), at(from, column), n_);
+            static_cast<const double*>(right_.data() + (column - first) * width), width, to - from,
+            std::min(kRows, to - column), at(from, column), n_);
       }
     });
   }

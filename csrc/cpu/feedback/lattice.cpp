@@ -96,11 +96,13 @@ bool round_rows(const FeedbackFactor& factor, const double* weights, std::int64_
   std::vector<double> squares(products.size(), 0.0);
   std::fill(output.costs, output.costs + n_rows, 0.0);
   std::atomic<bool> all_fit{true};
-  parallel.run(n_chunks, [&](std::int64_t chunk) {
-    LatticeQuantiser<ByLength> quantiser(factor, lattice, output, products.data() + chunk * n,
-                                         squares.data() + chunk * n);
-    feed_back(factor, weights, n_rows, chunk, quantiser);
-    if (!quantiser.fits()) all_fit = false;
+  parallel.run_with_workers(n_chunks, [&] {
+    return [&, workspace = FeedbackWorkspace()](std::int64_t chunk) mutable {
+      LatticeQuantiser<ByLength> quantiser(factor, lattice, output, products.data() + chunk * n,
+                                           squares.data() + chunk * n);
+      feed_back(factor, weights, feedback_chunk(n_rows, chunk), quantiser, workspace);
+      if (!quantiser.fits()) all_fit = false;
+    };
   });
   for (std::int64_t i = 0; i < n; ++i) {
     output.products[i] = output.squares[i] = 0.0;
