@@ -8,7 +8,7 @@ namespace wkmeans::cuda {
 
 // Where the results of a batch go.
 struct BatchOutputs {
-  SmallOutputs problems;  // `errors` is not read
+  ProblemOutputs problems;  // `errors` is not read
   std::int64_t* n_iters;
 };
 

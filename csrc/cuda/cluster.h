@@ -88,7 +88,7 @@ inline std::size_t size_of(LabelType type) {
 template <class Backend>
 void cluster_problem(Backend& backend, const Batch& batch, std::int64_t problem,
                      const ClusterOptions& options, const BatchOutputs& outputs) {
-  const SmallOutputs& out = outputs.problems;
+  const ProblemOutputs& out = outputs.problems;
   const std::int64_t first = problem * batch.n_items;
   const auto k = static_cast<std::int64_t>(options.solver.k);
   auto [solved, items] = solve_problem(backend, columns_of(batch, problem),

@@ -16,9 +16,9 @@ namespace wkmeans::cuda {
 // two for each time that lanes are combined.
 constexpr double kAssignRoundings = 64.0;
 
-class SmallLabels {
+class TeamLabels {
 public:
-  WKM_HD SmallLabels(const SmallOutputs& outputs, std::int64_t first)
+  WKM_HD TeamLabels(const ProblemOutputs& outputs, std::int64_t first)
       : labels_(outputs.labels), type_(outputs.label_type), first_(first) {}
 
   WKM_HD void put(int item, int label) const {
@@ -31,14 +31,14 @@ private:
   std::int64_t first_;
 };
 
-WKM_HD double cost_of_weight(double weight, double centroid, const SmallMass& mass) {
+WKM_HD double cost_of_weight(double weight, double centroid, const TeamMass& mass) {
   return item_cost(weight - centroid, mass.importance, mass.quartic_importance);
 }
 
 // Labels every item; sums[0] becomes their cost.
 template <class Team>
-WKM_HD void assign(Team& team, const SmallRow& row, bool unit_importance, const double* centroids,
-                   const double* thresholds, int k, const SmallLabels& labels,
+WKM_HD void assign(Team& team, const TeamRow& row, bool unit_importance, const double* centroids,
+                   const double* thresholds, int k, const TeamLabels& labels,
                    CompensatedSum* sums) {
   team.phase([&](int lane) {
     CompensatedSum sum;
@@ -46,8 +46,8 @@ WKM_HD void assign(Team& team, const SmallRow& row, bool unit_importance, const 
       const double weight = row.weight(item);
       const int label = label_of(weight, thresholds, k);
       labels.put(item, label);
-      const SmallMass mass{unit_importance ? 1.0 : row.importance(item),
-                           row.quartic_importance(item)};
+      const TeamMass mass{unit_importance ? 1.0 : row.importance(item),
+                          row.quartic_importance(item)};
       sum.add(cost_of_weight(weight, centroids[label], mass));
     }
     sums[lane] = sum;
@@ -58,14 +58,14 @@ WKM_HD void assign(Team& team, const SmallRow& row, bool unit_importance, const 
 
 // sums[0] becomes what points cost at their nearest values: no codebook costs less.
 template <class Team, class Placement>
-WKM_HD void add_up_nearest(Team& team, const SmallPoints& points, const Placement& placement,
+WKM_HD void add_up_nearest(Team& team, const TeamPoints& points, const Placement& placement,
                            CompensatedSum* sums) {
   team.phase([&](int lane) {
     CompensatedSum sum;
     for (int p = lane; p < points.size; p += team.size()) {
       const double weight = points.weight[p];
-      const SmallMass mass{points.importance[p],
-                           points.quartic_importance ? points.quartic_importance[p] : 0.0};
+      const TeamMass mass{points.importance[p],
+                          points.quartic_importance ? points.quartic_importance[p] : 0.0};
       sum.add(cost_of_weight(weight, placement.nearest(weight), mass));
     }
     sums[lane] = sum;
@@ -75,7 +75,7 @@ WKM_HD void add_up_nearest(Team& team, const SmallPoints& points, const Placemen
 }
 
 // What underflow may hide in the costs of points about these centroids.
-struct SmallHidden {
+struct TeamHidden {
   double importance = 0.0;
   int n_off_centroids = 0;
 
@@ -86,10 +86,10 @@ struct SmallHidden {
 
 // hidden[0] becomes that of all points.
 template <class Team>
-WKM_HD void find_hidden(Team& team, const SmallPoints& points, int pin, const double* centroids,
-                        const double* thresholds, int k, SmallHidden* hidden) {
+WKM_HD void find_hidden(Team& team, const TeamPoints& points, int pin, const double* centroids,
+                        const double* thresholds, int k, TeamHidden* hidden) {
   team.phase([&](int lane) {
-    SmallHidden sum;
+    TeamHidden sum;
     for (int p = lane; p < points.size; p += team.size()) {
       if (p == pin) continue;  // its centroid is exactly its own
       const double weight = points.weight[p];
@@ -99,7 +99,7 @@ WKM_HD void find_hidden(Team& team, const SmallPoints& points, int pin, const do
     }
     hidden[lane] = sum;
   });
-  reduce_groups(team, hidden, team.size(), 1, [](SmallHidden& sum, const SmallHidden& other) {
+  reduce_groups(team, hidden, team.size(), 1, [](TeamHidden& sum, const TeamHidden& other) {
     sum.importance += other.importance;
     sum.n_off_centroids += other.n_off_centroids;
   });

@@ -33,9 +33,9 @@ public:
 
 struct Task {
   Batch batch;
-  SmallOptions options;
-  SmallOutputs outputs;
-  SmallShape shape;
+  BatchOptions options;
+  ProblemOutputs outputs;
+  TeamShape shape;
 };
 
 template <class Moments, class Placement>
@@ -43,10 +43,10 @@ WKM_KERNEL(kMostLanes)
 solve_kernel(const Task task, std::size_t shared_bytes, std::byte* workspace,
              std::size_t workspace_of_block) {
   const Place at = place();
-  SmallCarver carver(shared_memory(), shared_bytes, workspace + at.block * workspace_of_block);
-  const SmallScratch<Moments, Placement> scratch(task.shape, carver);
+  TeamCarver carver(shared_memory(), shared_bytes, workspace + at.block * workspace_of_block);
+  const TeamScratch<Moments, Placement> scratch(task.shape, carver);
   BlockTeam team;
-  SmallSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
+  TeamSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
                                                     scratch);
   solver.solve_share(at.block, at.n_blocks);
 }
@@ -61,8 +61,8 @@ template <class Moments, class Placement>
 LaunchPlan plan(const Task& task) {
   const auto kernel = solve_kernel<Moments, Placement>;
   const std::size_t most_shared = most_shared_bytes();
-  SmallCarver carver(nullptr, most_shared, nullptr);
-  const SmallScratch<Moments, Placement> unplaced(task.shape, carver);
+  TeamCarver carver(nullptr, most_shared, nullptr);
+  const TeamScratch<Moments, Placement> unplaced(task.shape, carver);
   const std::size_t shared = carver.shared_used();
   const std::size_t global = carver.global_used();
   allow_shared_bytes(kernel, most_shared);
@@ -86,7 +86,7 @@ void launch_solver(const Task& task, void* workspace, cudaStream_t stream) {
 // visit(moments, placement) with the kinds that the task needs.
 template <class Visit>
 void dispatch(const Task& task, Visit&& visit) {
-  const bool on_grid = task.options.placement == SmallPlacement::optimal_on_grid;
+  const bool on_grid = task.options.placement == BatchPlacement::optimal_on_grid;
   if (task.shape.quartic) {
     on_grid ? visit(QuarticMoments{}, OnGrid{}) : visit(QuarticMoments{}, Anywhere{});
   } else {
@@ -96,7 +96,7 @@ void dispatch(const Task& task, Visit&& visit) {
 
 }  // namespace
 
-std::size_t small_batch_workspace(const Batch& batch, const SmallOptions& options) {
+std::size_t batch_workspace(const Batch& batch, const BatchOptions& options) {
   if (batch.n_problems == 0) return 0;
   const Task task{batch, options, {}, shape_of(batch, options)};
   std::size_t n_bytes = 0;
@@ -107,10 +107,10 @@ std::size_t small_batch_workspace(const Batch& batch, const SmallOptions& option
   return n_bytes;
 }
 
-void solve_small_batch(const Batch& batch, const SmallOptions& options, const SmallOutputs& outputs,
-                       void* workspace, cudaStream_t stream) {
-  if (!fits_small_batch(batch.n_items, options.k)) {
-    throw std::invalid_argument("solve_small_batch: expected a batch that fits_small_batch, got " +
+void solve_batch(const Batch& batch, const BatchOptions& options, const ProblemOutputs& outputs,
+                 void* workspace, cudaStream_t stream) {
+  if (!fits_batch(batch.n_items, options.k)) {
+    throw std::invalid_argument("solve_batch: expected a batch that fits_batch, got " +
                                 std::to_string(batch.n_items) +
                                 " items and k = " + std::to_string(options.k));
   }

@@ -13,7 +13,7 @@ namespace wkmeans::cuda {
 // Every point's nearest value, if no more than k of them are different: nothing can be better.
 // Returns how many there are; only the first k are written.
 template <class Team, class Placement>
-WKM_HD int nearest_values(Team& team, const SmallPoints& points, const Placement& placement, int k,
+WKM_HD int nearest_values(Team& team, const TeamPoints& points, const Placement& placement, int k,
                           int* counts, double* values) {
   const auto is_new = [&](int p) {
     return p == 0 || placement.nearest(points.weight[p]) != placement.nearest(points.weight[p - 1]);
@@ -26,9 +26,9 @@ WKM_HD int nearest_values(Team& team, const SmallPoints& points, const Placement
 // The centroid of each cluster: cluster j ends before point ends[j]. Several lanes add up one
 // cluster's moments; `moments` holds one for every lane and every cluster.
 template <class Team, class Moments, class Placement>
-WKM_HD void cluster_centroids(Team& team, const SmallIntervals<Moments, Placement>& intervals,
-                              const SmallPoints& points, int k, const std::uint16_t* ends, int pin,
-                              SmallPlacement kind, const CentroidGrid& grid, Moments* moments,
+WKM_HD void cluster_centroids(Team& team, const TeamIntervals<Moments, Placement>& intervals,
+                              const TeamPoints& points, int k, const std::uint16_t* ends, int pin,
+                              BatchPlacement kind, const CentroidGrid& grid, Moments* moments,
                               double* centroids) {
   const int group = at_least_one(team.size() / k);
   const auto begin_of = [&](int cluster) { return cluster > 0 ? int{ends[cluster - 1]} : 0; };
@@ -49,7 +49,7 @@ WKM_HD void cluster_centroids(Team& team, const SmallIntervals<Moments, Placemen
     const Moments& m = moments[first];
     if (begin <= pin && pin < end) {
       centroids[cluster] = 0.0;
-    } else if (kind == SmallPlacement::anywhere) {
+    } else if (kind == BatchPlacement::anywhere) {
       centroids[cluster] =
           clamp_between(centre(m).value(), points.weight[begin], points.weight[end - 1]);
     } else {

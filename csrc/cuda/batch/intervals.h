@@ -94,11 +94,11 @@ struct StoredMoments<QuarticMoments, Placement> {
 // interval that is no part of one block straddles the middle of just one node, and is made of a
 // left and a right part there.
 template <class Moments, class Placement>
-class SmallIntervals {
+class TeamIntervals {
 public:
   using Stored = StoredMoments<Moments, Placement>;
 
-  WKM_HD SmallIntervals(const SmallPoints& points, const Placement& placement, double* halves)
+  WKM_HD TeamIntervals(const TeamPoints& points, const Placement& placement, double* halves)
       : points_(points), placement_(placement), halves_(halves) {}
 
   WKM_HD int n_points() const { return points_.size; }
@@ -213,7 +213,7 @@ private:
     }
   }
 
-  SmallPoints points_;
+  TeamPoints points_;
   Placement placement_;
   double* halves_;
 };

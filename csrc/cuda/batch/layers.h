@@ -12,22 +12,22 @@ namespace wkmeans::cuda {
 // The best last cut of some candidates. Those that tie with it within rounding all count: the cost
 // of a heavy prefix says nothing about where a light one, decades below its last digit, is best
 // cut.
-struct SmallCut {
+struct TeamCut {
   double cost;
   std::uint16_t column;
   std::uint16_t first, last;  // at least from the first to the last that tie
-  std::uint16_t tag;          // of a piece of a row: see SmallLayers::solve_pieces
+  std::uint16_t tag;          // of a piece of a row: see TeamLayers::solve_pieces
 };
 
 // Rows of the layer that is solved, indexed by how many points they cover.
-struct SmallLayerRows {
+struct TeamLayerRows {
   double* previous;  // costs with one cluster less
   double* best;
   std::uint16_t* first_before;  // ties of the layer before
   std::uint16_t* first;         // ascending, as far as known
   std::uint16_t* last;
-  SmallCut* heads;  // one a lane
-  SmallCut* tails;
+  TeamCut* heads;  // one a lane
+  TeamCut* tails;
   std::uint16_t* columns;  // the cuts of every layer from the second, a row after another
 };
 
@@ -36,9 +36,9 @@ struct SmallLayerRows {
 // before that of the same row a layer earlier. Row n is solved first; then the gaps between known
 // rows are closed by a few rows each, gap after gap at once, until there are none.
 template <class Team, class Intervals>
-class SmallLayers {
+class TeamLayers {
 public:
-  WKM_HD SmallLayers(Team& team, const Intervals& intervals, const SmallLayerRows& rows)
+  WKM_HD TeamLayers(Team& team, const Intervals& intervals, const TeamLayerRows& rows)
       : team_(team),
         intervals_(intervals),
         rows_(rows),
@@ -139,7 +139,7 @@ private:
         const int last_of_row = last_of(level, gap, row);
         const int last = ends_here ? last_of_row : smaller(first + (to - 1 - start), last_of_row);
         const int least = larger(first + (larger(from, start) - start), rows_.first_before[row]);
-        SmallCut cut = best_cut(row, {least, last}, last_of_row);
+        TeamCut cut = best_cut(row, {least, last}, last_of_row);
         if (start < from) {  // a head is tagged with how many lanes ago its row starts
           cut.tag = static_cast<std::uint16_t>(lane - (start - begin) / share);
           rows_.heads[lane] = cut;
@@ -164,15 +164,15 @@ private:
     for (int reach = 1; reach < team_.size(); reach *= kAtOnce) {
       const bool is_last = reach * kAtOnce >= team_.size();
       team_.phase([&](int lane) {
-        const auto join = [&](SmallCut& cut, int n_before) {
+        const auto join = [&](TeamCut& cut, int n_before) {
           for (int i = reach; i < kAtOnce * reach && lane + i < team_.size(); i += reach) {
-            const SmallCut& piece = rows_.heads[lane + i];
+            const TeamCut& piece = rows_.heads[lane + i];
             if (piece.tag != n_before + i) return;
             take_in(piece, cut);
           }
         };
-        SmallCut& head = rows_.heads[lane];
-        SmallCut& tail = rows_.tails[lane];
+        TeamCut& head = rows_.heads[lane];
+        TeamCut& tail = rows_.tails[lane];
         if (head.tag > 0 && head.tag % (kAtOnce * reach) == 0) join(head, head.tag);
         if (tail.tag == 0) return;
         join(tail, 0);
@@ -223,9 +223,9 @@ private:
   }
 
   // Where no column is left, or costs lie beyond what a double holds, the cut is at `otherwise`.
-  WKM_HD SmallCut best_cut(int row, const Span& span, int otherwise) const {
+  WKM_HD TeamCut best_cut(int row, const Span& span, int otherwise) const {
     const auto nowhere = static_cast<std::uint16_t>(otherwise);
-    SmallCut cut{HUGE_VAL, nowhere, nowhere, nowhere, 0};
+    TeamCut cut{HUGE_VAL, nowhere, nowhere, nowhere, 0};
     intervals_.visit_starts(row, span.last, span.first, [&](int column, double interval_cost) {
       if (interval_cost > cut.cost * tie_) return false;  // wider ones cost more still
       const double cost = rows_.previous[column] + interval_cost;
@@ -242,7 +242,7 @@ private:
   }
 
   // Leaves the tag alone, which other lanes may be reading.
-  WKM_HD void take_in(const SmallCut& other, SmallCut& cut) const {
+  WKM_HD void take_in(const TeamCut& other, TeamCut& cut) const {
     const bool is_better =
         other.cost < cut.cost || (other.cost == cut.cost && other.column < cut.column);
     const double least = is_better ? other.cost : cut.cost;
@@ -255,7 +255,7 @@ private:
     cut.last = is_last ? other.last : cut.last;
   }
 
-  WKM_HD void keep(int layer, int row, const SmallCut& cut) {
+  WKM_HD void keep(int layer, int row, const TeamCut& cut) {
     rows_.best[row] = cut.cost;
     rows_.first[row] = cut.first;
     rows_.last[row] = cut.last;
@@ -284,7 +284,7 @@ private:
 
   Team& team_;
   const Intervals& intervals_;
-  SmallLayerRows rows_;
+  TeamLayerRows rows_;
   int n_;
   double tie_;
 };

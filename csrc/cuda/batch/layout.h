@@ -12,7 +12,7 @@
 namespace wkmeans::cuda {
 
 // What decides how much memory one problem takes.
-struct SmallShape {
+struct TeamShape {
   int n_items;
   int k;
   int n_lanes;
@@ -23,9 +23,9 @@ struct SmallShape {
 };
 
 // Deals out one team's memory: shared while that lasts, then global. Without memory it counts.
-class SmallCarver {
+class TeamCarver {
 public:
-  WKM_HD SmallCarver(std::byte* shared, std::size_t shared_bytes, std::byte* global)
+  WKM_HD TeamCarver(std::byte* shared, std::size_t shared_bytes, std::byte* global)
       : shared_(shared), shared_bytes_(shared_bytes), global_(global) {}
 
   template <class Value>
@@ -62,13 +62,13 @@ private:
 
 // One team's memory, the most often used first. What is never used at once shares a place.
 template <class Moments, class Placement>
-class SmallScratch {
+class TeamScratch {
 public:
-  using Intervals = SmallIntervals<Moments, Placement>;
+  using Intervals = TeamIntervals<Moments, Placement>;
 
-  WKM_HD SmallScratch(const SmallShape& shape, SmallCarver& carver) {
+  WKM_HD TeamScratch(const TeamShape& shape, TeamCarver& carver) {
     const int n = shape.most_points();
-    state = carver.take<SmallState>(1);
+    state = carver.take<TeamState>(1);
     centroids = carver.take<double>(shape.k);
     thresholds = carver.take<double>(shape.k);
     ends = carver.take<std::uint16_t>(shape.k);
@@ -76,10 +76,10 @@ public:
     counts = reinterpret_cast<int*>(of_lanes);
     sums = reinterpret_cast<double*>(of_lanes);
     compensated = reinterpret_cast<CompensatedSum*>(of_lanes);
-    hidden = reinterpret_cast<SmallHidden*>(of_lanes);
+    hidden = reinterpret_cast<TeamHidden*>(of_lanes);
     moments = reinterpret_cast<Moments*>(of_lanes);
     place_rows(n, carver.take_bytes(larger_of(row_bytes(n), building_bytes(n))));
-    rows.heads = reinterpret_cast<SmallCut*>(of_lanes);
+    rows.heads = reinterpret_cast<TeamCut*>(of_lanes);
     rows.tails = rows.heads + shape.n_lanes;
     points.weight = carver.take<double>(n);
     points.importance = carver.take<double>(n);
@@ -87,13 +87,13 @@ public:
     points.size = 0;
     std::byte* const large = carver.take_bytes(larger_of(half_bytes(n), sorting_bytes(n)));
     halves = reinterpret_cast<double*>(large);
-    SmallCarver sorting_carver(large, sorting_bytes(n), nullptr);
+    TeamCarver sorting_carver(large, sorting_bytes(n), nullptr);
     sorting.weight = sorting_carver.take<double>(n);
     sorting.order = sorting_carver.take<std::uint16_t>(n);
     rows.columns = carver.take<std::uint16_t>((shape.k - 1) * (n + 1));
   }
 
-  SmallState* state;
+  TeamState* state;
   double* centroids;
   double* thresholds;
   std::uint16_t* ends;
@@ -101,45 +101,45 @@ public:
   int* counts;
   double* sums;
   CompensatedSum* compensated;
-  SmallHidden* hidden;
+  TeamHidden* hidden;
   Moments* moments;
-  SmallLayerRows rows;
+  TeamLayerRows rows;
   typename Intervals::Building building;
-  SmallPoints points;
-  SmallSorting sorting;
+  TeamPoints points;
+  TeamSorting sorting;
   double* halves;
 
 private:
   static WKM_HD std::size_t larger_of(std::size_t a, std::size_t b) { return a > b ? a : b; }
 
-  static WKM_HD std::size_t lane_bytes(const SmallShape& shape) {
+  static WKM_HD std::size_t lane_bytes(const TeamShape& shape) {
     const std::size_t moments =
-        SmallCarver::rounded(sizeof(Moments), larger(shape.n_lanes, shape.k));
-    const std::size_t cuts = SmallCarver::rounded(sizeof(SmallCut), 2 * shape.n_lanes);
+        TeamCarver::rounded(sizeof(Moments), larger(shape.n_lanes, shape.k));
+    const std::size_t cuts = TeamCarver::rounded(sizeof(TeamCut), 2 * shape.n_lanes);
     return larger_of(moments, cuts);
   }
   static WKM_HD std::size_t row_bytes(int n) {
-    return 2 * SmallCarver::rounded(sizeof(double), n + 1) +
-           3 * SmallCarver::rounded(sizeof(std::uint16_t), n + 1);
+    return 2 * TeamCarver::rounded(sizeof(double), n + 1) +
+           3 * TeamCarver::rounded(sizeof(std::uint16_t), n + 1);
   }
   static WKM_HD std::size_t building_bytes(int n) {
-    return 3 * SmallCarver::rounded(sizeof(Moments), blocks_of(n));
+    return 3 * TeamCarver::rounded(sizeof(Moments), blocks_of(n));
   }
   static WKM_HD std::size_t half_bytes(int n) {
-    return SmallCarver::rounded(sizeof(double), levels_of(n) * Intervals::Stored::kCount * n);
+    return TeamCarver::rounded(sizeof(double), levels_of(n) * Intervals::Stored::kCount * n);
   }
   static WKM_HD std::size_t sorting_bytes(int n) {
-    return SmallCarver::rounded(sizeof(double), n) + SmallCarver::rounded(sizeof(std::uint16_t), n);
+    return TeamCarver::rounded(sizeof(double), n) + TeamCarver::rounded(sizeof(std::uint16_t), n);
   }
 
   WKM_HD void place_rows(int n, std::byte* place) {
-    SmallCarver row_carver(place, row_bytes(n), nullptr);
+    TeamCarver row_carver(place, row_bytes(n), nullptr);
     rows.previous = row_carver.take<double>(n + 1);
     rows.best = row_carver.take<double>(n + 1);
     rows.first_before = row_carver.take<std::uint16_t>(n + 1);
     rows.first = row_carver.take<std::uint16_t>(n + 1);
     rows.last = row_carver.take<std::uint16_t>(n + 1);
-    SmallCarver building_carver(place, building_bytes(n), nullptr);
+    TeamCarver building_carver(place, building_bytes(n), nullptr);
     building.node = building_carver.take<Moments>(blocks_of(n));
     building.before = building_carver.take<Moments>(blocks_of(n));
     building.after = building_carver.take<Moments>(blocks_of(n));

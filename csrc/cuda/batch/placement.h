@@ -32,11 +32,11 @@ struct OnGrid {
 
 // The step between neighbouring centroids of a problem whose weights lie up to `widest` off zero: a
 // float32, so that the widest is 127 steps off.
-WKM_HD double scale_of(SmallScale scale, double widest) {
+WKM_HD double scale_of(BatchScale scale, double widest) {
   constexpr double kSteps = 127.0;
   constexpr double kLeast = 0x1p-149;  // of a float32
   constexpr double kMost = 0x1.fffffep127;
-  if (scale == SmallScale::one || widest == 0.0) return 1.0;
+  if (scale == BatchScale::one || widest == 0.0) return 1.0;
   return static_cast<double>(static_cast<float>(clamp_between(widest / kSteps, kLeast, kMost)));
 }
 

@@ -10,9 +10,9 @@
 namespace wkmeans::cuda {
 
 // One problem's items, as doubles.
-class SmallRow {
+class TeamRow {
 public:
-  WKM_HD SmallRow(const Batch& batch, std::int64_t problem) : batch_(&batch), problem_(problem) {}
+  WKM_HD TeamRow(const Batch& batch, std::int64_t problem) : batch_(&batch), problem_(problem) {}
 
   WKM_HD int n_items() const { return static_cast<int>(batch_->n_items); }
   WKM_HD bool quartic() const { return batch_->quartic_importance.values != nullptr; }
@@ -39,7 +39,7 @@ private:
 };
 
 // What a team knows of the problem it solves.
-struct SmallState {
+struct TeamState {
   std::uint64_t first_bad_item;  // BadItems::kNone where there is none
   int pin;                       // the point whose centroid is zero, or -1
   double bound, cost;            // of a codebook, before rounding is allowed for
@@ -47,7 +47,7 @@ struct SmallState {
 
 // The distinct weights that carry importance, ascending, with the importances of equal weights
 // added up. Where no weight carries any, each counts 1.
-struct SmallPoints {
+struct TeamPoints {
   double* weight;
   double* importance;
   double* quartic_importance;  // null where the objective is quadratic
@@ -55,18 +55,18 @@ struct SmallPoints {
 };
 
 // While points are collected.
-struct SmallSorting {
+struct TeamSorting {
   double* weight;        // of each item, sorted
   std::uint16_t* order;  // which item that is
 };
 
-struct SmallMass {
+struct TeamMass {
   double importance, quartic_importance;
 };
 
 // Reports items that cannot be clustered; returns whether any carries importance.
 template <class Team>
-WKM_HD bool check_items(Team& team, const SmallRow& row, SmallState& state, BadItems& errors,
+WKM_HD bool check_items(Team& team, const TeamRow& row, TeamState& state, BadItems& errors,
                         int* counts) {
   team.phase([&](int lane) {
     int n_important = 0;
@@ -91,8 +91,8 @@ WKM_HD bool check_items(Team& team, const SmallRow& row, SmallState& state, BadI
 
 // A problem's items in order. A zero that is pinned is one more, without importance of its own.
 template <class Team>
-WKM_HD int sort_items(Team& team, const SmallRow& row, SmallZero zero, const SmallSorting& sorted) {
-  const int n_entries = row.n_items() + (zero == SmallZero::pinned ? 1 : 0);
+WKM_HD int sort_items(Team& team, const TeamRow& row, BatchZero zero, const TeamSorting& sorted) {
+  const int n_entries = row.n_items() + (zero == BatchZero::pinned ? 1 : 0);
   for_each(team, n_entries, [&](int i) {
     sorted.weight[i] = i < row.n_items() ? row.weight(i) + 0.0 : 0.0;  // there is one zero, not two
     sorted.order[i] = static_cast<std::uint16_t>(i);
@@ -112,9 +112,9 @@ WKM_HD int sort_items(Team& team, const SmallRow& row, SmallZero zero, const Sma
 }
 
 // What the run of equal weights that starts at `begin` weighs, in the order of its items.
-WKM_HD SmallMass mass_of_run(const SmallRow& row, const SmallSorting& sorted, int n_entries,
-                             int begin, bool unit_importance) {
-  SmallMass mass{0.0, 0.0};
+WKM_HD TeamMass mass_of_run(const TeamRow& row, const TeamSorting& sorted, int n_entries, int begin,
+                            bool unit_importance) {
+  TeamMass mass{0.0, 0.0};
   for (int i = begin; i < n_entries && sorted.weight[i] == sorted.weight[begin]; ++i) {
     const int item = sorted.order[i];
     if (item == row.n_items()) continue;  // the pinned zero
@@ -125,17 +125,17 @@ WKM_HD SmallMass mass_of_run(const SmallRow& row, const SmallSorting& sorted, in
 }
 
 template <class Team>
-WKM_HD int merge_equal(Team& team, const SmallRow& row, const SmallSorting& sorted, int n_entries,
-                       SmallZero zero, bool unit_importance, int* counts,
-                       const SmallPoints& points) {
+WKM_HD int merge_equal(Team& team, const TeamRow& row, const TeamSorting& sorted, int n_entries,
+                       BatchZero zero, bool unit_importance, int* counts,
+                       const TeamPoints& points) {
   const auto counts_as_point = [&](int i) {
     if (i > 0 && sorted.weight[i] == sorted.weight[i - 1]) return false;
-    if (zero == SmallZero::pinned && sorted.weight[i] == 0.0) return true;
-    const SmallMass mass = mass_of_run(row, sorted, n_entries, i, unit_importance);
+    if (zero == BatchZero::pinned && sorted.weight[i] == 0.0) return true;
+    const TeamMass mass = mass_of_run(row, sorted, n_entries, i, unit_importance);
     return mass.importance > 0.0 || mass.quartic_importance > 0.0;
   };
   return compact(team, n_entries, counts, counts_as_point, [&](int i, int rank) {
-    const SmallMass mass = mass_of_run(row, sorted, n_entries, i, unit_importance);
+    const TeamMass mass = mass_of_run(row, sorted, n_entries, i, unit_importance);
     points.weight[rank] = sorted.weight[i];
     points.importance[rank] = mass.importance;
     if (points.quartic_importance) points.quartic_importance[rank] = mass.quartic_importance;
@@ -145,7 +145,7 @@ WKM_HD int merge_equal(Team& team, const SmallRow& row, const SmallSorting& sort
 // A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
 // so many decades above them, its centroid moves off zero by less than any digit shows.
 template <class Team>
-WKM_HD void pin_zero(Team& team, const SmallPoints& points, double* sums, SmallState& state) {
+WKM_HD void pin_zero(Team& team, const TeamPoints& points, double* sums, TeamState& state) {
   constexpr double kDecades = 1e60;
   const double least = std::fabs(points.weight[0]);
   const double most = std::fabs(points.weight[points.size - 1]);

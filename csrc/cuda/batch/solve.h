@@ -15,10 +15,10 @@ namespace wkmeans::cuda {
 
 // Solves one problem of a batch after another with one team.
 template <class Team, class Moments, class Placement>
-class SmallSolver {
+class TeamSolver {
 public:
-  WKM_HD SmallSolver(Team& team, const Batch& batch, const SmallOptions& options,
-                     const SmallOutputs& outputs, const SmallScratch<Moments, Placement>& scratch)
+  WKM_HD TeamSolver(Team& team, const Batch& batch, const BatchOptions& options,
+                    const ProblemOutputs& outputs, const TeamScratch<Moments, Placement>& scratch)
       : team_(team),
         batch_(batch),
         options_(options),
@@ -34,17 +34,17 @@ public:
 
 private:
   WKM_HD void solve(std::int64_t problem) {
-    const SmallRow row(batch_, problem);
+    const TeamRow row(batch_, problem);
     reset();
     const bool unit_importance = !check_items(team_, row, *s_.state, *outputs_.errors, s_.counts);
     if (s_.state->first_bad_item != BadItems::kNone) return;
-    const SmallPoints points = collect(row, unit_importance);
+    const TeamPoints points = collect(row, unit_importance);
     const double scale = scale_of(options_.scale, widest(points));
     const CentroidGrid grid = scaled(options_.grid, scale);
     const double bound = find_codebook(points, Placement::on(grid), grid);
     find_thresholds(team_, s_.centroids, k_, s_.thresholds);
     assign(team_, row, unit_importance, s_.centroids, s_.thresholds, k_,
-           SmallLabels(outputs_, problem * batch_.n_items), s_.compensated);
+           TeamLabels(outputs_, problem * batch_.n_items), s_.compensated);
     report(problem, points, scale, bound);
   }
 
@@ -56,17 +56,17 @@ private:
     });
   }
 
-  WKM_HD SmallPoints collect(const SmallRow& row, bool unit_importance) {
+  WKM_HD TeamPoints collect(const TeamRow& row, bool unit_importance) {
     const int n_entries = sort_items(team_, row, options_.zero, s_.sorting);
-    SmallPoints points = s_.points;
+    TeamPoints points = s_.points;
     points.size = merge_equal(team_, row, s_.sorting, n_entries, options_.zero, unit_importance,
                               s_.counts, points);
-    if (options_.zero == SmallZero::pinned) pin_zero(team_, points, s_.sums, *s_.state);
+    if (options_.zero == BatchZero::pinned) pin_zero(team_, points, s_.sums, *s_.state);
     return points;
   }
 
   // Returns what no codebook goes below.
-  WKM_HD double find_codebook(const SmallPoints& points, const Placement& placement,
+  WKM_HD double find_codebook(const TeamPoints& points, const Placement& placement,
                               const CentroidGrid& grid) {
     constexpr double kRounding = 1e-12;  // of a sum of costs of single points
     const int n_values = nearest_values(team_, points, placement, k_, s_.counts, s_.centroids);
@@ -78,10 +78,10 @@ private:
       });
       return s_.state->bound;
     }
-    SmallIntervals<Moments, Placement> intervals(points, placement, s_.halves);
+    TeamIntervals<Moments, Placement> intervals(points, placement, s_.halves);
     intervals.build(team_, s_.building);
     const double cost =
-        SmallLayers<Team, SmallIntervals<Moments, Placement>>(team_, intervals, s_.rows)
+        TeamLayers<Team, TeamIntervals<Moments, Placement>>(team_, intervals, s_.rows)
             .solve(k_, s_.ends);
     cluster_centroids(team_, intervals, points, k_, s_.ends, s_.state->pin, options_.placement,
                       grid, s_.moments, s_.centroids);
@@ -89,7 +89,7 @@ private:
     return cost * (1.0 - rounding_slack(static_cast<std::size_t>(points.size)));
   }
 
-  WKM_HD void report(std::int64_t problem, const SmallPoints& points, double scale, double bound) {
+  WKM_HD void report(std::int64_t problem, const TeamPoints& points, double scale, double bound) {
     team_.phase([&](int lane) {
       if (lane == 0) s_.state->cost = s_.compensated[0].total();
     });
@@ -110,7 +110,7 @@ private:
     });
   }
 
-  static WKM_HD double widest(const SmallPoints& points) {
+  static WKM_HD double widest(const TeamPoints& points) {
     const double least = std::fabs(points.weight[0]);
     const double most = std::fabs(points.weight[points.size - 1]);
     return least > most ? least : most;
@@ -118,9 +118,9 @@ private:
 
   Team& team_;
   const Batch& batch_;
-  const SmallOptions& options_;
-  const SmallOutputs& outputs_;
-  const SmallScratch<Moments, Placement>& s_;
+  const BatchOptions& options_;
+  const ProblemOutputs& outputs_;
+  const TeamScratch<Moments, Placement>& s_;
   const int k_;
 };
 
@@ -133,9 +133,9 @@ inline int lanes_for(std::int64_t n_items) {
   return static_cast<int>(warps * kWarp < kMostLanes ? warps * kWarp : kMostLanes);
 }
 
-inline SmallShape shape_of(const Batch& batch, const SmallOptions& options) {
+inline TeamShape shape_of(const Batch& batch, const BatchOptions& options) {
   return {static_cast<int>(batch.n_items), static_cast<int>(options.k), lanes_for(batch.n_items),
-          batch.quartic_importance.values != nullptr, options.zero == SmallZero::pinned};
+          batch.quartic_importance.values != nullptr, options.zero == BatchZero::pinned};
 }
 
 }  // namespace wkmeans::cuda

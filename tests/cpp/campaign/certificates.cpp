@@ -7,12 +7,12 @@
 #include <cstring>
 #include <map>
 
+#include "batch/host_team.h"
 #include "batches.h"
 #include "campaign/cases.h"
 #include "campaign/exact_optimum.h"
 #include "campaign/solved_by_cpu.h"
 #include "campaign/tally.h"
-#include "small_team/host_team.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -27,7 +27,7 @@ Answer solved_by_team(const Case& c, const FormatOption& option, Zero zero) {
   answer.centroids.resize(c.k);
   answer.labels.resize(c.items.size());
   cuda::BadItems errors;
-  solve_on_host(batch, small_options(c.k, option.format, option.optimal_in_format, zero),
+  solve_on_host(batch, batch_options(c.k, option.format, option.optimal_in_format, zero),
                 {answer.centroids.data(), answer.labels.data(), cuda::LabelType::uint8,
                  &answer.cost, &answer.lower_bound, &answer.scale, &errors});
   return answer;

@@ -50,31 +50,31 @@ struct HostRun {
 // Teams that share the problems of a batch as blocks do; returns the number of phases of all of
 // them.
 template <class Moments, class Placement>
-std::int64_t run_on_host(const cuda::Batch& batch, const cuda::SmallOptions& options,
-                         const cuda::SmallOutputs& outputs, const HostRun& run) {
-  const cuda::SmallShape shape = cuda::shape_of(batch, options);
-  cuda::SmallCarver counting(nullptr, run.shared_bytes, nullptr);
-  const cuda::SmallScratch<Moments, Placement> unplaced(shape, counting);
+std::int64_t run_on_host(const cuda::Batch& batch, const cuda::BatchOptions& options,
+                         const cuda::ProblemOutputs& outputs, const HostRun& run) {
+  const cuda::TeamShape shape = cuda::shape_of(batch, options);
+  cuda::TeamCarver counting(nullptr, run.shared_bytes, nullptr);
+  const cuda::TeamScratch<Moments, Placement> unplaced(shape, counting);
   std::int64_t n_phases = 0;
   for (std::int64_t t = 0; t < run.n_teams; ++t) {
     // Garbage to begin with, as on a device, and just as much as was asked for.
     std::vector<std::byte> shared(counting.shared_used(), std::byte{0xa5});
     std::vector<std::byte> global(counting.global_used(), std::byte{0x5a});
-    cuda::SmallCarver carver(shared.data(), shared.size(), global.data());
-    const cuda::SmallScratch<Moments, Placement> scratch(shape, carver);
+    cuda::TeamCarver carver(shared.data(), shared.size(), global.data());
+    const cuda::TeamScratch<Moments, Placement> scratch(shape, carver);
     HostTeam team(shape.n_lanes, run.seed + static_cast<std::uint64_t>(t));
-    cuda::SmallSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
+    cuda::TeamSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
     solver.solve_share(t, run.n_teams);
     n_phases += team.n_phases();
   }
   return n_phases;
 }
 
-cuda::SmallOptions small_options(std::size_t k, CentroidFormat format, bool optimal_in_format,
+cuda::BatchOptions batch_options(std::size_t k, CentroidFormat format, bool optimal_in_format,
                                  Zero zero);
 
 // By the moments and the placement that the problems and the options call for.
-void solve_on_host(const cuda::Batch& batch, const cuda::SmallOptions& options,
-                   const cuda::SmallOutputs& outputs, const HostRun& run = {});
+void solve_on_host(const cuda::Batch& batch, const cuda::BatchOptions& options,
+                   const cuda::ProblemOutputs& outputs, const HostRun& run = {});
 
 }  // namespace wkmeans::testing

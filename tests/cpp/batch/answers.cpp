@@ -1,4 +1,4 @@
-#include "small_team/answers.h"
+#include "batch/answers.h"
 
 #include <doctest/doctest.h>
 
@@ -39,7 +39,7 @@ void check_against_cpu(const Items& items, bool quartic, std::size_t k, Centroid
   CAPTURE(optimal_in_format);
   CAPTURE(zero == Zero::pinned);
   const Answers own =
-      answers(batch_of(items, quartic), small_options(k, format, optimal_in_format, zero), solve);
+      answers(batch_of(items, quartic), batch_options(k, format, optimal_in_format, zero), solve);
   const Answers cpu = answers_of_cpu(items, quartic, k, format, optimal_in_format, zero);
   const double cost = own.costs[0];
   const double cpu_cost = cpu.costs[0];
@@ -83,7 +83,7 @@ void check_families(std::size_t n, std::uint64_t seed, const std::vector<std::si
 
 void check_same_labels(const Items& items, bool quartic, std::size_t k, Solve solve) {
   const Answers own = answers(batch_of(items, quartic),
-                              small_options(k, CentroidFormat::float32, false, Zero::free), solve);
+                              batch_options(k, CentroidFormat::float32, false, Zero::free), solve);
   const Answers cpu = answers_of_cpu(items, quartic, k, CentroidFormat::float32, false, Zero::free);
   CHECK(own.labels == cpu.labels);
   CHECK(own.centroids == cpu.centroids);

@@ -3,9 +3,9 @@
 
 #include <cmath>
 
+#include "batch/answers.h"
 #include "cpu/intervals/pyramid.h"
 #include "reference.h"
-#include "small_team/answers.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -17,10 +17,10 @@ void check_intervals(const Points& points, const Placement& placement,
                      const wkmeans::Placement& cpu_placement) {
   Points copy = points;
   const int n = static_cast<int>(points.size());
-  const cuda::SmallPoints small{
+  const cuda::TeamPoints small{
       copy.weight.as<double>().data(), copy.importance.as<double>().data(),
       points.quartic() ? copy.quartic_importance.as<double>().data() : nullptr, n};
-  using Intervals = cuda::SmallIntervals<Moments, Placement>;
+  using Intervals = cuda::TeamIntervals<Moments, Placement>;
   const auto n_levels = static_cast<std::size_t>(cuda::levels_of(n));
   std::vector<double> halves(n_levels * Intervals::Stored::kCount * points.size(), NAN);
   const auto n_blocks = static_cast<std::size_t>(cuda::blocks_of(n));
@@ -89,7 +89,7 @@ TEST_CASE("a team looks at few intervals, however weights and importances are sp
     constexpr std::int64_t kClusters = 8;
     Counting::n_intervals = 0;
     answers(batch_of(items, false),
-            small_options(kClusters, CentroidFormat::float64, false, Zero::free),
+            batch_options(kClusters, CentroidFormat::float64, false, Zero::free),
             [](const auto& batch, const auto& options, const auto& outputs) {
               run_on_host<QuadraticMoments, Counting>(batch, options, outputs, {});
             });

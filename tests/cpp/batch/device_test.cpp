@@ -1,7 +1,7 @@
 #include <doctest/doctest.h>
 
-#include "small_team/answers.h"
-#include "small_team/device.h"
+#include "batch/answers.h"
+#include "batch/device.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -31,8 +31,8 @@ TEST_CASE("a device and the host that plays it agree in every bit of a quadratic
       CAPTURE(name);
       const cuda::Batch batch = batch_of(items, false, 3);
       for (const bool on_grid : {false, true}) {
-        const cuda::SmallOptions options =
-            small_options(5, CentroidFormat::float16, on_grid, Zero::pinned);
+        const cuda::BatchOptions options =
+            batch_options(5, CentroidFormat::float16, on_grid, Zero::pinned);
         CHECK(answers(batch, options, solve_on_device) ==
               answers(batch, options, solve_as_one_team));
       }

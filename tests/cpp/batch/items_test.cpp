@@ -3,8 +3,8 @@
 
 #include <cmath>
 
+#include "batch/answers.h"
 #include "math/half.h"
-#include "small_team/answers.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -13,7 +13,7 @@ TEST_CASE("a team names the first items that nobody can cluster, and solves the 
   constexpr std::size_t kProblems = 4;
   constexpr std::size_t kItems = 50;
   const Items sound = ordinary_items(kProblems * kItems, 721);
-  const cuda::SmallOptions options = small_options(3, CentroidFormat::float64, false, Zero::free);
+  const cuda::BatchOptions options = batch_options(3, CentroidFormat::float64, false, Zero::free);
   const Answers expected = answers(batch_of(sound, true, kProblems), options, solve_as_one_team);
   CHECK(expected.errors.weight == cuda::BadItems::kNone);
   CHECK(expected.errors.importance == cuda::BadItems::kNone);
@@ -40,7 +40,7 @@ TEST_CASE("importances that are zero throughout count one each") {
   items.quartic_importance.assign(100, 0.0);
   Items unit = items;
   unit.importance.assign(100, 1.0);
-  const cuda::SmallOptions options = small_options(4, CentroidFormat::float64, false, Zero::free);
+  const cuda::BatchOptions options = batch_options(4, CentroidFormat::float64, false, Zero::free);
   const Answers expected = answers(batch_of(unit, false), options, solve_as_one_team);
   CHECK(expected == answers(batch_of(items, false), options, solve_as_one_team));
   CHECK(expected == answers(batch_of(items, true), options, solve_as_one_team));
@@ -56,7 +56,7 @@ TEST_CASE("fewer values than centroids cost nothing, and surplus centroids name 
     items.importance.push_back(1.0);
   }
   const Answers own =
-      answers(batch_of(items, false), small_options(5, CentroidFormat::float32, false, Zero::free),
+      answers(batch_of(items, false), batch_options(5, CentroidFormat::float32, false, Zero::free),
               solve_as_one_team);
   CHECK(own.centroids == std::vector<double>{-1.0, 0.0, 1.0, 1.0, 1.0});
   CHECK(own.costs[0] == 0.0);
@@ -96,7 +96,7 @@ TEST_CASE("items of every type are read where they lie") {
          return static_cast<double>(static_cast<const float*>(values)[i]);
        }},
   };
-  const cuda::SmallOptions options = small_options(4, CentroidFormat::float32, false, Zero::free);
+  const cuda::BatchOptions options = batch_options(4, CentroidFormat::float32, false, Zero::free);
   for (const auto& kind : kinds) {
     Items items;
     for (std::size_t problem = 0; problem < 3; ++problem) {

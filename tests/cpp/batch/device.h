@@ -42,8 +42,8 @@ private:
 };
 
 // Labels are uint32.
-inline void solve_on_device(const cuda::Batch& batch, const cuda::SmallOptions& options,
-                            const cuda::SmallOutputs& outputs) {
+inline void solve_on_device(const cuda::Batch& batch, const cuda::BatchOptions& options,
+                            const cuda::ProblemOutputs& outputs) {
   const auto bytes_of_operand = [&](const cuda::BatchOperand& operand) {
     if (!operand.values) return std::size_t{0};
     constexpr std::size_t kSizes[] = {2, 2, 4, 8};
@@ -67,8 +67,8 @@ inline void solve_on_device(const cuda::Batch& batch, const cuda::SmallOptions& 
   const DeviceMemory lower_bounds(n_problems * sizeof(double));
   const DeviceMemory scales(n_problems * sizeof(double));
   const DeviceMemory errors(sizeof(cuda::BadItems));
-  const DeviceMemory workspace(cuda::small_batch_workspace(on_device, options));
-  cuda::solve_small_batch(
+  const DeviceMemory workspace(cuda::batch_workspace(on_device, options));
+  cuda::solve_batch(
       on_device, options,
       {centroids.as<double>(), labels.as<void>(), cuda::LabelType::uint32, costs.as<double>(),
        lower_bounds.as<double>(), scales.as<double>(), errors.as<cuda::BadItems>()},

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "batch/host_team.h"
 #include "batches.h"
-#include "small_team/host_team.h"
 #include "support.h"
 
 // What a solver of small problems answers, held to what the CPU's answers.
@@ -12,10 +12,10 @@ namespace wkmeans::testing {
 
 using cuda::testing::batch_of;
 
-using Solve = void (*)(const cuda::Batch&, const cuda::SmallOptions&, const cuda::SmallOutputs&);
+using Solve = void (*)(const cuda::Batch&, const cuda::BatchOptions&, const cuda::ProblemOutputs&);
 
-inline void solve_as_one_team(const cuda::Batch& batch, const cuda::SmallOptions& options,
-                              const cuda::SmallOutputs& outputs) {
+inline void solve_as_one_team(const cuda::Batch& batch, const cuda::BatchOptions& options,
+                              const cuda::ProblemOutputs& outputs) {
   solve_on_host(batch, options, outputs);
 }
 
@@ -31,7 +31,7 @@ struct Answers {
 };
 
 template <class SolveBatch>
-Answers answers(const cuda::Batch& batch, const cuda::SmallOptions& options, SolveBatch&& solve) {
+Answers answers(const cuda::Batch& batch, const cuda::BatchOptions& options, SolveBatch&& solve) {
   const auto n_problems = static_cast<std::size_t>(batch.n_problems);
   Answers a;
   a.centroids.resize(n_problems * static_cast<std::size_t>(options.k));
@@ -40,8 +40,8 @@ Answers answers(const cuda::Batch& batch, const cuda::SmallOptions& options, Sol
   a.scales.resize(n_problems);
   a.labels.resize(n_problems * static_cast<std::size_t>(batch.n_items));
   solve(batch, options,
-        cuda::SmallOutputs{a.centroids.data(), a.labels.data(), cuda::LabelType::uint32,
-                           a.costs.data(), a.lower_bounds.data(), a.scales.data(), &a.errors});
+        cuda::ProblemOutputs{a.centroids.data(), a.labels.data(), cuda::LabelType::uint32,
+                             a.costs.data(), a.lower_bounds.data(), a.scales.data(), &a.errors});
   return a;
 }
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 #include <string>
 
-#include "small_team/host_team.h"
+#include "batch/host_team.h"
 #include "support.h"
 
 using namespace wkmeans;

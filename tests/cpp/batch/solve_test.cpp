@@ -1,7 +1,7 @@
 // The answers of a team.
 #include <doctest/doctest.h>
 
-#include "small_team/answers.h"
+#include "batch/answers.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -10,7 +10,7 @@ TEST_CASE("blocks take every problem once") {
   for (const std::int64_t n_teams : {1, 2, 5, 13}) {
     const Items items = ordinary_items(66, 702);
     const cuda::Batch batch = batch_of(items, false, 11);
-    const cuda::SmallOptions options = small_options(2, CentroidFormat::float64, false, Zero::free);
+    const cuda::BatchOptions options = batch_options(2, CentroidFormat::float64, false, Zero::free);
     HostRun run;
     run.n_teams = n_teams;
     const Answers own = answers(batch, options, [&](const auto& b, const auto& o, const auto& out) {
@@ -53,8 +53,8 @@ TEST_CASE("the order of lanes and the place of memory show in no bit") {
   for_each_family(150, 720, [](const Items& items, const std::string& name) {
     CAPTURE(name);
     const cuda::Batch batch = batch_of(items, true);
-    const cuda::SmallOptions options =
-        small_options(9, CentroidFormat::float16, true, Zero::pinned);
+    const cuda::BatchOptions options =
+        batch_options(9, CentroidFormat::float16, true, Zero::pinned);
     const Answers expected = answers(batch, options, solve_as_one_team);
     for (const std::size_t shared_bytes : {0, 4096, 1 << 20}) {
       HostRun run;
