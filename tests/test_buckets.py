@@ -1,12 +1,10 @@
-"""Large problems with few centroids, solved on buckets, against the same ones solved on all points.
-
-``centroid_dtype="float64"`` leaves centroids free but takes the way of the sort.
-"""
+"""Large problems with few centroids: solved on buckets, and the same ones solved on all points."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
+from routes import route_of, routed
 
 from wkmeans import wkmeans
 
@@ -31,8 +29,10 @@ IMPORTANCES = {
 
 
 def assert_optimal(weights, k, **importances):
+    assert route_of(weights, k)["reading"] == "bucketed"
     bucketed = wkmeans(weights, k, **importances)
-    sorted_ = wkmeans(weights, k, centroid_dtype="float64", **importances)
+    with routed(reading="sorted"):
+        sorted_ = wkmeans(weights, k, **importances)
     assert bucketed.cost == pytest.approx(sorted_.cost, rel=1e-9)
     assert bucketed.lower_bound <= sorted_.cost
     assert sorted_.lower_bound <= bucketed.cost

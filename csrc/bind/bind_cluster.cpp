@@ -109,6 +109,21 @@ py::array_t<double> bound_cost_curve(const BoundProblems& problems, std::size_t 
   return costs;
 }
 
+// For tests, which choose routes by the options' `reading` and `search`.
+py::dict bound_route_of(const BoundProblems& problems, const ClusterOptions& options) {
+  const Facts facts = facts_of(problems.view(), options.n_threads);
+  const Route route = route_of(facts, options.solver, options.zero, options.route);
+  const auto n_items = static_cast<std::size_t>(facts.n_items);
+  const Search search = route.search.value_or(search_of(options.solver, options.zero, n_items));
+  py::dict found;
+  found["reading"] = name_of(route.reading);
+  found["n_buckets"] = route.n_buckets;
+  found["search"] = options.solver.solver == Solver::lloyd ? "lloyd" : name_of(search);
+  found["problems_at_once"] = route.problems_at_once;
+  found["threads_of_a_problem"] = route.threads_of_a_problem;
+  return found;
+}
+
 }  // namespace
 
 void bind_cluster(py::module_& module) {
@@ -118,6 +133,7 @@ void bind_cluster(py::module_& module) {
   module.def("label_nearest", &bound_label_nearest, py::arg("problems"), py::arg("centroids"),
              py::arg("label_dtype"), py::arg("n_threads"));
   module.def("label_thresholds", &bound_label_thresholds, py::arg("centroids"));
+  module.def("route_of", &bound_route_of, py::arg("problems"), py::arg("options"));
   module.def("cost_curve", &bound_cost_curve, py::arg("problems"), py::arg("k_max"),
              py::arg("include_zero"), py::arg("centroid_format"), py::arg("n_threads"));
 }

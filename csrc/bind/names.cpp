@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 
 #include <map>
+#include <utility>
 
 namespace wkmeans {
 
@@ -36,5 +37,36 @@ CentroidFormat format_named(const std::string& name) {
     throw py::value_error("centroid_dtype: unknown format '" + name + "'");
   return found->second;
 }
+
+namespace {
+
+constexpr std::pair<Reading, const char*> kReadings[] = {
+    {Reading::counted, "counted"}, {Reading::bucketed, "bucketed"}, {Reading::sorted, "sorted"}};
+constexpr std::pair<Search, const char*> kSearches[] = {
+    {Search::squeeze, "squeeze"}, {Search::lagrangian, "lagrangian"}, {Search::layers, "layers"}};
+
+template <class Names>
+auto named(const Names& names, const std::string& name, const char* what) {
+  for (const auto& [value, value_name] : names) {
+    if (name == value_name) return value;
+  }
+  throw py::value_error(std::string(what) + ": unknown way '" + name + "'");
+}
+
+template <class Names, class Value>
+std::string name_in(const Names& names, Value value) {
+  for (const auto& [known, name] : names) {
+    if (value == known) return name;
+  }
+  return "";
+}
+
+}  // namespace
+
+Reading reading_named(const std::string& name) { return named(kReadings, name, "reading"); }
+Search search_named(const std::string& name) { return named(kSearches, name, "search"); }
+
+std::string name_of(Reading reading) { return name_in(kReadings, reading); }
+std::string name_of(Search search) { return name_in(kSearches, search); }
 
 }  // namespace wkmeans

@@ -1,7 +1,7 @@
 #include "cuda/cluster.h"
 
 #include "cuda/batch/batch.h"
-#include "cuda/device/device.h"
+#include "cuda/device.h"
 #include "cuda/device/device_backend.cuh"
 
 namespace wkmeans::cuda {

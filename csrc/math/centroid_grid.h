@@ -46,6 +46,16 @@ struct CentroidGrid {
   }
 };
 
+constexpr double kInt8Steps = 127.0;
+
+// The step between neighbouring int8 centroids of weights up to `widest` off zero: a float32, so
+// that the widest is 127 steps off.
+WKM_HD double int8_scale(double widest) {
+  constexpr double kLeast = 0x1p-149;  // of a float32
+  constexpr double kMost = 0x1.fffffep127;
+  return static_cast<double>(static_cast<float>(clamp_between(widest / kInt8Steps, kLeast, kMost)));
+}
+
 struct PlacedCentroid {
   double value;
   double cost;

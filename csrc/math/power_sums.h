@@ -5,6 +5,22 @@
 
 namespace wkmeans {
 
+// Moments about the mean from sums of d^0, d^1, ... about an origin. None of them is negative but
+// the third, whatever rounding says.
+WKM_HD SecondMoments second_moments(const double* s, double origin) {
+  if (!(s[0] > 0.0)) return {0.0, origin, 0.0, 0.0};
+  const double mean = s[1] / s[0];
+  const double second = s[2] - s[1] * mean;
+  return {s[0], origin, mean, second > 0.0 ? second : 0.0};
+}
+WKM_HD FourthMoments fourth_moments(const double* s, double origin) {
+  const SecondMoments m = second_moments(s, origin);
+  const double x = m.offset;
+  const double third = s[3] - x * (3.0 * s[2] - x * (3.0 * s[1] - x * s[0]));
+  const double fourth = s[4] - x * (4.0 * s[3] - x * (6.0 * s[2] - x * (4.0 * s[1] - x * s[0])));
+  return {m.mass, m.origin, x, m.second, third, fourth > 0.0 ? fourth : 0.0};
+}
+
 // Sums over weights of I d^p and H d^p, d = w - origin, for an origin that all of them share: a
 // codeword's centroid. Where the origin lies among the weights nothing cancels below; where it does
 // not, the centroid that follows is off by ulps of its distance from the origin, no more.
@@ -39,23 +55,7 @@ struct PowerSums {
   WKM_HD double cost() const { return importance[2] + quartic_importance[4]; }
 
   WKM_HD QuarticMoments about_the_means(double origin) const {
-    QuarticMoments m;
-    m.quadratic = second_moments(importance, origin);
-    const double* s = quartic_importance;
-    const SecondMoments h = second_moments(s, origin);
-    const double x = h.offset;
-    const double third = s[3] - x * (3.0 * s[2] - x * (3.0 * s[1] - x * s[0]));
-    const double fourth = s[4] - x * (4.0 * s[3] - x * (6.0 * s[2] - x * (4.0 * s[1] - x * s[0])));
-    m.quartic = {h.mass, h.origin, h.offset, h.second, third, fourth > 0.0 ? fourth : 0.0};
-    return m;
-  }
-
-private:
-  WKM_HD static SecondMoments second_moments(const double* s, double origin) {
-    if (!(s[0] > 0.0)) return {0.0, origin, 0.0, 0.0};
-    const double mean = s[1] / s[0];
-    const double second = s[2] - s[1] * mean;
-    return {s[0], origin, mean, second > 0.0 ? second : 0.0};
+    return {second_moments(importance, origin), fourth_moments(quartic_importance, origin)};
   }
 };
 

@@ -36,8 +36,11 @@ class ClusterOptions:
         optimal_in_format: bool,
         include_zero: bool,
         n_threads: int,
+        reading: str | None = None,
+        search: str | None = None,
     ) -> None: ...
 
+def route_of(problems: Problems, options: ClusterOptions) -> dict[str, Any]: ...
 def cluster(
     problems: Problems, options: ClusterOptions, label_dtype: str
 ) -> tuple[

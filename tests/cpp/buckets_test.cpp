@@ -41,7 +41,7 @@ Column<Value> drawn(Draw&& draw) {
 template <class Value>
 void check_map(const Column<Value>& column) {
   const BucketMap map({&column.operand, nullptr, nullptr}, 0, kBuckets);
-  const std::vector<BucketMap::Range> ranges = map.ranges();
+  const std::vector<BucketMap::Bounds> ranges = map.bounds();
   REQUIRE(ranges.size() == map.size());
   for (std::size_t b = 1; b < ranges.size(); ++b) {
     if (std::isfinite(ranges[b].high)) CHECK(ranges[b - 1].high < ranges[b].low + 1e-300);
@@ -51,7 +51,7 @@ void check_map(const Column<Value>& column) {
   map.find(weights.data(), static_cast<std::int64_t>(weights.size()), buckets.data());
   bool all_inside = true;
   for (std::size_t i = 0; i < weights.size(); ++i) {
-    const BucketMap::Range& range = ranges[buckets[i]];
+    const BucketMap::Bounds& range = ranges[buckets[i]];
     all_inside &= range.low <= weights[i] && weights[i] <= range.high;
   }
   CHECK(all_inside);
@@ -64,7 +64,7 @@ std::optional<Solution> solved(const Operand& weights, std::size_t k) {
   PointCollector collector;
   const Problems problems{&weights, nullptr, nullptr};
   const Parallel parallel(2);
-  const BucketedPoints buckets(problems, 0, bucket_count(problems, k), parallel);
+  const BucketedPoints buckets(problems, 0, bucket_count(problems.weights->n_items(), k), parallel);
   return solve_bucketed(buckets, options, pyramid, collector, parallel);
 }
 

@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "cpu/cluster/optimal.h"
 #include "cpu/descent/curve.h"
 #include "cpu/intervals/format.h"
 #include "cpu/layered/optimal_layers.h"

@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include "cpu/label/codebook.h"
 #include "cpu/lloyd/initial_centroids.h"
 #include "reference.h"
 #include "support.h"

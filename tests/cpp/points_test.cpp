@@ -1,4 +1,4 @@
-#include "cpu/read/points.h"
+#include "cpu/read/collect.h"
 
 #include <doctest/doctest.h>
 
@@ -25,7 +25,9 @@ void check_collects(const Items& items, bool quartic) {
   for (const int n_threads : kThreadCounts) {
     CAPTURE(n_threads);
     PointCollector collector;
-    check_same(collector.collect(problems.view(), 0, Zero::free, Parallel(n_threads)), expected);
+    check_same(
+        collector.collect(problems.view(), 0, Reading::sorted, Zero::free, Parallel(n_threads)),
+        expected);
     CHECK_FALSE(collector.unit_importance());
   }
 }
@@ -110,7 +112,8 @@ TEST_CASE("both zeros are one weight") {
   items.importance = {1.0, 2.0, 4.0, 8.0};
   const ItemProblems problems(items, false);
   PointCollector collector;
-  const Points& points = collector.collect(problems.view(), 0, Zero::free, Parallel(1));
+  const Points& points =
+      collector.collect(problems.view(), 0, Reading::sorted, Zero::free, Parallel(1));
   CHECK(plain(points.weight) == std::vector<double>{0.0, 1.0});
   CHECK(plain(points.importance) == std::vector<double>{11.0, 4.0});
 }
@@ -123,7 +126,8 @@ TEST_CASE("where nothing carries importance each weight counts 1") {
   for (const bool quartic : {false, true}) {
     const ItemProblems problems(items, quartic);
     PointCollector collector;
-    const Points& points = collector.collect(problems.view(), 0, Zero::free, Parallel(2));
+    const Points& points =
+        collector.collect(problems.view(), 0, Reading::sorted, Zero::free, Parallel(2));
     CHECK(collector.unit_importance());
     CHECK(plain(points.weight) == std::vector<double>{1.0, 2.0, 3.0});
     CHECK(plain(points.importance) == std::vector<double>{1.0, 1.0, 2.0});
@@ -137,7 +141,8 @@ TEST_CASE("quartic importance alone is importance") {
   items.quartic_importance = {0.0, 2.0};
   const ItemProblems problems(items, true);
   PointCollector collector;
-  const Points& points = collector.collect(problems.view(), 0, Zero::free, Parallel(1));
+  const Points& points =
+      collector.collect(problems.view(), 0, Reading::sorted, Zero::free, Parallel(1));
   CHECK_FALSE(collector.unit_importance());
   CHECK(plain(points.weight) == std::vector<double>{1.0});
 }
@@ -148,8 +153,8 @@ TEST_CASE("a collector remembers nothing of the problem before") {
   const ItemProblems large_problems(large, true);
   const ItemProblems small_problems(small, false);
   PointCollector collector;
-  collector.collect(large_problems.view(), 0, Zero::free, Parallel(1));
-  check_same(collector.collect(small_problems.view(), 0, Zero::free, Parallel(1)),
+  collector.collect(large_problems.view(), 0, Reading::sorted, Zero::free, Parallel(1));
+  check_same(collector.collect(small_problems.view(), 0, Reading::sorted, Zero::free, Parallel(1)),
              sorted_points(small, false));
 }
 
@@ -161,7 +166,7 @@ TEST_CASE("single precision weights keep their order, denormals and extremes inc
   const Operand operand = contiguous(weights, "weights");
   PointCollector collector;
   const Points& points =
-      collector.collect({&operand, nullptr, nullptr}, 0, Zero::free, Parallel(1));
+      collector.collect({&operand, nullptr, nullptr}, 0, Reading::sorted, Zero::free, Parallel(1));
   std::vector<double> expected(weights.begin(), weights.end());
   std::sort(expected.begin(), expected.end());
   CHECK(plain(points.weight) == expected);
@@ -177,14 +182,16 @@ TEST_CASE("a pinned zero is one more point, which outweighs every other") {
       items.weight[2] = third;
       const ItemProblems problems(items, quartic);
       PointCollector collector;
-      const Points points = collector.collect(problems.view(), 0, Zero::pinned, Parallel(1));
+      const Points points =
+          collector.collect(problems.view(), 0, Reading::sorted, Zero::pinned, Parallel(1));
       REQUIRE(points.pin != kNoPoint);
       CHECK(points.weight[points.pin] == 0.0);
       CHECK(points.importance[points.pin] > 1e3 * 7.0);
       CHECK(std::is_sorted(points.weight.begin(), points.weight.end()));
       CHECK(points.size() == (third == 0.0 ? 3 : 4));
       CHECK(points.quartic() == quartic);
-      CHECK(collector.collect(problems.view(), 0, Zero::free, Parallel(1)).pin == kNoPoint);
+      CHECK(collector.collect(problems.view(), 0, Reading::sorted, Zero::free, Parallel(1)).pin ==
+            kNoPoint);
     }
   }
 }
@@ -198,18 +205,22 @@ TEST_CASE("points kept as floats add up to the merged ones, on any number of thr
     const Operand quartic_importance = contiguous(items.quartic_importance, "quartic_importance");
     const Problems problems{&weights, &importance, &quartic_importance};
     PointCollector merging;
-    const Points& merged = merging.collect(problems, 0, Zero::free, Parallel(2), Ties::merged);
+    const Points& merged =
+        merging.collect(problems, 0, Reading::sorted, Zero::free, Parallel(2), Ties::merged);
     CHECK(std::adjacent_find(merged.weight.begin(), merged.weight.end(), std::greater_equal<>()) ==
           merged.weight.end());
     PointCollector splitting;
-    const Points points = splitting.collect(problems, 0, Zero::free, Parallel(1), Ties::split);
+    const Points points =
+        splitting.collect(problems, 0, Reading::sorted, Zero::free, Parallel(1), Ties::split);
     CHECK(points.weight.is_narrow() == (2 * merged.size() > items.weight.size()));
     CHECK(points.size() <= items.weight.size());
     CHECK(points.most_merged == merged.most_merged);
     CHECK(std::is_sorted(points.weight.begin(), points.weight.end()));
     check_sums(points, points.importance, merged.importance);
     check_sums(points, points.quartic_importance, merged.quartic_importance);
-    check_same(splitting.collect(problems, 0, Zero::free, Parallel(3), Ties::split), points);
+    check_same(
+        splitting.collect(problems, 0, Reading::sorted, Zero::free, Parallel(3), Ties::split),
+        points);
     if (!points.weight.is_narrow()) CHECK(points.size() == merged.size());
   }
 }

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "cpu/base/buffer.h"
-#include "cpu/sort/sort_few.h"
 #include "support.h"
 
 using namespace wkmeans;

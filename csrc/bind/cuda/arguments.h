@@ -7,7 +7,7 @@
 #include <utility>
 
 #include "cuda/batch_outputs.h"
-#include "cuda/device/device.h"
+#include "cuda/device.h"
 
 // The integers that the Python layer passes: addresses, strides, a device and a stream.
 namespace wkmeans::cuda {

@@ -4,7 +4,7 @@
 #include "bind/cluster_options.h"
 #include "bind/cuda/arguments.h"
 #include "bind/names.h"
-#include "cuda/device/device.h"
+#include "cuda/device.h"
 #include "cuda/items/bad_value.h"
 
 namespace wkmeans::cuda {

@@ -5,6 +5,7 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace wkmeans {
@@ -25,6 +26,17 @@ class Operand {
 public:
   Operand(std::string name, const std::byte* data, DType dtype,
           const std::vector<Dimension>& problem_dims, const std::vector<Dimension>& item_dims);
+
+  // Values in memory of one's own, as one problem; they must outlive the operand.
+  static Operand of(std::string name, const std::vector<double>& values) {
+    const auto size = static_cast<std::int64_t>(values.size());
+    const void* data = values.data();
+    return {std::move(name),
+            static_cast<const std::byte*>(data),
+            DType::float64,
+            {},
+            {{size, static_cast<std::int64_t>(sizeof(double))}}};
+  }
 
   const std::string& name() const { return name_; }
   DType dtype() const { return dtype_; }

@@ -4,7 +4,8 @@
 #include <cmath>
 
 #include "cpu/base/items.h"
-#include "cpu/lloyd/lloyd.h"
+#include "cpu/base/parallel.h"
+#include "cpu/label/codebook.h"
 
 namespace wkmeans {
 namespace {

@@ -4,177 +4,209 @@
 #include <optional>
 
 #include "cpu/cluster/certificate.h"
+#include "cpu/cluster/solve.h"
 #include "cpu/descent/curve.h"
-#include "cpu/intervals/pyramid.h"
 #include "cpu/label/assign.h"
 #include "cpu/label/bucket_labels.h"
+#include "cpu/label/half_labels.h"
 #include "cpu/read/buckets.h"
-#include "cpu/read/histogram.h"
-#include "cpu/read/points.h"
+#include "cpu/read/collect.h"
 #include "cpu/read/scaled_problem.h"
+#include "math/rounding.h"
 
 namespace wkmeans {
 namespace {
 
 // What one thread needs to solve one problem after another.
+template <class Moments>
 struct Workspace {
   PointCollector collector;
-  Pyramid<QuadraticMoments> quadratic;
-  Pyramid<QuarticMoments> quartic;
-};
-
-struct Labelled {
-  double cost;
-  double n_roundings;  // between an item and that cost, at most
+  Pyramid<Moments> pyramid;
 };
 
 template <class Label>
-Labelled label_all(const Problems& problems, std::int64_t problem, const Points& points,
-                   const std::vector<double>& centroids, bool unit_importance,
-                   const Parallel& parallel, Label* labels) {
-  if (fills_histogram(problems)) {
-    label_halves(problems, problem, centroids, parallel, labels);
-    return {histogram_cost(points, centroids), kHistogramRoundings};
-  }
-  const double cost = assign(problems, problem, centroids, unit_importance, parallel, labels);
-  return {cost, assign_roundings(problems.weights->n_items())};
-}
+struct Call {
+  const Problems& problems;
+  const ClusterOptions& options;
+  const Route& route;
+  const ClusterOutput<Label>& output;
+};
 
-// How many roundings make the importance of a point from those of its items, at most.
-double roundings_of_points(const Problems& problems, const Points& points) {
-  if (fills_histogram(problems)) return kHistogramRoundings;
-  return static_cast<double>(points.most_merged);
+// What labelling found, and how many roundings lie one after another, at most, between an item and
+// its cost, and between items and the importance of their point.
+struct Labelled {
+  double cost;
+  double roundings_of_cost;
+  double roundings_of_points;
+};
+
+// `hidden`: what underflow may hide of either figure; `exact`: whether the cost was summed without
+// any rounding.
+template <class Label>
+void report(const Call<Label>& call, std::int64_t problem, Solution solution,
+            const Labelled& labelled, double hidden, bool exact) {
+  const std::size_t k = call.options.solver.k;
+  solution.centroids.resize(k, solution.centroids.back());
+  std::copy(solution.centroids.begin(), solution.centroids.end(),
+            call.output.centroids + problem * static_cast<std::int64_t>(k));
+  const Rounding of_cost{relative_rounding(labelled.roundings_of_cost), hidden};
+  const Rounding of_bound{relative_rounding(labelled.roundings_of_points), hidden};
+  call.output.costs[problem] = exact ? labelled.cost : of_cost.above(labelled.cost);
+  call.output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
+  call.output.scales[problem] = solution.scale;
+  call.output.n_iters[problem] = solution.n_iter;
 }
 
 // Whether the buckets sufficed; figures next to underflow need the points themselves.
-template <class Label>
-bool cluster_by_buckets(const Problems& problems, std::int64_t problem,
-                        const ClusterOptions& options, const Parallel& parallel,
-                        Workspace& workspace, const ClusterOutput<Label>& output) {
-  if (fills_histogram(problems) || !suits_buckets(problems, options.solver, options.zero))
-    return false;
-  const BucketedPoints buckets(problems, problem, bucket_count(problems, options.solver.k),
-                               parallel);
-  const std::optional<Solution> solution =
-      problems.quartic() ? solve_bucketed(buckets, options.solver, workspace.quartic,
-                                          workspace.collector, parallel)
-                         : solve_bucketed(buckets, options.solver, workspace.quadratic,
-                                          workspace.collector, parallel);
+template <class Moments, class Label>
+bool cluster_in_buckets(const Call<Label>& call, std::int64_t problem, const Parallel& parallel,
+                        Workspace<Moments>& workspace) {
+  const BucketedPoints buckets(call.problems, problem, call.route.n_buckets, parallel);
+  const std::optional<Solution> solution = solve_bucketed(
+      buckets, call.options.solver, workspace.pyramid, workspace.collector, parallel);
   if (!solution || solution->lower_bound < kUnderflowing) return false;
-  const std::int64_t n = problems.weights->n_items();
-  const auto k = static_cast<std::int64_t>(options.solver.k);
-  std::copy(solution->centroids.begin(), solution->centroids.end(), output.centroids + problem * k);
+  const std::int64_t n = call.problems.weights->n_items();
   const double cost =
-      assign_in_buckets(buckets, solution->centroids, parallel, output.labels + problem * n);
-  output.costs[problem] = Rounding{relative_rounding(assign_roundings(n)), 0.0}.above(cost);
-  output.lower_bounds[problem] =
-      Rounding{relative_rounding(static_cast<double>(n)), 0.0}.below(solution->lower_bound);
-  output.scales[problem] = solution->scale;
-  output.n_iters[problem] = solution->n_iter;
+      assign_in_buckets(buckets, solution->centroids, parallel, call.output.labels + problem * n);
+  report(call, problem, *solution, {cost, assign_roundings(n), static_cast<double>(n)}, 0.0, false);
   return true;
 }
 
 template <class Label>
-void cluster_one(const Problems& problems, std::int64_t problem, const ClusterOptions& options,
-                 const Parallel& parallel, Workspace& workspace,
-                 const ClusterOutput<Label>& output) {
-  if (cluster_by_buckets(problems, problem, options, parallel, workspace, output)) return;
-  const SolverOptions& solver = options.solver;
+Labelled label(const Call<Label>& call, std::int64_t problem, const Points& points,
+               const std::vector<double>& centroids, bool unit_importance, const Parallel& parallel,
+               Label* labels) {
+  if (call.route.reading == Reading::counted) {
+    label_halves(call.problems, problem, centroids, parallel, labels);
+    return {histogram_cost(points, centroids), kHistogramRoundings, kHistogramRoundings};
+  }
+  const double cost = assign(call.problems, problem, centroids, unit_importance, parallel, labels);
+  return {cost, assign_roundings(call.problems.weights->n_items()),
+          static_cast<double>(points.most_merged)};
+}
+
+template <class Moments, class Label>
+void cluster_one(const Call<Label>& call, std::int64_t problem, const Parallel& parallel,
+                 Workspace<Moments>& workspace) {
+  if (call.route.reading == Reading::bucketed &&
+      cluster_in_buckets(call, problem, parallel, workspace))
+    return;
+  const auto& [solver, zero, n_threads, choice] = call.options;
   // Lloyd's starts count points: equal weights must be one.
   const Ties ties = solver.solver == Solver::optimal ? Ties::split : Ties::merged;
   const Points& points =
-      workspace.collector.collect(problems, problem, options.zero, parallel, ties);
-  Solution solution = points.quartic()
-                          ? solve(points, workspace.quartic, solver, problem, parallel)
-                          : solve(points, workspace.quadratic, solver, problem, parallel);
-  solution.centroids.resize(solver.k, solution.centroids.back());
-  std::copy(solution.centroids.begin(), solution.centroids.end(),
-            output.centroids + problem * static_cast<std::int64_t>(solver.k));
-  Label* labels = output.labels + problem * problems.weights->n_items();
+      workspace.collector.collect(call.problems, problem, call.route.reading, zero, parallel, ties);
+  const Search search = call.route.search.value_or(search_of(solver, zero, points.size()));
+  const Solution solution = solve(points, workspace.pyramid, solver, search, problem, parallel);
+  Label* labels = call.output.labels + problem * call.problems.weights->n_items();
   const bool unit_importance = workspace.collector.unit_importance();
   const Labelled labelled =
-      label_all(problems, problem, points, solution.centroids, unit_importance, parallel, labels);
+      label(call, problem, points, solution.centroids, unit_importance, parallel, labels);
   const bool exact =
-      is_exact(labelled.cost, problems, problem, solution.centroids, labels, unit_importance);
+      is_exact(labelled.cost, call.problems, problem, solution.centroids, labels, unit_importance);
   const double hidden = std::min(labelled.cost, solution.lower_bound) < kUnderflowing
                             ? hidden_by_underflow(points, solution.centroids)
                             : 0.0;
-  const Rounding of_cost{relative_rounding(labelled.n_roundings), hidden};
-  const Rounding of_bound{relative_rounding(roundings_of_points(problems, points)), hidden};
-  output.costs[problem] = exact ? labelled.cost : of_cost.above(labelled.cost);
-  output.lower_bounds[problem] = of_bound.below(solution.lower_bound);
-  output.scales[problem] = solution.scale;
-  output.n_iters[problem] = solution.n_iter;
+  report(call, problem, solution, labelled, hidden, exact);
 }
 
 // The same of a problem that was brought into range; labels are those of the weights as they came.
-template <class Label>
-void cluster_scaled(const ScaledProblem& scaled, const Problems& problems, std::int64_t problem,
-                    const ClusterOptions& options, const Parallel& parallel, Workspace& workspace,
-                    const ClusterOutput<Label>& output) {
+template <class Moments, class Label>
+void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::int64_t problem,
+                    const Parallel& parallel, Workspace<Moments>& workspace) {
   const auto unscale = [&](double& value) { value = scaled.unscaled_weight(value); };
-  ClusterOptions inner = options;
+  ClusterOptions inner = call.options;
   inner.solver.exponent = scaled.powers().weight;
-  if (options.solver.init == Init::given) {
-    inner.solver.given_centroids = options.solver.given_for(problem);
+  if (inner.solver.init == Init::given) {
+    inner.solver.given_centroids = call.options.solver.given_for(problem);
     for (double& centroid : inner.solver.given_centroids) centroid = scaled.scaled_weight(centroid);
   }
-  std::vector<double> centroids(options.solver.k);
-  Label* labels = output.labels + problem * problems.weights->n_items();
+  std::vector<double> centroids(inner.solver.k);
+  const ClusterOutput<Label>& output = call.output;
+  Label* labels = output.labels + problem * call.problems.weights->n_items();
   double cost = 0.0;
   double lower_bound = 0.0;
-  cluster_one(scaled.view(), 0, inner, parallel, workspace,
-              ClusterOutput<Label>{centroids.data(), labels, output.scales + problem, &cost,
-                                   &lower_bound, output.n_iters + problem});
+  const Problems view = scaled.view();
+  const Route route =
+      route_of(facts_of(view, inner.n_threads), inner.solver, inner.zero, inner.route);
+  cluster_one(Call<Label>{view,
+                          inner,
+                          route,
+                          {centroids.data(), labels, output.scales + problem, &cost, &lower_bound,
+                           output.n_iters + problem}},
+              0, parallel, workspace);
   std::for_each(centroids.begin(), centroids.end(), unscale);
-  assign(problems, problem, centroids, false, parallel, labels);
+  assign(call.problems, problem, centroids, false, parallel, labels);
   std::copy(centroids.begin(), centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
-  if (options.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
+  if (inner.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
   output.costs[problem] = scaled.unscaled_cost(cost);
   output.lower_bounds[problem] = scaled.unscaled_bound(lower_bound);
 }
 
+template <class Moments>
 std::vector<double> curve_of_problem(const Problems& problems, std::int64_t problem,
                                      std::size_t k_max, Zero zero, CentroidFormat format,
-                                     const Parallel& parallel, Workspace& workspace, int exponent) {
+                                     const Parallel& parallel, Workspace<Moments>& workspace,
+                                     int exponent) {
+  const Reading reading = reading_of_points(facts_of(problems, parallel.n_threads()));
   const Points& points =
-      workspace.collector.collect(problems, problem, zero, parallel, Ties::split);
-  return points.quartic()
-             ? curve_of(points, workspace.quartic, format, k_max, parallel, exponent)
-             : curve_of(points, workspace.quadratic, format, k_max, parallel, exponent);
+      workspace.collector.collect(problems, problem, reading, zero, parallel, Ties::split);
+  return curve_of(points, workspace.pyramid, format, k_max, parallel, exponent);
 }
 
-// Starting a thread takes about a tenth of a millisecond: what takes few of these is done sooner by
-// one.
-Parallel worth_starting(const Parallel& parallel, const Problems& problems, std::size_t k) {
-  constexpr std::int64_t kItemsPerCluster = 1024;  // which searching takes as long as
-  constexpr std::int64_t kItemsPerQuarticItem = 4;
-  constexpr std::int64_t kFewItems = std::int64_t{1} << 18;
-  const std::int64_t n = problems.weights->n_items();
-  const std::int64_t work = (problems.quartic() ? kItemsPerQuarticItem : 1) * n +
-                            kItemsPerCluster * static_cast<std::int64_t>(k);
-  return work < kFewItems ? Parallel(1) : parallel;
-}
-
-// Many problems go one to a thread, few large ones one after another on all threads. Each problem
-// is solved the same way on either path, so that the choice shows in no result.
-template <class SolveOne>  // solve_one(problem, parallel, workspace)
-void for_each_problem(const Problems& problems, int n_threads, SolveOne&& solve_one) {
-  const std::int64_t n_problems = problems.weights->n_problems();
-  const bool small = problems.weights->n_items() < 4 * kChunk;
-  if (n_problems > 1 && (small || n_problems >= std::int64_t{4} * n_threads)) {
-    Parallel(n_threads).run_with_workers(n_problems, [&] {
-      return [&, workspace = Workspace{}](std::int64_t problem) mutable {
+template <class Moments, class SolveOne>  // solve_one(problem, parallel, workspace)
+void for_each_problem(const Facts& facts, bool at_once, SolveOne&& solve_one) {
+  const Parallel parallel(facts.n_threads);
+  if (at_once) {
+    parallel.run_with_workers(facts.n_problems, [&] {
+      return [&, workspace = Workspace<Moments>{}](std::int64_t problem) mutable {
         solve_one(problem, Parallel(1), workspace);
       };
     });
   } else {
-    Workspace workspace;
-    for (std::int64_t problem = 0; problem < n_problems; ++problem) {
-      solve_one(problem, Parallel(n_threads), workspace);
-    }
+    Workspace<Moments> workspace;
+    for (std::int64_t problem = 0; problem < facts.n_problems; ++problem)
+      solve_one(problem, parallel, workspace);
   }
+}
+
+template <class Moments, class Label>
+void cluster_all(const Problems& problems, const ClusterOptions& options,
+                 const ClusterOutput<Label>& output) {
+  const Facts facts = facts_of(problems, options.n_threads);
+  const Route route = route_of(facts, options.solver, options.zero, options.route);
+  const Call<Label> call{problems, options, route, output};
+  for_each_problem<Moments>(
+      facts, route.problems_at_once,
+      [&](std::int64_t problem, const Parallel& all, Workspace<Moments>& workspace) {
+        const Parallel parallel = route.threads_of_a_problem ? all : Parallel(1);
+        if (const auto scaled = ScaledProblem::where_needed(problems, problem, parallel)) {
+          cluster_scaled(*scaled, call, problem, parallel, workspace);
+        } else {
+          cluster_one(call, problem, parallel, workspace);
+        }
+      });
+}
+
+template <class Moments>
+void curve_of_all(const Problems& problems, std::size_t k_max, Zero zero, CentroidFormat format,
+                  int n_threads, double* costs) {
+  const Facts facts = facts_of(problems, n_threads);
+  for_each_problem<Moments>(
+      facts, problems_at_once(facts),
+      [&](std::int64_t problem, const Parallel& parallel, Workspace<Moments>& workspace) {
+        const auto scaled = ScaledProblem::where_needed(problems, problem, parallel);
+        std::vector<double> curve =
+            scaled
+                ? curve_of_problem(scaled->view(), 0, k_max, zero, format, parallel, workspace,
+                                   scaled->powers().weight)
+                : curve_of_problem(problems, problem, k_max, zero, format, parallel, workspace, 0);
+        if (scaled) {
+          for (double& cost : curve) cost = scaled->unscaled_cost(cost);
+        }
+        std::copy(curve.begin(), curve.end(), costs + problem * static_cast<std::int64_t>(k_max));
+      });
 }
 
 }  // namespace
@@ -193,34 +225,20 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
 template <class Label>
 void cluster(const Problems& problems, const ClusterOptions& options,
              const ClusterOutput<Label>& output) {
-  for_each_problem(
-      problems, options.n_threads,
-      [&](std::int64_t problem, const Parallel& all, Workspace& workspace) {
-        const Parallel parallel = worth_starting(all, problems, options.solver.k);
-        if (const auto scaled = ScaledProblem::where_needed(problems, problem, parallel)) {
-          cluster_scaled(*scaled, problems, problem, options, parallel, workspace, output);
-        } else {
-          cluster_one(problems, problem, options, parallel, workspace, output);
-        }
-      });
+  if (problems.quartic()) {
+    cluster_all<QuarticMoments>(problems, options, output);
+  } else {
+    cluster_all<QuadraticMoments>(problems, options, output);
+  }
 }
 
 void cost_curve(const Problems& problems, std::size_t k_max, Zero zero, CentroidFormat format,
                 int n_threads, double* costs) {
-  for_each_problem(
-      problems, n_threads,
-      [&](std::int64_t problem, const Parallel& parallel, Workspace& workspace) {
-        const auto scaled = ScaledProblem::where_needed(problems, problem, parallel);
-        std::vector<double> curve =
-            scaled
-                ? curve_of_problem(scaled->view(), 0, k_max, zero, format, parallel, workspace,
-                                   scaled->powers().weight)
-                : curve_of_problem(problems, problem, k_max, zero, format, parallel, workspace, 0);
-        if (scaled) {
-          for (double& cost : curve) cost = scaled->unscaled_cost(cost);
-        }
-        std::copy(curve.begin(), curve.end(), costs + problem * static_cast<std::int64_t>(k_max));
-      });
+  if (problems.quartic()) {
+    curve_of_all<QuarticMoments>(problems, k_max, zero, format, n_threads, costs);
+  } else {
+    curve_of_all<QuadraticMoments>(problems, k_max, zero, format, n_threads, costs);
+  }
 }
 
 template std::vector<double> curve_of(const Points&, Pyramid<QuadraticMoments>&, CentroidFormat,

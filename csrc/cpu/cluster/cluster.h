@@ -4,7 +4,9 @@
 #include <vector>
 
 #include "cpu/base/operand.h"
-#include "cpu/cluster/solve.h"
+#include "cpu/cluster/options.h"
+#include "cpu/cluster/route.h"
+#include "cpu/intervals/pyramid.h"
 #include "cpu/read/points.h"
 
 namespace wkmeans {
@@ -13,6 +15,7 @@ struct ClusterOptions {
   SolverOptions solver;
   Zero zero = Zero::free;  // pinned: one centroid is exactly zero
   int n_threads = 1;
+  RouteChoice route;  // by tests alone: the best one is taken where nothing is chosen
 };
 
 // Where the results of every problem go; problem-major, written in place.
@@ -26,6 +29,7 @@ struct ClusterOutput {
   std::int64_t* n_iters;
 };
 
+// route -> points -> search -> labels -> report, for each problem.
 template <class Label>
 void cluster(const Problems& problems, const ClusterOptions& options,
              const ClusterOutput<Label>& output);

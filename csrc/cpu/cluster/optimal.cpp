@@ -3,10 +3,10 @@
 #include <algorithm>
 #include <limits>
 
+#include "cpu/base/tuning.h"
 #include "cpu/layered/optimal_layers.h"
 
 namespace wkmeans {
-namespace {
 
 template <class Moments>
 Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
@@ -20,21 +20,15 @@ Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
   return optimum;
 }
 
-}  // namespace
-
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
                 std::size_t k, const Parallel& parallel, const std::optional<Start>& start) {
-  constexpr double kSweepSpeed = 8.0;
-  constexpr double kFreeWork = 1e6;          // a millisecond or two
-  constexpr double kMostLayeredWork = 4e9;   // some ten seconds
-  constexpr double kMostLayeredCells = 3e8;  // of four bytes
   const double layered = layered_work(points.size(), k);
+  const double cells = static_cast<double>(k) * static_cast<double>(points.size());
   const bool has_fallback =
-      layered <= kMostLayeredWork &&
-      static_cast<double>(k) * static_cast<double>(points.size()) <= kMostLayeredCells;
-  const double budget =
-      has_fallback ? kFreeWork + kSweepSpeed * layered : std::numeric_limits<double>::infinity();
+      layered <= tuning::kMostLayeredWork && cells <= tuning::kMostLayeredCells;
+  const double budget = has_fallback ? tuning::kFreeWork + tuning::kSweepSpeed * layered
+                                     : std::numeric_limits<double>::infinity();
   const std::optional<Optimum> found =
       branch_and_bound(points, pyramid, placement, k, budget, parallel, start);
   if (found && (is_certified(*found) || !has_fallback)) return *found;
@@ -44,9 +38,13 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
   return optimum;
 }
 
-template Optimum optimal(const Points&, const Pyramid<QuadraticMoments>&, const Placement&,
-                         std::size_t, const Parallel&, const std::optional<Start>&);
-template Optimum optimal(const Points&, const Pyramid<QuarticMoments>&, const Placement&,
-                         std::size_t, const Parallel&, const std::optional<Start>&);
+#define WKM_INSTANTIATE(Moments)                                                                  \
+  template Optimum optimal(const Points&, const Pyramid<Moments>&, const Placement&, std::size_t, \
+                           const Parallel&, const std::optional<Start>&);                         \
+  template Optimum layered_optimum(const Points&, const Pyramid<Moments>&, const Placement&,      \
+                                   std::size_t, const Parallel&);
+WKM_INSTANTIATE(QuadraticMoments)
+WKM_INSTANTIATE(QuarticMoments)
+#undef WKM_INSTANTIATE
 
 }  // namespace wkmeans

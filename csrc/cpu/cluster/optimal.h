@@ -14,4 +14,9 @@ Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Pla
                 std::size_t k, const Parallel& parallel,
                 const std::optional<Start>& start = std::nullopt);
 
+// The same by layers alone.
+template <class Moments>
+Optimum layered_optimum(const Points& points, const Pyramid<Moments>& pyramid,
+                        const Placement& placement, std::size_t k, const Parallel& parallel);
+
 }  // namespace wkmeans

@@ -4,10 +4,12 @@
 #include <cmath>
 #include <limits>
 #include <optional>
-#include <stdexcept>
+#include <utility>
 
+#include "cpu/base/tuning.h"
 #include "cpu/cluster/optimal.h"
 #include "cpu/intervals/leaf_sums.h"
+#include "cpu/label/codebook.h"
 #include "cpu/lloyd/initial_centroids.h"
 #include "cpu/lloyd/lloyd.h"
 #include "cpu/squeeze/search.h"
@@ -33,10 +35,20 @@ void store_lloyd(CentroidFormat format, Zero zero, Solution& solution, int expon
 
 namespace {
 
+// Where the centroids of an optimum may lie, and what they are stored as.
+struct Target {
+  double scale;
+  Placement format, placement;
+};
+
+Target target_of(const Points& points, const SolverOptions& options) {
+  const double scale = scale_of(options.format, points, options.exponent);
+  return {scale, storage_of(options.format, scale, options.exponent), options.placement(scale)};
+}
+
 // Every point's nearest value, if no more than k of them are different: nothing can be better.
 bool few_values_suffice(const Points& points, const Placement& placement, std::size_t k,
                         std::vector<double>& values) {
-  values.clear();
   for (const double weight : points.weight) {
     const double value = placement.nearest(weight);
     if (!values.empty() && value == values.back()) continue;
@@ -46,7 +58,8 @@ bool few_values_suffice(const Points& points, const Placement& placement, std::s
   return true;
 }
 
-template <class Moments>  // moments.range(begin, end): of a range of points
+// `moments.range(begin, end)`: of a range of points.
+template <class Moments>
 double cost_below(const Points& points, const Moments& moments,
                   const std::vector<double>& centroids) {
   double cost = 0.0;
@@ -60,39 +73,42 @@ double cost_below(const Points& points, const Moments& moments,
   return cost * (1.0 - 1e-12);
 }
 
-// `find(placement)`: the optimum; nothing where it gives up. `cluster(j, begin, end)`: the moments
-// of the optimum's j-th.
-template <class Moments, class Find, class Cluster>
-std::optional<Solution> solve_optimal(const Points& points, const Moments& moments,
-                                      const SolverOptions& options, Find&& find,
-                                      Cluster&& cluster) {
+template <class Moments>
+std::optional<Solution> solution_of_few_values(const Points& points, const Moments& moments,
+                                               const Target& target, std::size_t k) {
   Solution solution;
-  solution.scale = scale_of(options.format, points, options.exponent);
-  const Placement format = storage_of(options.format, solution.scale, options.exponent);
-  const Placement placement = options.optimal_in_format
-                                  ? placement_of(options.format, solution.scale, options.exponent)
-                                  : Placement();
-  if (points.groups.empty() &&
-      few_values_suffice(points, placement, options.k, solution.centroids)) {
-    solution.lower_bound = cost_below(points, moments, solution.centroids);
-    return solution;
-  }
-  solution.centroids.clear();
-  const std::optional<Optimum> optimum = find(placement);
-  if (!optimum) return std::nullopt;
+  if (!few_values_suffice(points, target.placement, k, solution.centroids)) return std::nullopt;
+  solution.scale = target.scale;
+  solution.lower_bound = cost_below(points, moments, solution.centroids);
+  return solution;
+}
+
+// `cluster(j, begin, end)`: the moments of the optimum's j-th.
+template <class Cluster>
+Solution solution_of(const Optimum& optimum, const Points& points, const Target& target,
+                     Cluster&& cluster) {
+  Solution solution;
+  solution.scale = target.scale;
   std::size_t begin = 0;
-  for (const std::size_t end : optimum->boundaries) {
+  for (const std::size_t end : optimum.boundaries) {
     const bool pinned = begin <= points.pin && points.pin < end;
     const std::size_t j = solution.centroids.size();
-    const double centroid = pinned ? 0.0 : format.centroid(cluster(j, begin, end));
+    const double centroid = pinned ? 0.0 : target.format.centroid(cluster(j, begin, end));
     solution.centroids.push_back(
-        format.grid() ? centroid
-                      : clamp_between(centroid, points.low(begin), points.high(end - 1)));
+        target.format.grid() ? centroid
+                             : clamp_between(centroid, points.low(begin), points.high(end - 1)));
     begin = end;
   }
-  solution.lower_bound = optimum->lower_bound;
-  solution.n_iter = optimum->n_rounds;
+  solution.lower_bound = optimum.lower_bound;
+  solution.n_iter = optimum.n_rounds;
   return solution;
+}
+
+template <class Moments>
+auto clusters_of(const Pyramid<Moments>& pyramid) {
+  return [&pyramid](std::size_t, std::size_t begin, std::size_t end) {
+    return pyramid.range(begin, end);
+  };
 }
 
 std::vector<double> initial_centroids(const Points& points, const SolverOptions& options,
@@ -127,92 +143,61 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
   return solution;
 }
 
-template <class Moments>
-std::optional<Solution> solve_small(const Points& points, const SolverOptions& options) {
-  std::vector<Moments> clusters;
-  const auto find = [&](const Placement& placement) -> std::optional<Optimum> {
-    if (!is_small(points, placement, options.k)) return std::nullopt;
-    auto found = small_optimum<Moments>(points, options.k);
-    if (!found || !is_certified(*found)) return std::nullopt;
-    clusters.swap(found->clusters);
-    return *found;
-  };
-  return solve_optimal(points, DirectMoments<Moments>(points), options, find,
-                       [&](std::size_t j, std::size_t, std::size_t) { return clusters[j]; });
-}
-
-template <class Moments>
-Solution solve_on(const Points& points, const Pyramid<Moments>& pyramid,
-                  const SolverOptions& options, const Parallel& parallel,
-                  const std::optional<Start>& start = std::nullopt) {
-  const auto find = [&](const Placement& placement) {
-    return std::optional<Optimum>(optimal(points, pyramid, placement, options.k, parallel, start));
-  };
-  const auto cluster = [&](std::size_t, std::size_t begin, std::size_t end) {
-    return pyramid.range(begin, end);
-  };
-  const std::optional<Solution> found = solve_optimal(points, pyramid, options, find, cluster);
-  if (!found) throw std::logic_error("optimal() gives up on no problem");
-  return *found;
-}
-
-// Leaves the pyramid as it is where the problem is small.
+// Leaves the pyramid as it is where squeezing finds the optimum.
 template <class Moments>
 Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
-                         const SolverOptions& options, const Parallel& parallel) {
-  if (std::optional<Solution> found = solve_small<Moments>(points, options)) return *found;
+                         const SolverOptions& options, Search search, const Parallel& parallel) {
+  const Target target = target_of(points, options);
+  if (auto few = solution_of_few_values(points, DirectMoments<Moments>(points), target, options.k))
+    return *few;
+  if (search == Search::squeeze) {
+    const auto squeezed = squeezed_optimum<Moments>(points, options.k);
+    if (squeezed && is_certified(*squeezed)) {
+      return solution_of(*squeezed, points, target, [&](std::size_t j, std::size_t, std::size_t) {
+        return squeezed->clusters[j];
+      });
+    }
+  }
   pyramid.build(points, parallel);
-  return solve_on(points, pyramid, options, parallel);
+  const Optimum optimum =
+      search == Search::layers
+          ? layered_optimum(points, pyramid, target.placement, options.k, parallel)
+          : optimal(points, pyramid, target.placement, options.k, parallel);
+  return solution_of(optimum, points, target, clusters_of(pyramid));
+}
+
+// There is one zero, not two.
+Solution with_one_zero(Solution solution) {
+  for (double& centroid : solution.centroids) centroid += 0.0;
+  return solution;
 }
 
 }  // namespace
 
 template <class Moments>
 Solution solve(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
-               std::int64_t problem, const Parallel& parallel) {
-  Solution solution;
-  if (options.solver == Solver::optimal) {
-    solution = solve_optimally(points, pyramid, options, parallel);
-  } else {
-    pyramid.build(points, parallel);
-    solution = solve_lloyd(points, pyramid, options, problem);
-    if (options.certify)
-      solution.lower_bound = solve_optimally(points, pyramid, options, parallel).lower_bound;
+               Search search, std::int64_t problem, const Parallel& parallel) {
+  if (options.solver == Solver::optimal)
+    return with_one_zero(solve_optimally(points, pyramid, options, search, parallel));
+  pyramid.build(points, parallel);
+  Solution solution = solve_lloyd(points, pyramid, options, problem);
+  if (options.certify) {
+    solution.lower_bound = solve_optimally(points, pyramid, options, search, parallel).lower_bound;
   }
-  for (double& centroid : solution.centroids) centroid += 0.0;  // there is one zero, not two
-  return solution;
+  return with_one_zero(std::move(solution));
 }
 
 template <class Moments>
 Solution solve_groups(const Points& points, Pyramid<Moments>& pyramid, const SolverOptions& options,
                       const Parallel& parallel, const std::optional<Start>& start) {
   pyramid.build(points, parallel);
-  Solution solution = solve_on(points, pyramid, options, parallel, start);
-  for (double& centroid : solution.centroids) centroid += 0.0;
-  return solution;
-}
-
-// Enough that most hold no boundary; the sums of the fewest stay in the first caches. Where there
-// are many weights, looking into one more bucket costs more than summing a few more.
-std::size_t bucket_count(const Problems& problems, std::size_t k) {
-  constexpr std::size_t kFewest = 1024;
-  constexpr std::size_t kMost = 32768;
-  constexpr std::size_t kFewestPerCluster = 256;
-  constexpr std::size_t kMostPerCluster = 1024;
-  constexpr std::size_t kWeightsPerBucket = 512;
-  const auto n = static_cast<std::size_t>(problems.weights->n_items());
-  const std::size_t wanted =
-      std::clamp(n / kWeightsPerBucket, kFewestPerCluster * k, kMostPerCluster * k);
-  return std::clamp(wanted, kFewest, kMost);
-}
-
-bool suits_buckets(const Problems& problems, const SolverOptions& options, Zero zero) {
-  constexpr std::size_t kMostCentroids = 64;  // for more, most buckets hold a boundary
-  constexpr std::size_t kWeightsPerBucket = 16;
-  return options.solver == Solver::optimal && !options.optimal_in_format && zero == Zero::free &&
-         options.k > 1 && options.k <= kMostCentroids &&
-         static_cast<std::size_t>(problems.weights->n_items()) >=
-             kWeightsPerBucket * bucket_count(problems, options.k);
+  const Target target = target_of(points, options);
+  if (points.groups.empty()) {
+    if (auto few = solution_of_few_values(points, pyramid, target, options.k))
+      return with_one_zero(*few);
+  }
+  const Optimum optimum = optimal(points, pyramid, target.placement, options.k, parallel, start);
+  return with_one_zero(solution_of(optimum, points, target, clusters_of(pyramid)));
 }
 
 template <class Moments>
@@ -220,8 +205,7 @@ std::optional<Solution> solve_bucketed(const BucketedPoints& buckets, const Solv
                                        Pyramid<Moments>& pyramid, PointCollector& collector,
                                        const Parallel& parallel) {
   constexpr double kMostRounding = 1e-10;
-  constexpr std::size_t kPointsPerCluster = 8;
-  if (buckets.points().size() < kPointsPerCluster * options.k) return std::nullopt;
+  if (buckets.points().size() < tuning::kFilledBucketsPerCluster * options.k) return std::nullopt;
   pyramid.build(buckets.points(), parallel);
   const std::optional<Remaining> remaining =
       narrowed(buckets.points(), pyramid, Placement(), options.k, parallel);
@@ -249,9 +233,9 @@ template Solution solve_groups(const Points&, Pyramid<QuadraticMoments>&, const 
                                const Parallel&, const std::optional<Start>&);
 template Solution solve_groups(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&,
                                const Parallel&, const std::optional<Start>&);
-template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&,
+template Solution solve(const Points&, Pyramid<QuadraticMoments>&, const SolverOptions&, Search,
                         std::int64_t, const Parallel&);
-template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, std::int64_t,
-                        const Parallel&);
+template Solution solve(const Points&, Pyramid<QuarticMoments>&, const SolverOptions&, Search,
+                        std::int64_t, const Parallel&);
 
 }  // namespace wkmeans

@@ -5,17 +5,13 @@
 #include <cmath>
 #include <optional>
 
+#include "cpu/base/tuning.h"
 #include "cpu/descent/descent.h"
 #include "cpu/lagrangian/branch_and_bound.h"
 #include "cpu/layered/optimal_layers.h"
 
 namespace wkmeans {
 namespace {
-
-constexpr std::size_t kFewPoints = 4096;  // whose layers take milliseconds
-
-// What a descent costs a cluster of each number, in intervals of the layers, as measured.
-constexpr double kLayeredWorkOfACluster = 250.0;
 
 // The numbers of clusters from which to descend, side by side: each to that of the next. The work
 // on one number goes with it, so that their squares are evenly spaced.
@@ -71,8 +67,8 @@ std::vector<double> optimal_curve(const Points& points, const Pyramid<Moments>& 
                                   const Placement& placement, std::size_t k,
                                   const Parallel& parallel) {
   const double n_clusters = 0.5 * static_cast<double>(k) * static_cast<double>(k + 1);
-  if (points.size() > std::max(k, kFewPoints) &&
-      layered_work(points.size(), k) > kLayeredWorkOfACluster * n_clusters) {
+  if (points.size() > std::max(k, tuning::kFewPointsOfACurve) &&
+      layered_work(points.size(), k) > tuning::kLayeredWorkOfACluster * n_clusters) {
     if (const auto costs = descended_curve(points, pyramid, placement, k, parallel)) return *costs;
   }
   return optimal_layers(points, pyramid, placement, k, Want::costs, parallel).costs;

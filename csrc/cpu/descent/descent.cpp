@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/intervals/bounds.h"
 #include "cpu/lagrangian/k_path.h"
 
 namespace wkmeans {
@@ -33,9 +34,10 @@ bool Descent<Moments>::step(double budget) {
   const double most_work = paths_.work() + budget;
   upper_bound_ = kInfinity;
   cut_whole_windows(k);
-  Windows<Moments> windows = whole_;
+  Strips<Moments> windows = whole_;
   for (int level = 0; level < kMostLevels && paths_.work() <= most_work; ++level) {
-    const std::vector<double> discounts = window_discounts(windows);
+    std::vector<double> discounts;
+    boundary_discounts(windows.gains, discounts);
     const std::vector<double>& forward = paths_.run_forward(windows, discounts);
     const double least = forward.back();
     if (!std::isfinite(least)) return false;
@@ -54,7 +56,7 @@ bool Descent<Moments>::step(double budget) {
 
 // Takes the shortest path, its boundaries left where they are, as the incumbent if it is cheaper.
 template <class Moments>
-void Descent<Moments>::take_path(const Windows<Moments>& windows,
+void Descent<Moments>::take_path(const Strips<Moments>& windows,
                                  const std::vector<double>& discounts) {
   const Nodes nodes = paths_.shortest_path(windows);
   double cost = paths_.least();
@@ -163,16 +165,16 @@ void Descent<Moments>::cut_whole_windows(std::size_t k) {
 // Leaves out nodes through which every path costs more than `limit`, and cuts the cells beside the
 // others; stops short where a window has no node left.
 template <class Moments>
-Windows<Moments> Descent<Moments>::refined(const Windows<Moments>& windows,
-                                           const std::vector<double>& through, double least,
-                                           double limit) const {
+Strips<Moments> Descent<Moments>::refined(const Strips<Moments>& windows,
+                                          const std::vector<double>& through, double least,
+                                          double limit) const {
   // A cell may leave undecided so small a part of the gap that all boundaries' are a fraction of
   // it, or this share of what a boundary there costs anyway.
   constexpr double kReduction = 64.0;
   constexpr double kShare = 0.25;
   const std::size_t k = windows.size() - 1;
   const double fair = (limit - least) / (kReduction * static_cast<double>(k));
-  Windows<Moments> fine;
+  Strips<Moments> fine;
   fine.begin_window();
   fine.positions.push_back(0);
   Moments closed = windows.cells.front();  // since the last node

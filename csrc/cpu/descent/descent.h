@@ -3,9 +3,9 @@
 #include <cstddef>
 #include <vector>
 
-#include "cpu/cluster/optimal.h"
 #include "cpu/descent/strips.h"
 #include "cpu/descent/window_paths.h"
+#include "cpu/intervals/optimum.h"
 
 namespace wkmeans {
 
@@ -34,10 +34,10 @@ private:
   Surroundings surroundings_of(std::size_t window) const;
   double worth_of_a_cluster() const;
   void cut_whole_windows(std::size_t k);
-  Windows<Moments> refined(const Windows<Moments>& windows, const std::vector<double>& through,
-                           double least, double limit) const;
+  Strips<Moments> refined(const Strips<Moments>& windows, const std::vector<double>& through,
+                          double least, double limit) const;
   bool settle(double lower_bound);
-  void take_path(const Windows<Moments>& windows, const std::vector<double>& discounts);
+  void take_path(const Strips<Moments>& windows, const std::vector<double>& discounts);
 
   const Points& points_;
   const Pyramid<Moments>& pyramid_;
@@ -58,7 +58,7 @@ private:
     Surroundings surroundings;
     double worth;  // of a cluster, then
   };
-  Windows<Moments> whole_, last_whole_;
+  Strips<Moments> whole_, last_whole_;
   std::vector<Cut> cuts_, last_cuts_;
 };
 

@@ -2,7 +2,7 @@
 
 #include <algorithm>
 
-#include "cpu/intervals/split_gain.h"
+#include "cpu/intervals/bounds.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -27,28 +27,16 @@ Losses losses_of(const Moments& moments, const Surroundings& surroundings) {
 // The square of a cell's gain, roughly: it says where to cut.
 template <class Moments>
 double square_of_gain(const Moments& cell, double half_gap) {
-  const SecondMoments gains = weighted_gains(cell, 0.0, half_gap);
+  const SecondMoments gains = blend(cell, gain_rates(half_gap, 0.0));
   return 0.25 * gains.mass * gains.second;
 }
 
 }  // namespace
 
 template <class Moments>
-std::vector<double> window_discounts(const Windows<Moments>& windows) {
-  std::vector<double> discounts(windows.n_nodes(), 0.0);
-  for (std::size_t j = 0; j < windows.size(); ++j) {
-    for (std::size_t i = windows.first[j]; i + 1 < windows.first[j + 1]; ++i) {
-      discounts[i] = std::max(discounts[i], windows.gains[i]);
-      discounts[i + 1] = windows.gains[i];
-    }
-  }
-  return discounts;
-}
-
-template <class Moments>
 void CellCutter<Moments>::cut(std::size_t begin, std::size_t end, const Moments& whole,
                               const Surroundings& surroundings, const Tolerance& tolerance,
-                              Windows<Moments>& windows) const {
+                              Strips<Moments>& windows) const {
   constexpr double kShare = 0.012;  // of the losses
   const double widest = half_gap(begin, end, surroundings);
   const double loss_of_all = losses_of(whole, surroundings).to_right;
@@ -131,8 +119,6 @@ Moments CellCutter<Moments>::moments_of(const Group& group, std::size_t begin) c
                          : pyramid_.node(group.level, begin / group.size);
 }
 
-template std::vector<double> window_discounts(const Windows<QuadraticMoments>&);
-template std::vector<double> window_discounts(const Windows<QuarticMoments>&);
 template class CellCutter<QuadraticMoments>;
 template class CellCutter<QuarticMoments>;
 

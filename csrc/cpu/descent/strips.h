@@ -9,10 +9,10 @@
 namespace wkmeans {
 
 // Where each boundary of a clustering may lie: at nodes, positions between sorted points, in a
-// window of its own, or in a cell between two of them. Windows meet at most; the first and the last
+// window of its own, or in a cell between two of them. Strips meet at most; the first and the last
 // are the two ends of all points.
 template <class Moments>
-struct Windows {
+struct Strips {
   std::vector<std::size_t> first;      // window j: nodes first[j] to first[j + 1] - 1
   std::vector<std::size_t> positions;  // node i stands before point positions[i]
   std::vector<Moments> cells;          // cell i: the points between nodes i and i + 1
@@ -31,7 +31,7 @@ struct Windows {
   }
 
   // The nodes of another's window after its first one, and the cells between them.
-  void add_rest_of(const Windows& other, std::size_t window) {
+  void add_rest_of(const Strips& other, std::size_t window) {
     const auto append = [](const auto& from, std::size_t begin, std::size_t end, auto& to) {
       to.insert(to.end(), from.begin() + static_cast<std::ptrdiff_t>(begin),
                 from.begin() + static_cast<std::ptrdiff_t>(end));
@@ -50,10 +50,6 @@ struct Windows {
     gains.clear();
   }
 };
-
-// What a window's boundary may earn at a node for being moved there out of a cell beside it.
-template <class Moments>
-std::vector<double> window_discounts(const Windows<Moments>& windows);
 
 // Centroids about a window: the cluster before its boundary has none left of `left`, the one after
 // it none right of `right`; `own` is that of all points in the window.
@@ -81,7 +77,7 @@ public:
   // Adds cells of points [begin, end), whose moments are `whole`, and the nodes at their ends.
   void cut(std::size_t begin, std::size_t end, const Moments& whole,
            const Surroundings& surroundings, const Tolerance& tolerance,
-           Windows<Moments>& windows) const;
+           Strips<Moments>& windows) const;
 
 private:
   // Of the pyramid; a point alone where size is 1.

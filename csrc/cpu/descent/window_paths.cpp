@@ -6,6 +6,7 @@
 #include "cpu/base/interrupt.h"
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
+#include "math/range.h"
 
 namespace wkmeans {
 namespace {
@@ -24,15 +25,16 @@ struct Join;
 
 template <>
 struct Join<QuadraticMoments> {
-  template <class Cost>
+  template <class Where>
   static WKM_ALWAYS_INLINE bool run(const double* starts, QuadraticMoments end, Front front,
-                                    Cost cost) {
+                                    Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
       const QuadraticMoments moments = merge(QuadraticFields::load(starts + p, front.stride), end);
       const SecondMoments& m = moments.quadratic;
-      front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
+      front.candidates[p] =
+          front.costs[p] + where.cost_near(moments, m.origin + m.offset, m.second);
     }
     return true;
   }
@@ -40,18 +42,18 @@ struct Join<QuadraticMoments> {
 
 template <>
 struct Join<QuarticMoments> {
-  template <class Cost>
+  template <class Where>
   static WKM_ALWAYS_INLINE bool run(const double* starts, QuarticMoments end, Front front,
-                                    Cost cost) {
+                                    Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
       QuarticFields::store(merge(QuarticFields::load(starts + p, front.stride), end),
                            front.state + p, front.stride);
     }
-    if (GrowQuartic::settle(front, cost)) return true;
+    if (GrowQuartic::settle(front, where)) return true;
     GrowQuartic::restart_loose(front);
-    return GrowQuartic::settle(front, cost);
+    return GrowQuartic::settle(front, where);
   }
 };
 
@@ -62,10 +64,10 @@ WKM_ALWAYS_INLINE std::uint32_t first_at(const Front& front, double candidate) {
   return static_cast<std::uint32_t>(at);
 }
 
-// Nodes of a window whose best starts lie between two.
-struct Stretch {
-  std::size_t begin, end;
-  std::size_t first, last;
+// Nodes of a window that still look for their best starts, and where these lie.
+struct Halving {
+  Range<> nodes;
+  Positions starts;
 };
 constexpr std::size_t kMostHalvings = 64;
 
@@ -77,7 +79,7 @@ struct Reached {
   std::uint32_t first_start;
 };
 
-template <class Moments, class Cost>
+template <class Moments, class Where>
 struct PathKernel {
   using Fields = typename FieldsOf<Moments>::Type;
 
@@ -100,38 +102,39 @@ struct PathKernel {
   // Paths to every node of a window from the starts in the one before. Returns the number of
   // intervals looked at.
   static WKM_ALWAYS_INLINE double reach(const double* starts, const Moments* ends,
-                                        const Stretch& whole, Cost cost, Front front, Reached to) {
+                                        const Halving& whole, Where where, Front front,
+                                        Reached to) {
     double work = 0.0;
-    Stretch stack[kMostHalvings];
+    Halving stack[kMostHalvings];
     std::size_t depth = 0;
     stack[depth++] = whole;
     while (depth > 0) {
-      const Stretch s = stack[--depth];
-      const std::size_t i = s.begin + (s.end - s.begin) / 2;
-      front.first = s.first / kLanes * kLanes;
-      front.n_blocks = s.last / kLanes + 1 - s.first / kLanes;
+      const auto [nodes, starting] = stack[--depth];
+      const std::size_t i = nodes.begin + nodes.size() / 2;
+      front.first = starting.first / kLanes * kLanes;
+      front.n_blocks = starting.last / kLanes + 1 - starting.first / kLanes;
       work += static_cast<double>(kLanes * front.n_blocks);
       stop_if_interrupted_after(kLanes * front.n_blocks);
-      const bool settled = Join<Moments>::run(starts, ends[i], front, cost);
+      const bool settled = Join<Moments>::run(starts, ends[i], front, where);
       const double least = least_candidate(front);
       to.costs[i] = least - to.discounts[i];
       if (to.previous) to.previous[i] = to.first_start + first_at(front, least);
-      if (s.end - s.begin == 1) continue;
+      if (nodes.size() == 1) continue;
       // By the Monge property nodes before this one have no better start beyond its own, nor those
       // after it before; starts that tie within rounding all count as its own, and any where a cost
       // is only bounded from below.
       const double lost = least + kTie * std::fabs(least);
-      std::size_t first = s.first;
-      std::size_t last = s.last;
+      std::size_t first = starting.first;
+      std::size_t last = starting.last;
       while (settled && first < last && front.candidates[first] > lost) ++first;
       while (settled && last > first && front.candidates[last] > lost) --last;
-      if (s.begin < i) stack[depth++] = {s.begin, i, s.first, last};
-      if (i + 1 < s.end) stack[depth++] = {i + 1, s.end, first, s.last};
+      if (nodes.begin < i) stack[depth++] = Halving{{nodes.begin, i}, {starting.first, last}};
+      if (i + 1 < nodes.end) stack[depth++] = Halving{{i + 1, nodes.end}, {first, starting.last}};
     }
     return work;
   }
 
-  static WKM_ALWAYS_INLINE double run(const Moments* cells, Row row, Cost cost, Front front,
+  static WKM_ALWAYS_INLINE double run(const Moments* cells, Row row, Where where, Front front,
                                       double* starts, double* start_costs, Moments* ends,
                                       double* costs, std::uint32_t* previous) {
     double work = 0.0;
@@ -145,7 +148,7 @@ struct PathKernel {
       for (std::size_t i = 1; i < n_ends; ++i) ends[i] = merge(ends[i - 1], cells[middle + i - 1]);
       const Reached to{costs + middle, previous ? previous + middle : nullptr,
                        row.discounts + middle, static_cast<std::uint32_t>(begin)};
-      work += reach(starts, ends, {0, n_ends, 0, middle - begin - 1}, cost, front, to);
+      work += reach(starts, ends, {{0, n_ends}, {0, middle - begin - 1}}, where, front, to);
     }
     return work;
   }
@@ -176,16 +179,15 @@ void WindowPaths<Moments>::run(const std::vector<std::size_t>& first,
                     0,
                     0};
   const Row row{first.data(), first.size() - 1, discounts.data()};
-  const auto run_with = [&](auto cost) {
-    return dispatch<PathKernel<Moments, decltype(cost)>>(cells.data(), row, cost, front,
-                                                         starts_.data(), start_costs_.data(),
-                                                         ends_.data(), costs.data(), previous);
-  };
-  work_ += placement_.grid() ? run_with(GridCost{*placement_.grid()}) : run_with(FreeCost{});
+  work_ += placement_.visit([&](auto where) {
+    return dispatch<PathKernel<Moments, decltype(where)>>(cells.data(), row, where, front,
+                                                          starts_.data(), start_costs_.data(),
+                                                          ends_.data(), costs.data(), previous);
+  });
 }
 
 template <class Moments>
-const std::vector<double>& WindowPaths<Moments>::run_forward(const Windows<Moments>& windows,
+const std::vector<double>& WindowPaths<Moments>::run_forward(const Strips<Moments>& windows,
                                                              const std::vector<double>& discounts) {
   previous_.assign(windows.n_nodes(), 0);
   run(windows.first, windows.cells, discounts, forward_, previous_.data());
@@ -194,7 +196,7 @@ const std::vector<double>& WindowPaths<Moments>::run_forward(const Windows<Momen
 
 template <class Moments>
 const std::vector<double>& WindowPaths<Moments>::run_backward(
-    const Windows<Moments>& windows, const std::vector<double>& discounts) {
+    const Strips<Moments>& windows, const std::vector<double>& discounts) {
   std::vector<std::size_t> first(windows.first.rbegin(), windows.first.rend());
   for (std::size_t& node : first) node = windows.n_nodes() - node;
   run(first, {windows.cells.rbegin(), windows.cells.rend()}, {discounts.rbegin(), discounts.rend()},
@@ -204,8 +206,7 @@ const std::vector<double>& WindowPaths<Moments>::run_backward(
 }
 
 template <class Moments>
-std::vector<std::size_t> WindowPaths<Moments>::shortest_path(
-    const Windows<Moments>& windows) const {
+std::vector<std::size_t> WindowPaths<Moments>::shortest_path(const Strips<Moments>& windows) const {
   std::vector<std::size_t> nodes(windows.size());
   std::size_t node = windows.n_nodes() - 1;
   for (std::size_t j = windows.size(); j-- > 0; node = previous_[node]) nodes[j] = node;

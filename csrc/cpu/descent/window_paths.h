@@ -17,16 +17,16 @@ public:
   explicit WindowPaths(const Placement& placement) : placement_(placement) {}
 
   // From the first node to each; keeps the way.
-  const std::vector<double>& run_forward(const Windows<Moments>& windows,
+  const std::vector<double>& run_forward(const Strips<Moments>& windows,
                                          const std::vector<double>& discounts);
   // From each node to the last; its own discount is earned too.
-  const std::vector<double>& run_backward(const Windows<Moments>& windows,
+  const std::vector<double>& run_backward(const Strips<Moments>& windows,
                                           const std::vector<double>& discounts);
 
   // After run_forward: what the shortest path costs, and its nodes of the shortest path, one of
   // each window.
   double least() const { return forward_.back(); }
-  std::vector<std::size_t> shortest_path(const Windows<Moments>& windows) const;
+  std::vector<std::size_t> shortest_path(const Strips<Moments>& windows) const;
 
   double work() const { return work_; }  // intervals looked at so far
 

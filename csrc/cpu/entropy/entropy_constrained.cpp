@@ -4,8 +4,10 @@
 #include <cmath>
 #include <numeric>
 
+#include "cpu/cluster/route.h"
 #include "cpu/entropy/entropy_assign.h"
 #include "cpu/entropy/entropy_lloyd.h"
+#include "cpu/read/collect.h"
 #include "math/centroid.h"
 
 namespace wkmeans {
@@ -59,7 +61,8 @@ int settle_on_sorted_weights(const Problems& problems, double multiplier, Zero z
                              const Parallel& parallel, EntropyCodebook& codebook) {
   if (problems.importance || problems.quartic() || max_iter == 0) return 0;
   PointCollector collector;
-  const Points& points = collector.collect(problems, 0, Zero::free, parallel);
+  const Reading reading = reading_of_points(facts_of(problems, parallel.n_threads()));
+  const Points& points = collector.collect(problems, 0, reading, Zero::free, parallel);
   Pyramid<QuadraticMoments> pyramid;
   pyramid.build(points, parallel);
   codebook = sorted(codebook);

@@ -71,7 +71,7 @@ double ErrorProducts::cost(std::int64_t i) const {
 }
 
 void ErrorProducts::compute(const MatrixRows& rows, const ImportanceMatrix& matrix,
-                            IndexRange range, const MatrixLabel* labels) {
+                            Range<std::int64_t> range, const MatrixLabel* labels) {
   const std::int64_t n = n_ = rows.matrices.n();
   const std::int64_t n_rows = in_whole_panels(range.size());
   errors_.resize(static_cast<std::size_t>(n_rows * n));

@@ -8,7 +8,7 @@ namespace wkmeans {
 // chunk of rows after another.
 class ErrorProducts {
 public:
-  void compute(const MatrixRows& rows, const ImportanceMatrix& matrix, IndexRange range,
+  void compute(const MatrixRows& rows, const ImportanceMatrix& matrix, Range<std::int64_t> range,
                const MatrixLabel* labels);
 
   // Of the range's row i.

@@ -18,7 +18,7 @@ inline std::int64_t feedback_chunk_count(std::int64_t n_rows) {
   return (n_rows + kFeedbackRows - 1) / kFeedbackRows;
 }
 
-inline IndexRange feedback_chunk(std::int64_t n_rows, std::int64_t chunk) {
+inline Range<std::int64_t> feedback_chunk(std::int64_t n_rows, std::int64_t chunk) {
   return {chunk * kFeedbackRows, std::min(n_rows, (chunk + 1) * kFeedbackRows)};
 }
 
@@ -60,8 +60,8 @@ struct SumOfEarlier {
 struct StepThroughBlock {
   template <MultiplyAdd Mode, class Quantiser>
   static WKM_ALWAYS_INLINE void run(Quantiser* quantiser, std::int64_t row, const double* weights,
-                                    std::int64_t n, IndexRange steps, const double* coefficients,
-                                    double* sums, double* errors) {
+                                    std::int64_t n, Range<std::int64_t> steps,
+                                    const double* coefficients, double* sums, double* errors) {
     for (std::int64_t step = steps.begin; step < steps.end; ++step) {
       const std::int64_t place = step - steps.begin;
       const std::int64_t column = n - 1 - step;
@@ -93,7 +93,7 @@ struct FeedbackWorkspace {
 // done. weights: (rows, n). `quantiser->choose(row, column, target)` returns the value that stands
 // for a weight; what it stores beside is its own affair.
 template <class Quantiser>
-void feed_back(const FeedbackFactor& factor, const double* weights, IndexRange rows,
+void feed_back(const FeedbackFactor& factor, const double* weights, Range<std::int64_t> rows,
                Quantiser& quantiser, FeedbackWorkspace& workspace) {
   using namespace feedback;
   const std::int64_t n = factor.n();
@@ -107,7 +107,7 @@ void feed_back(const FeedbackFactor& factor, const double* weights, IndexRange r
     std::fill(errors.end() - panel_size, errors.end(), 0.0);
   }
   for (std::int64_t block = 0; block < factor.n_blocks(); ++block) {
-    const IndexRange steps{block * kBlock, std::min(n, (block + 1) * kBlock)};
+    const Range<std::int64_t> steps{block * kBlock, std::min(n, (block + 1) * kBlock)};
     dispatch_tiles<SumOfEarlier>(static_cast<const double*>(errors.data()), n_panels, panel_size,
                                  factor.before(block), steps.begin, sums.data());
     for (std::int64_t i = 0; i < rows.size(); ++i) {

@@ -37,8 +37,8 @@ public:
   std::int64_t chunk_count(std::int64_t n_rows) const {
     return count() == 1 ? feedback_chunk_count(n_rows) : n_rows;
   }
-  IndexRange chunk_rows(std::int64_t n_rows, std::int64_t chunk) const {
-    return count() == 1 ? feedback_chunk(n_rows, chunk) : IndexRange{chunk, chunk + 1};
+  Range<std::int64_t> chunk_rows(std::int64_t n_rows, std::int64_t chunk) const {
+    return count() == 1 ? feedback_chunk(n_rows, chunk) : Range<std::int64_t>{chunk, chunk + 1};
   }
   const ImportanceMatrix& of_chunk(std::int64_t chunk) const {
     return matrices_[count() == 1 ? 0 : static_cast<std::size_t>(chunk)];

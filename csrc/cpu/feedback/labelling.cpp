@@ -85,7 +85,7 @@ class RowDescent {
 public:
   RowDescent(const double* matrix, std::int64_t n) : matrix_(matrix), n_(n) {}
 
-  bool improve(const NearestCentroid& nearest, IndexRange columns, MatrixLabel* labels,
+  bool improve(const NearestCentroid& nearest, Range<std::int64_t> columns, MatrixLabel* labels,
                double* errors, double* products) const {
     Change changes[kColumns];
     std::int64_t count = 0;
@@ -124,7 +124,7 @@ void label_by_feedback(const MatrixRows& rows, const Parallel& parallel, MatrixL
   std::fill(costs, costs + rows.n_rows, 0.0);
   rows.matrices.for_each_chunk(rows.n_rows, parallel, [&] {
     return [&, workspace = FeedbackWorkspace()](const ImportanceMatrix& matrix,
-                                                IndexRange range) mutable {
+                                                Range<std::int64_t> range) mutable {
       CodebookQuantiser quantiser(rows, matrix.factor, labels, costs);
       feed_back(matrix.factor, rows.weights, range, quantiser, workspace);
     };
@@ -134,11 +134,11 @@ void label_by_feedback(const MatrixRows& rows, const Parallel& parallel, MatrixL
 void label_costs(const MatrixRows& rows, const MatrixLabel* labels, const Parallel& parallel,
                  double* costs) {
   rows.matrices.for_each_chunk(rows.n_rows, parallel, [&] {
-    return
-        [&, products = ErrorProducts()](const ImportanceMatrix& matrix, IndexRange range) mutable {
-          products.compute(rows, matrix, range, labels);
-          for (std::int64_t i = 0; i < range.size(); ++i) costs[range.begin + i] = products.cost(i);
-        };
+    return [&, products = ErrorProducts()](const ImportanceMatrix& matrix,
+                                           Range<std::int64_t> range) mutable {
+      products.compute(rows, matrix, range, labels);
+      for (std::int64_t i = 0; i < range.size(); ++i) costs[range.begin + i] = products.cost(i);
+    };
   });
 }
 
@@ -147,7 +147,7 @@ void descend(const MatrixRows& rows, int sweeps, const Parallel& parallel, Matri
   const std::int64_t n = rows.matrices.n();
   rows.matrices.for_each_chunk(rows.n_rows, parallel, [&] {
     return [&, products = ErrorProducts(), nearest = std::vector<NearestCentroid>()](
-               const ImportanceMatrix& matrix, IndexRange range) mutable {
+               const ImportanceMatrix& matrix, Range<std::int64_t> range) mutable {
       products.compute(rows, matrix, range, labels);
       nearest.resize(static_cast<std::size_t>(range.size()));
       for (std::int64_t i = 0; i < range.size(); ++i) {

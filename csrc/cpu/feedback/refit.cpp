@@ -35,8 +35,8 @@ struct Members {
 // Some columns of S from the diagonal on down, half of the diagonal itself: with T the whole of
 // such a triangle, P'SP = P'TP + (P'TP)'.
 struct PackTriangle {
-  static WKM_ALWAYS_INLINE void run(const double* matrix, std::int64_t n, IndexRange columns,
-                                    double* out) {
+  static WKM_ALWAYS_INLINE void run(const double* matrix, std::int64_t n,
+                                    Range<std::int64_t> columns, double* out) {
     for (std::int64_t i = columns.begin; i < n; ++i, out += kWidth) {
       const double* row = matrix + i * n + columns.begin;
       const std::int64_t width = std::min(columns.size(), i - columns.begin + 1);
@@ -94,7 +94,7 @@ struct AddScaled {
 
 // Adds the transpose of importance * P'TP for some columns of the triangle T.
 void add_triangle(Members& members, const MatrixLabel* labels, const double* triangle,
-                  IndexRange columns, std::int64_t k, double importance, double* spare,
+                  Range<std::int64_t> columns, std::int64_t k, double importance, double* spare,
                   double* left) {
   dispatch<SumMembers>(triangle, columns.begin, k, &members, spare);
   for (std::int64_t c = 0; c < columns.size(); ++c) {
@@ -121,7 +121,7 @@ public:
       : rows_(rows), labels_(labels), importances_(importances) {}
 
   // Adds those of each row to equations of its own, or those of all rows to one.
-  void add(const ImportanceMatrix& matrix, IndexRange range,
+  void add(const ImportanceMatrix& matrix, Range<std::int64_t> range,
            std::vector<NormalEquations>& equations) {
     const std::int64_t n = rows_.matrices.n();
     const std::int64_t k = rows_.codebooks.k;
@@ -142,7 +142,7 @@ public:
     triangle_.resize(static_cast<std::size_t>(n * kWidth));
     sums_.resize(static_cast<std::size_t>(kWidth * k));
     for (std::int64_t begin = 0; begin < n; begin += kWidth) {
-      const IndexRange columns{begin, std::min(n, begin + kWidth)};
+      const Range<std::int64_t> columns{begin, std::min(n, begin + kWidth)};
       dispatch<PackTriangle>(matrix.values, n, columns, triangle_.data());
       for (std::int64_t i = 0; i < range.size(); ++i) {
         add_triangle(members_[static_cast<std::size_t>(i)], labels_ + (range.begin + i) * n,
@@ -180,7 +180,7 @@ void refit_rows(const MatrixRows& rows, const MatrixLabel* labels, bool zero_sta
   const std::int64_t k = rows.codebooks.k;
   rows.matrices.for_each_chunk(rows.n_rows, parallel, [&] {
     return [&, collector = Collector(rows, labels, nullptr)](const ImportanceMatrix& matrix,
-                                                             IndexRange range) mutable {
+                                                             Range<std::int64_t> range) mutable {
       std::vector<NormalEquations> equations(static_cast<std::size_t>(range.size()),
                                              NormalEquations(k));
       collector.add(matrix, range, equations);

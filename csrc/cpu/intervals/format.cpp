@@ -7,8 +7,6 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kMostInt8Steps = 127.0;
-
 // Steps far above or below all weights are as good as any other there: kept from leaving a double's
 // range.
 Placement floating(double relative_step, double smallest_step, double largest, int exponent) {
@@ -30,10 +28,7 @@ double scale_of(CentroidFormat format, const Points& points, int exponent) {
 double scale_of(CentroidFormat format, double least, double largest, int exponent) {
   const double widest = std::max(std::fabs(least), std::fabs(largest));
   if (format != CentroidFormat::int8 || widest == 0.0) return 1.0;
-  const double scale = std::clamp(std::ldexp(widest, -exponent) / kMostInt8Steps,
-                                  static_cast<double>(std::numeric_limits<float>::denorm_min()),
-                                  static_cast<double>(std::numeric_limits<float>::max()));
-  return std::ldexp(static_cast<double>(static_cast<float>(scale)), exponent);
+  return std::ldexp(int8_scale(std::ldexp(widest, -exponent)), exponent);
 }
 
 Placement placement_of(CentroidFormat format, double scale, int exponent) {
@@ -56,7 +51,7 @@ Placement storage_of(CentroidFormat format, double scale, int exponent) {
     case CentroidFormat::float8_e5m2:
       return floating(0x1p-2, 0x1p-16, 57344.0, exponent);
     case CentroidFormat::int8:
-      return floating(0.0, scale, kMostInt8Steps * scale, 0);
+      return floating(0.0, scale, kInt8Steps * scale, 0);
   }
   return {};
 }

@@ -7,7 +7,7 @@
 #include "cpu/base/isa.h"
 #include "cpu/intervals/moment_columns.h"
 #include "math/centroid.h"
-#include "math/centroid_grid.h"
+#include "math/placement.h"
 
 namespace wkmeans {
 
@@ -44,23 +44,6 @@ WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
   return least_of(front.candidates + front.first, kLanes * front.n_blocks);
 }
 
-// What a cluster costs about its free optimum, or about the better of the grid's values around
-// that.
-struct FreeCost {
-  template <class Moments>
-  WKM_HD double operator()(const Moments&, double /*optimum*/, double free_cost) const {
-    return free_cost;
-  }
-};
-struct GridCost {
-  CentroidGrid grid;
-
-  template <class Moments>
-  WKM_HD double operator()(const Moments& moments, double optimum, double /*free_cost*/) const {
-    return best_of_neighbours(moments, optimum, grid).cost;
-  }
-};
-
 // The iterations of the loop that follows touch different memory.
 #if defined(__clang__)
 #define WKM_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
@@ -72,8 +55,8 @@ struct GridCost {
 
 // Growing says whether every candidate has the digits of its interval's cost.
 struct GrowQuadratic {
-  template <class Cost>
-  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Cost cost) {
+  template <class Where>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
@@ -81,7 +64,8 @@ struct GrowQuadratic {
       const QuadraticMoments moments = merge(QuadraticFields::load(at, front.stride), cell);
       QuadraticFields::store(moments, at, front.stride);
       const SecondMoments& m = moments.quadratic;
-      front.candidates[p] = front.costs[p] + cost(moments, m.origin + m.offset, m.second);
+      front.candidates[p] =
+          front.costs[p] + where.cost_near(moments, m.origin + m.offset, m.second);
     }
     return true;
   }
@@ -91,15 +75,15 @@ struct GrowQuartic {
   static constexpr int kSteps = 2;        // usually enough from the root of the step before
   static constexpr int kMostRounds = 40;  // from anywhere
 
-  template <class Cost>
-  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Cost cost) {
+  template <class Where>
+  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Where where) {
     grow(front, cell);
-    return settle(front, cost);
+    return settle(front, where);
   }
 
-  template <class Cost>
-  static WKM_ALWAYS_INLINE bool settle(Front front, Cost cost) {
-    refine(front, cost);
+  template <class Where>
+  static WKM_ALWAYS_INLINE bool settle(Front front, Where where) {
+    refine(front, where);
     bool settled = true;
     for (std::size_t block = 0; block < front.n_blocks; ++block) {
       Front alone = front;
@@ -107,7 +91,7 @@ struct GrowQuartic {
       alone.n_blocks = 1;
       bool loose = is_loose(alone);
       for (int round = 1; round < kMostRounds && loose; ++round) {
-        refine(alone, cost);
+        refine(alone, where);
         loose = is_loose(alone);
       }
       settled = settled && !loose;
@@ -156,8 +140,8 @@ struct GrowQuartic {
   // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
   // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
   // still loose.
-  template <class Cost>
-  static WKM_ALWAYS_INLINE void refine(Front front, Cost placed_cost) {
+  template <class Where>
+  static WKM_ALWAYS_INLINE void refine(Front front, Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
@@ -178,7 +162,7 @@ struct GrowQuartic {
       const double safe = cost > slack ? cost - slack : 0.0;
       const double excess = slack - 1e-14 * cost;
       const Anchor base = anchor(m);
-      const double placed = placed_cost(m, base.origin + (base.offset + y), safe);
+      const double placed = where.cost_near(m, base.origin + (base.offset + y), safe);
       // Around a root still far off may lie other values of a grid than around the optimum.
       front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
       front.excess[p] = front.costs[p] < kInfinity && excess > 0.0 ? excess : 0.0;

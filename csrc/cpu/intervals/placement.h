@@ -1,13 +1,13 @@
 #pragma once
 
 #include <optional>
+#include <utility>
 
-#include "math/centroid.h"
-#include "math/centroid_grid.h"
+#include "math/placement.h"
 
 namespace wkmeans {
 
-// Where centroids may lie: anywhere, or on the values of a storage format.
+// Where centroids may lie, decided at run time: anywhere, or on the values of a storage format.
 class Placement {
 public:
   Placement() = default;
@@ -15,21 +15,32 @@ public:
 
   const std::optional<CentroidGrid>& grid() const { return grid_; }
 
+  // visit(Anywhere or OnGrid)
+  template <class Visit>
+  decltype(auto) visit(Visit&& visit) const {
+    return grid_ ? std::forward<Visit>(visit)(OnGrid{*grid_})
+                 : std::forward<Visit>(visit)(Anywhere{});
+  }
+
   // The least cost of one cluster.
   template <class Moments>
   double cost(const Moments& moments) const {
-    return grid_ ? best_on(*grid_, moments).cost : centre(moments).cost;
+    return visit([&](const auto& where) { return where.cost(moments); });
   }
 
   template <class Moments>
   double centroid(const Moments& moments) const {
-    return grid_ ? best_on(*grid_, moments).value : centre(moments).value();
+    return visit([&](const auto& where) { return where.centroid(moments); });
   }
 
-  double nearest(double value) const { return grid_ ? grid_->nearest(value) : value; }
+  double nearest(double value) const {
+    return visit([&](const auto& where) { return where.nearest(value); });
+  }
 
   // The distance between neighbouring values around `value`.
-  double step_at(double value) const { return grid_ ? grid_->step_at(value) : 0.0; }
+  double step_at(double value) const {
+    return visit([&](const auto& where) { return where.step_at(value); });
+  }
 
 private:
   std::optional<CentroidGrid> grid_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cpu/base/parallel.h"
+#include "cpu/base/tuning.h"
 #include "cpu/intervals/leaf_sums.h"
 #include "cpu/read/points.h"
 #include "math/moment_pyramid.h"
@@ -22,7 +23,8 @@ public:
 
   void build(const Points& points, const Parallel& parallel) {
     points_ = &points;
-    leaf_ = points.size() < kMany ? kLeaf : kLargeLeaf;
+    leaf_ = points.size() < tuning::kPointsWithLargeLeaves ? tuning::kPointsOfALeaf
+                                                           : tuning::kPointsOfALargeLeaf;
     std::size_t n_levels = 0;
     for (std::size_t size = points.size() / leaf_; size > 0; size /= kFanOut) ++n_levels;
     levels_.resize(n_levels);
@@ -55,16 +57,12 @@ public:
   }
 
 private:
-  static constexpr std::size_t kLeaf = 16;
-  static constexpr std::size_t kLargeLeaf = 64;  // a range costs more, and all leaves less memory
-  static constexpr std::size_t kMany = std::size_t{1} << 22;
-
   Moments merged_children(std::size_t level, std::size_t parent) const {
     return merged_family(levels_[level].data() + parent * kFanOut);
   }
 
   const Points* points_ = nullptr;
-  std::size_t leaf_ = kLeaf;
+  std::size_t leaf_ = tuning::kPointsOfALeaf;
   std::vector<std::vector<Moments>> levels_;
 };
 

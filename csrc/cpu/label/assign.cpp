@@ -1,7 +1,6 @@
 #include "cpu/label/assign.h"
 
 #include <algorithm>
-#include <limits>
 
 #include "cpu/base/isa.h"
 #include "cpu/label/codebook.h"
@@ -10,23 +9,8 @@
 namespace wkmeans {
 namespace {
 
-struct SearchTree {
-  std::vector<double> thresholds;  // padded with infinities to a power of two minus one
-  std::int64_t half;               // half of that power of two
-};
-
-SearchTree search_tree(const std::vector<double>& centroids) {
-  SearchTree tree;
-  label_thresholds(centroids, tree.thresholds);
-  std::size_t size = 1;
-  while (size < centroids.size()) size *= 2;
-  tree.thresholds.resize(size - 1, std::numeric_limits<double>::infinity());
-  tree.half = static_cast<std::int64_t>(size / 2);
-  return tree;
-}
-
-// Lane by lane down the tree: a power of two steps, whatever the weights.
-struct SearchInTree {
+// Lane by lane, halving what is left: as many steps, whatever the weights.
+struct SearchInTable {
   const double* thresholds;
   std::int64_t half;
 
@@ -47,9 +31,9 @@ struct SearchInTree {
 template <class Label>
 double assign(const Problems& problems, std::int64_t problem, const std::vector<double>& centroids,
               bool unit_importance, const Parallel& parallel, Label* labels) {
-  const SearchTree tree = search_tree(centroids);
+  const SearchTable table = search_table(centroids);
   const auto search = [&](std::int64_t /*begin*/) {
-    return SearchInTree{tree.thresholds.data(), tree.half};
+    return SearchInTable{table.thresholds.data(), table.half};
   };
   return label_pass(problems, problem, centroids, unit_importance, parallel, search, labels);
 }

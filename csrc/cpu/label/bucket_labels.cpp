@@ -18,14 +18,14 @@ struct BucketLabels {
 };
 
 // Nothing where two thresholds lie in one bucket.
-std::optional<std::vector<BucketLabels>> labels_of(const std::vector<BucketMap::Range>& ranges,
+std::optional<std::vector<BucketLabels>> labels_of(const std::vector<BucketMap::Bounds>& ranges,
                                                    const std::vector<double>& centroids) {
   std::vector<double> thresholds;
   label_thresholds(centroids, thresholds);
   std::vector<BucketLabels> found;
   found.reserve(ranges.size());
   std::uint32_t label = 0;
-  for (const BucketMap::Range& range : ranges) {
+  for (const BucketMap::Bounds& range : ranges) {
     BucketLabels own;
     while (label < thresholds.size() && thresholds[label] < range.low) ++label;
     own.labels[0] = label;
@@ -57,7 +57,7 @@ struct LookUpInBucket {
 template <class Label>
 double assign_in_buckets(const BucketedPoints& buckets, const std::vector<double>& centroids,
                          const Parallel& parallel, Label* labels) {
-  const auto found = labels_of(buckets.map().ranges(), centroids);
+  const auto found = labels_of(buckets.map().bounds(), centroids);
   if (!found) {
     return assign(buckets.problems(), buckets.problem(), centroids, false, parallel, labels);
   }

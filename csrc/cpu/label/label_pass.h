@@ -7,6 +7,7 @@
 #include "cpu/base/isa.h"
 #include "cpu/base/items.h"
 #include "cpu/base/parallel.h"
+#include "math/item_cost.h"
 
 namespace wkmeans {
 
@@ -44,11 +45,11 @@ struct LabelAndCost {
       labels[i + lane] = static_cast<Label>(label[lane]);
     for (std::int64_t lane = 0; lane < Lanes; ++lane) {
       const double distance = weight[lane] - centroids[label[lane]];
-      const double square = distance * distance;
-      double cost = static_cast<double>(items.importance[i + lane]) * square;
-      if (items.quartic_importance)
-        cost += static_cast<double>(items.quartic_importance[i + lane]) * (square * square);
-      sums[lane] += cost;
+      const auto importance = static_cast<double>(items.importance[i + lane]);
+      sums[lane] += items.quartic_importance
+                        ? item_cost(distance, importance,
+                                    static_cast<double>(items.quartic_importance[i + lane]))
+                        : item_cost(distance, importance);
     }
   }
 };

@@ -17,7 +17,7 @@ namespace wkmeans {
 // before the first of them, the anchor among them, are known, and an interval is one merge of what
 // lies left of the anchor with what lies right of it. By the Monge property the best starts never
 // fall from one end to the next, so those of the last end bound what the others look at.
-template <class Cost>
+template <class Where>
 class BlockSweep {
 public:
   struct Buffers {
@@ -31,8 +31,8 @@ public:
   // Returns the number of intervals looked at, at most a block's more than `budget`.
   static WKM_ALWAYS_INLINE double run(const QuadraticMoments* cells, std::size_t n,
                                       double multiplier, const double* discounts, double budget,
-                                      Cost cost, Buffers buffers) {
-    BlockSweep sweep(cells, multiplier, cost, buffers);
+                                      Where where, Buffers buffers) {
+    BlockSweep sweep(cells, multiplier, where, buffers);
     std::size_t last_end = 0;  // counted from the first behind the anchor
     double work = 0.0;
     while (sweep.anchor_ < n && work <= budget) {
@@ -56,9 +56,9 @@ private:
     std::size_t first, last;
   };
 
-  WKM_ALWAYS_INLINE BlockSweep(const QuadraticMoments* cells, double multiplier, Cost cost,
+  WKM_ALWAYS_INLINE BlockSweep(const QuadraticMoments* cells, double multiplier, Where where,
                                Buffers buffers)
-      : cells_(cells), multiplier_(multiplier), cost_(cost), buffers_(buffers) {
+      : cells_(cells), multiplier_(multiplier), where_(where), buffers_(buffers) {
     buffers_.costs[0] = 0.0;
     store_left({}, 0);
   }
@@ -74,7 +74,7 @@ private:
   }
   WKM_ALWAYS_INLINE double cost_of(const QuadraticMoments& moments) const {
     const SecondMoments& m = moments.quadratic;
-    return cost_(moments, m.origin + m.offset, m.second);
+    return where_.cost_near(moments, m.origin + m.offset, m.second);
   }
   WKM_ALWAYS_INLINE std::size_t n_blocks() const { return (anchor_ - first_) / Eight::kCount + 1; }
   WKM_ALWAYS_INLINE std::size_t n_intervals(const Starts& last) const {
@@ -191,7 +191,7 @@ private:
 
   const QuadraticMoments* cells_;
   const double multiplier_;
-  const Cost cost_;
+  const Where where_;
   const Buffers buffers_;
   std::size_t anchor_ = 0;
   std::size_t first_ = 0;  // of the starts that matter

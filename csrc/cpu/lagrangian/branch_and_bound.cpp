@@ -4,10 +4,11 @@
 #include <cmath>
 #include <limits>
 
+#include "cpu/intervals/bounds.h"
+#include "cpu/label/codebook.h"
 #include "cpu/lagrangian/grid.h"
 #include "cpu/lagrangian/half_gaps.h"
 #include "cpu/lagrangian/k_path.h"
-#include "cpu/lagrangian/zoned_grid.h"
 #include "cpu/lloyd/lloyd.h"
 #include "math/centroid.h"
 
@@ -40,7 +41,7 @@ public:
     worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
       const Verdict verdict = judge(grid);
-      const std::vector<Zone> zones = open_zones(grid, verdict.alive);
+      const std::vector<Positions> zones = open_zones(grid, verdict.alive);
       if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
       grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
@@ -119,23 +120,22 @@ private:
   static constexpr int kMostRounds = 60;
   static constexpr int kLloydRounds = 20;
   static constexpr std::size_t kMostParts = 16;
-  // A cell may leave undecided what k of add up to so small a part of the gap, or this share of
-  // what a boundary there costs anyway. Sweeps over quartic cells take time by the square of their
-  // number.
+  // How much a cell may leave undecided before it is cut: so much that k such cells make up
+  // 1 / kReduction of the gap, or this share of what a boundary there costs anyway. Sweeps over
+  // quartic cells take time by the square of their number, so that these are cut less finely.
   static constexpr double kReduction = Moments::kQuartic ? 16.0 : 32.0;
   static constexpr double kToleratedShare = 0.25;
   // Half-gaps bounded on coarse cells serve their parts, unless a centroid is worth much less now.
   static constexpr int kRoundsOfNewHalfGaps = 2;
   static constexpr double kWorthOfNewHalfGaps = 0.9;
 
-  // The optimal cost is convex in k: one more centroid saves at most what each of those between
-  // half of k and k saves on average.
+  // From the clustering that the incumbent's pairs of neighbours make.
   double worth_of_a_centroid() const {
     Boundaries merged;
     for (std::size_t j = 1; j < k_; j += 2) merged.push_back(incumbent_[j]);
     if (merged.empty() || merged.back() != points_.size()) merged.push_back(points_.size());
-    return merged.size() < k_ ? cost_of(merged) / static_cast<double>(k_ - merged.size())
-                              : cost_of(merged);
+    const double cost = cost_of(merged);
+    return merged.size() < k_ ? wkmeans::worth_of_a_centroid(cost, merged.size(), k_) : cost;
   }
 
   // Takes the best path over the grid as the new incumbent if it is cheaper.
@@ -243,7 +243,8 @@ private:
       worth_of_half_gaps_ = worth_;
     }
     const std::vector<double> gains = split_gains(points_, grid);
-    const std::vector<double> discounts = boundary_discounts(gains, multiplier_);
+    std::vector<double> discounts;
+    boundary_discounts(gains, multiplier_, discounts);
     sweep_both_ways(grid.cells, discounts);
     const double gap = limit - sweeper_.potentials().costs.back() + slack;
     lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
@@ -271,9 +272,9 @@ private:
     return verdict;
   }
 
-  static std::size_t n_positions(const std::vector<Zone>& zones) {
+  static std::size_t n_positions(const std::vector<Positions>& zones) {
     std::size_t count = 0;
-    for (const Zone& zone : zones) count += zone.last - zone.first + 1;
+    for (const Positions& zone : zones) count += zone.size();
     return count;
   }
 
@@ -283,7 +284,7 @@ private:
 
   // Every boundary of the optimum is among the positions left: the best path over them is the
   // optimum.
-  Optimum finish(const std::vector<Zone>& zones) {
+  Optimum finish(const std::vector<Positions>& zones) {
     const Grid<Moments> grid = exact_grid(pyramid_, points_.size(), zones, parallel_);
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
     Optimum optimum;

@@ -5,24 +5,12 @@
 #include <vector>
 
 #include "cpu/base/parallel.h"
+#include "cpu/intervals/optimum.h"
 #include "cpu/intervals/placement.h"
 #include "cpu/intervals/pyramid.h"
 #include "cpu/read/points.h"
 
 namespace wkmeans {
-
-// A clustering of sorted points into intervals, and its certificate.
-struct Optimum {
-  std::vector<std::size_t> boundaries;  // cluster j ends before boundaries[j]
-  double cost = 0.0;
-  double lower_bound = 0.0;  // no clustering costs less
-  int n_rounds = 1;
-};
-
-inline bool is_certified(const Optimum& optimum) {
-  constexpr double kCertified = 1e-9;
-  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
-}
 
 // What a look at coarser points of the same problem has shown, to begin with.
 struct Start {

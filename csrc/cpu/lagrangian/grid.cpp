@@ -4,7 +4,8 @@
 #include <cmath>
 #include <limits>
 
-#include "cpu/intervals/split_gain.h"
+#include "cpu/intervals/bounds.h"
+#include "math/item_cost.h"
 
 namespace wkmeans {
 namespace {
@@ -36,11 +37,6 @@ void fill_cells(const Pyramid<Moments>& pyramid, Grid<Moments>& grid, const Para
   });
 }
 
-double measure(double importance, double quartic_importance, double width) {
-  const double square = width * width;
-  return std::cbrt((importance + quartic_importance * square) * square);
-}
-
 double quartic_mass_of(const QuadraticMoments&) { return 0.0; }
 double quartic_mass_of(const QuarticMoments& m) { return m.quartic.mass; }
 
@@ -65,8 +61,8 @@ std::vector<double> measures_of_leaves(const Points& points, const Pyramid<Momen
     const Moments moments = end - begin < leaf || points.pin / leaf == i
                                 ? moments_beside_pin(points, pyramid, begin, end)
                                 : pyramid.node(0, i);
-    return measure(moments.quadratic.mass, quartic_mass_of(moments),
-                   points.high(std::min(end, n - 1)) - points.low(begin));
+    const double width = points.high(std::min(end, n - 1)) - points.low(begin);
+    return std::cbrt(cost_within(width, moments.quadratic.mass, quartic_mass_of(moments)));
   };
   for_each_chunk(parallel, static_cast<std::int64_t>(measures.size()),
                  [&](std::int64_t, std::int64_t begin, std::int64_t end) {
@@ -82,9 +78,7 @@ template <class Moments>
 double open_gain(const Moments& cell, double width, double half_gap) {
   const double one_boundary = split_gain(cell, width, half_gap);
   // More: a centroid of the optimum lies inside the cell and can serve all of it.
-  const double square = width * width;
-  const double more = square * (cell.quadratic.mass + quartic_mass_of(cell) * square);
-  return std::max(one_boundary, more);
+  return std::max(one_boundary, cost_within(width, cell.quadratic.mass, quartic_mass_of(cell)));
 }
 
 // Cuts groups of points into cells of about equal share of the measure.
@@ -116,6 +110,20 @@ std::vector<std::size_t> borders_of_equal_share(const Points& points,
   return borders;
 }
 
+// Whether a boundary may lie inside the point or on either side of it.
+bool is_in_zone(const Points& points, std::size_t i) {
+  return points.is_divisible(i) || points.low(i) == points.high(i);
+}
+
+void cut_zone(std::size_t begin, std::size_t end, std::vector<Positions>& cuts) {
+  constexpr std::size_t kParts = 8;
+  const std::size_t n_parts = std::min(kParts, end - begin);
+  for (std::size_t part = 0; part < n_parts; ++part) {
+    const std::size_t at = begin + (end - begin) * part / n_parts;
+    cuts.push_back({at, at});
+  }
+}
+
 }  // namespace
 
 template <class Moments>
@@ -144,16 +152,44 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
 
 template <class Moments>
 Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
-                         const std::vector<Zone>& zones, const Parallel& parallel) {
+                         const std::vector<Positions>& zones, const Parallel& parallel) {
   Grid<Moments> grid;
   grid.borders.push_back(0);
-  for (const Zone& zone : zones) {
+  for (const Positions& zone : zones) {
     for (std::size_t position = zone.first; position <= zone.last; ++position)
       grid.borders.push_back(position);
   }
   grid.borders.push_back(n_points);
   grid.open.assign(grid.borders.size() - 1, false);
   fill_cells(pyramid, grid, parallel);
+  return grid;
+}
+
+template <class Moments>
+Grid<Moments> zoned_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                         const std::vector<std::size_t>& boundaries, const Parallel& parallel) {
+  const std::size_t n = points.size();
+  std::vector<Positions> cuts;
+  for (std::size_t begin = 0; begin < n;) {
+    std::size_t end = begin + 1;
+    if (is_in_zone(points, begin)) {
+      while (end < n && is_in_zone(points, end)) ++end;
+    }
+    cut_zone(begin, end, cuts);
+    begin = end;
+  }
+  for (const std::size_t boundary : boundaries) cuts.push_back({boundary, boundary});
+  const auto before = [](const Positions& a, const Positions& b) { return a.first < b.first; };
+  const auto same = [](const Positions& a, const Positions& b) { return a.first == b.first; };
+  std::sort(cuts.begin(), cuts.end(), before);
+  cuts.erase(std::unique(cuts.begin(), cuts.end(), same), cuts.end());
+  cuts.erase(cuts.begin());  // the first cell begins at 0 anyway
+  Grid<Moments> grid = exact_grid(pyramid, n, cuts, parallel);
+  grid.half_gaps.assign(grid.size(), std::numeric_limits<double>::infinity());
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    const std::size_t begin = grid.borders[v];
+    grid.open[v] = grid.borders[v + 1] - begin > 1 || points.is_divisible(begin);
+  }
   return grid;
 }
 
@@ -166,17 +202,6 @@ std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid)
     gains[v] = open_gain(grid.cells[v], width, grid.half_gaps[v]);
   }
   return gains;
-}
-
-std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier) {
-  std::vector<double> discounts(gains.size() + 1, 0.0);
-  for (std::size_t i = 1; i < gains.size(); ++i) {
-    // Both cells are cut and moved to one node only where a cluster between them vanishes, and its
-    // edge.
-    const double either = std::max(gains[i - 1], gains[i]);
-    discounts[i] = std::max(either, gains[i - 1] + gains[i] - multiplier);
-  }
-  return discounts;
 }
 
 template <class Moments>
@@ -224,8 +249,8 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
 }
 
 template <class Moments>
-std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>& alive) {
-  std::vector<Zone> zones;
+std::vector<Positions> open_zones(const Grid<Moments>& grid, const std::vector<bool>& alive) {
+  std::vector<Positions> zones;
   const auto add = [&](std::size_t first, std::size_t last) {
     if (!zones.empty() && first <= zones.back().last) {
       zones.back().last = std::max(zones.back().last, last);
@@ -246,12 +271,14 @@ std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>&
   template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, \
                                        const Parallel&);                                    \
   template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                   \
-                                    const std::vector<Zone>&, const Parallel&);             \
+                                    const std::vector<Positions>&, const Parallel&);        \
+  template Grid<Moments> zoned_grid(const Points&, const Pyramid<Moments>&,                 \
+                                    const std::vector<std::size_t>&, const Parallel&);      \
   template std::vector<double> split_gains(const Points&, const Grid<Moments>&);            \
   template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,               \
                                       const Grid<Moments>&, const Verdict&,                 \
                                       const std::vector<std::size_t>&, const Parallel&);    \
-  template std::vector<Zone> open_zones(const Grid<Moments>&, const std::vector<bool>&);
+  template std::vector<Positions> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)
 #undef WKM_INSTANTIATE

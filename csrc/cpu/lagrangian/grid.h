@@ -7,13 +7,9 @@
 #include "cpu/intervals/placement.h"
 #include "cpu/intervals/pyramid.h"
 #include "cpu/read/points.h"
+#include "math/range.h"
 
 namespace wkmeans {
-
-// Positions between sorted points, first to last, at any of which the optimum may have a boundary.
-struct Zone {
-  std::size_t first, last;
-};
 
 // The points cut into cells. Cell v holds points [borders[v], borders[v + 1]).
 template <class Moments>
@@ -38,15 +34,19 @@ Grid<Moments> measured_grid(const Points& points, const Pyramid<Moments>& pyrami
 // space between zones.
 template <class Moments>
 Grid<Moments> exact_grid(const Pyramid<Moments>& pyramid, std::size_t n_points,
-                         const std::vector<Zone>& zones, const Parallel& parallel);
+                         const std::vector<Positions>& zones, const Parallel& parallel);
+
+// The first grid where another look has left open only zones between groups of weights that hold no
+// boundary of the optimum: each such group is a cell, a zone is cut into a few, and at each of
+// `boundaries`.
+template <class Moments>
+Grid<Moments> zoned_grid(const Points& points, const Pyramid<Moments>& pyramid,
+                         const std::vector<std::size_t>& boundaries, const Parallel& parallel);
 
 // gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
 // centroids with the cell whole.
 template <class Moments>
 std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid);
-
-// What a node may earn for the boundaries that are moved to it out of the cells on either side.
-std::vector<double> boundary_discounts(const std::vector<double>& gains, double multiplier);
 
 // What the bounds say of each cell.
 struct Verdict {
@@ -63,6 +63,6 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
 
 // The positions that are left: alive nodes and the insides of open cells.
 template <class Moments>
-std::vector<Zone> open_zones(const Grid<Moments>& grid, const std::vector<bool>& alive);
+std::vector<Positions> open_zones(const Grid<Moments>& grid, const std::vector<bool>& alive);
 
 }  // namespace wkmeans

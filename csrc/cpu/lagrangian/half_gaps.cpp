@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "cpu/intervals/bounds.h"
+
 namespace wkmeans {
 namespace {
 
@@ -69,15 +71,12 @@ private:
   RunningSums importance_, quartic_importance_;
 };
 
-// How far apart two neighbouring centroids around a cell can lie, halved. One more centroid, put at
-// the boundary, would save at least d (d - 2r) (A_I + A_H d^2 / 2) on the points within r of it,
-// where d is the half-gap: more than `worth` is impossible.
-// A zero importance bounds nothing.
+// Of the centroids around a cell, from the points within `radius` of it. A zero importance bounds
+// nothing.
 double widest_half_gap(double radius, const Masses& masses, double worth) {
-  const double quadratic = radius + std::sqrt(radius * radius + worth / masses.importance);
+  const double quadratic = quadratic_half_gap(radius, worth / masses.importance);
   if (masses.quartic_importance == 0.0) return quadratic;
-  const double quartic =
-      2.0 * radius + std::sqrt(std::sqrt(2.0 * worth / masses.quartic_importance));
+  const double quartic = quartic_half_gap(2.0 * radius, 2.0 * worth / masses.quartic_importance);
   return quadratic < quartic ? quadratic : quartic;
 }
 

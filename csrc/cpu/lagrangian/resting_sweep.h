@@ -15,7 +15,7 @@ namespace wkmeans {
 // grow dearer with every cell that their last edges take in, so a block whose paths were too long
 // for an earlier end rests until the shortest has become as long; the cells that it misses are
 // summed up meanwhile, and taken in by one merge.
-template <class Cost>
+template <class Where>
 class RestingSweep {
 public:
   static constexpr std::size_t kWhole = 4;  // blocks that missed cells are added up for at a time
@@ -31,9 +31,9 @@ public:
 
   // Returns the number of intervals looked at, at most a step's more than `budget`.
   static WKM_ALWAYS_INLINE double run(const QuarticMoments* cells, std::size_t n, double multiplier,
-                                      const double* discounts, double budget, Cost cost,
+                                      const double* discounts, double budget, Where where,
                                       Buffers buffers) {
-    RestingSweep sweep(cells, multiplier, cost, buffers);
+    RestingSweep sweep(cells, multiplier, where, buffers);
     buffers.costs[0] = 0.0;
     for (std::size_t end = 1; end <= n && sweep.work_ <= budget; ++end) {
       sweep.enter(end - 1);
@@ -46,9 +46,9 @@ public:
   }
 
 private:
-  WKM_ALWAYS_INLINE RestingSweep(const QuarticMoments* cells, double multiplier, Cost cost,
+  WKM_ALWAYS_INLINE RestingSweep(const QuarticMoments* cells, double multiplier, Where where,
                                  Buffers buffers)
-      : cells_(cells), multiplier_(multiplier), cost_(cost), buffers_(buffers) {}
+      : cells_(cells), multiplier_(multiplier), where_(where), buffers_(buffers) {}
 
   // A start joins the newest block; the cell behind it is one more that the full blocks miss.
   WKM_ALWAYS_INLINE void enter(std::size_t start) {
@@ -106,7 +106,7 @@ private:
     } else if (end % kLanes != 0) {
       gather(end);
     }
-    const bool settled = GrowQuartic::settle(alone(block), cost_);
+    const bool settled = GrowQuartic::settle(alone(block), where_);
     buffers_.bounds[block] = least_candidate(alone(block));
     work_ += static_cast<double>(kLanes);
     return settled;
@@ -144,7 +144,7 @@ private:
 
   const QuarticMoments* cells_;
   const double multiplier_;
-  const Cost cost_;
+  const Where where_;
   const Buffers buffers_;
   std::size_t first_ = 0;   // of the blocks that matter
   std::size_t newest_ = 0;  // to which starts are still being added

@@ -24,37 +24,36 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   potentials_.costs.assign(stride, kInfinity);
   potentials_.previous.resize(n + 1);
   const double* earned = discounts.empty() ? nullptr : discounts.data();
-  budget_ -= placement_.grid()
-                 ? sweep(cells, multiplier, earned, stride, GridCost{*placement_.grid()})
-                 : sweep(cells, multiplier, earned, stride, FreeCost{});
+  budget_ -=
+      placement_.visit([&](auto where) { return sweep(cells, multiplier, earned, stride, where); });
   if (budget_ < 0.0) throw OutOfWork{};
   potentials_.costs.resize(n + 1);
   return potentials_;
 }
 
 template <class Moments>
-template <class Cost>
+template <class Where>
 double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multiplier,
-                               const double* discounts, std::size_t stride, Cost cost) {
+                               const double* discounts, std::size_t stride, Where where) {
   double* costs = potentials_.costs.data();
   std::uint32_t* previous = potentials_.previous.data();
   if constexpr (Moments::kQuartic) {
-    const std::size_t n_blocks = stride / kLanes + RestingSweep<Cost>::kWhole;
+    const std::size_t n_blocks = stride / kLanes + RestingSweep<Where>::kWhole;
     roots_.resize(stride);
     excess_.resize(stride);
     missed_.resize(QuarticFields::kCount * n_blocks);
     bounds_.resize(n_blocks);
     const Front front{
         state_.data(), stride, roots_.data(), candidates_.data(), excess_.data(), costs, 0, 0};
-    const typename RestingSweep<Cost>::Buffers buffers{front,          missed_.data(), n_blocks,
-                                                       bounds_.data(), costs,          previous};
-    return dispatch<RestingSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
-                                        cost, buffers);
+    const typename RestingSweep<Where>::Buffers buffers{front,          missed_.data(), n_blocks,
+                                                        bounds_.data(), costs,          previous};
+    return dispatch<RestingSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                         where, buffers);
   } else {
-    const typename BlockSweep<Cost>::Buffers buffers{state_.data(), stride, candidates_.data(),
-                                                     costs, previous};
-    return dispatch<BlockSweep<Cost>>(cells.data(), cells.size(), multiplier, discounts, budget_,
-                                      cost, buffers);
+    const typename BlockSweep<Where>::Buffers buffers{state_.data(), stride, candidates_.data(),
+                                                      costs, previous};
+    return dispatch<BlockSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+                                       where, buffers);
   }
 }
 

@@ -32,9 +32,9 @@ public:
   const Potentials& potentials() const { return potentials_; }  // of the last run
 
 private:
-  template <class Cost>
+  template <class Where>
   double sweep(const std::vector<Moments>& cells, double multiplier, const double* discounts,
-               std::size_t stride, Cost cost);
+               std::size_t stride, Where where);
 
   Placement placement_;
   double budget_;

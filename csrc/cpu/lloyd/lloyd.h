@@ -15,8 +15,4 @@ template <class Moments>
 int lloyd(const Points& points, const Pyramid<Moments>& pyramid, int max_rounds,
           std::vector<double>& centroids);
 
-// The end of each centroid's run of points, for ascending centroids.
-std::vector<std::size_t> cluster_boundaries(const Points& points,
-                                            const std::vector<double>& centroids);
-
 }  // namespace wkmeans

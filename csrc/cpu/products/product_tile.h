@@ -4,19 +4,9 @@
 #include <cstdint>
 
 #include "cpu/base/isa.h"
+#include "math/range.h"
 
 namespace wkmeans {
-
-// Some of the rows, columns, positions or examples of a product.
-struct IndexRange {
-  std::int64_t begin;
-  std::int64_t end;
-
-  std::int64_t size() const { return end - begin; }
-  bool operator==(const IndexRange& other) const {
-    return begin == other.begin && end == other.end;
-  }
-};
 
 // Matrix products, a tile at a time. A panel holds the rows of one side that a tile takes, position
 // after position, and zeros for rows that are not there; a tile is row-major and stays in

@@ -46,8 +46,8 @@ public:
 
   // Some of the `n_examples` whose places the panels have: from the one numbered 0 there, which is
   // `first`.
-  void pack(std::int64_t group, IndexRange rows, IndexRange examples, std::int64_t first,
-            std::int64_t n_examples, T* out) const {
+  void pack(std::int64_t group, Range<std::int64_t> rows, Range<std::int64_t> examples,
+            std::int64_t first, std::int64_t n_examples, T* out) const {
     Buffer<T> sums(static_cast<std::size_t>(panel_count(rows.size(), Width) * Width));
     for (std::int64_t example = examples.begin; example < examples.end; ++example) {
       add_seeds(group, rows, example, sums);
@@ -59,7 +59,8 @@ public:
   }
 
 private:
-  void add_seeds(std::int64_t group, IndexRange rows, std::int64_t example, Buffer<T>& sums) const {
+  void add_seeds(std::int64_t group, Range<std::int64_t> rows, std::int64_t example,
+                 Buffer<T>& sums) const {
     std::fill(sums.begin(), sums.end(), T{0});
     for (std::int64_t seed = 0; seed < n_seeds_; ++seed) {
       dispatch<AddSquares>(factor_.at(seed, example, group) + factor_.position_offsets[0],
@@ -81,8 +82,8 @@ private:
 struct MultiplyAndAdd {
   template <MultiplyAdd Mode, class T>
   static WKM_ALWAYS_INLINE void run(const T* left, const T* right, std::int64_t n_examples,
-                                    IndexRange rows, IndexRange columns, double scale,
-                                    std::int64_t stride, double* totals) {
+                                    Range<std::int64_t> rows, Range<std::int64_t> columns,
+                                    double scale, std::int64_t stride, double* totals) {
     constexpr int kTileRows = Tile<T>::kRows;
     constexpr int kTileColumns = Tile<T>::kColumns;
     for (std::int64_t j = 0; j < columns.size(); j += kTileColumns) {
@@ -108,7 +109,7 @@ struct MultiplyAndAdd {
 template <class T>
 class Group {
 public:
-  Group(const SquaredProducts<T>& products, std::int64_t number, IndexRange examples,
+  Group(const SquaredProducts<T>& products, std::int64_t number, Range<std::int64_t> examples,
         const Parallel& parallel, double* totals)
       : products_(products),
         number_(number),
@@ -119,30 +120,31 @@ public:
         right_(products, products.right) {}
 
   void add() {
-    in_blocks({0, products_.left.n_rows()}, kLeftRows, Parallel(1), [&](IndexRange rows) {
+    in_blocks({0, products_.left.n_rows()}, kLeftRows, Parallel(1), [&](Range<std::int64_t> rows) {
       packed_.resize(static_cast<std::size_t>((rows.size() + Tile<T>::kRows) * examples_.size()));
-      in_blocks(examples_, kExamplesPacked, parallel_, [&](IndexRange examples) {
+      in_blocks(examples_, kExamplesPacked, parallel_, [&](Range<std::int64_t> examples) {
         left_.pack(number_, rows, examples, examples_.begin, examples_.size(), packed_.data());
       });
       in_blocks({0, products_.right.n_rows()}, kColumns, parallel_,
-                [&](IndexRange columns) { add_columns(rows, columns); });
+                [&](Range<std::int64_t> columns) { add_columns(rows, columns); });
     });
   }
 
 private:
   template <class Task>
-  static void in_blocks(IndexRange all, std::int64_t size, const Parallel& parallel, Task&& task) {
+  static void in_blocks(Range<std::int64_t> all, std::int64_t size, const Parallel& parallel,
+                        Task&& task) {
     parallel.run((all.size() + size - 1) / size, [&](std::int64_t block) {
       const std::int64_t begin = all.begin + block * size;
-      task(IndexRange{begin, std::min(all.end, begin + size)});
+      task(Range<std::int64_t>{begin, std::min(all.end, begin + size)});
     });
   }
 
-  void add_columns(IndexRange rows, IndexRange columns) const {
+  void add_columns(Range<std::int64_t> rows, Range<std::int64_t> columns) const {
     const std::int64_t n = examples_.size();
     Buffer<T> right(static_cast<std::size_t>((columns.size() + Tile<T>::kColumns) * n));
     right_.pack(number_, columns, examples_, examples_.begin, n, right.data());
-    in_blocks(rows, kRows, Parallel(1), [&](IndexRange some) {
+    in_blocks(rows, kRows, Parallel(1), [&](Range<std::int64_t> some) {
       dispatch_fused<MultiplyAndAdd>(packed_.data() + (some.begin - rows.begin) * n,
                                      static_cast<const T*>(right.data()), n, some, columns,
                                      products_.scale, products_.right.n_rows(), totals_);
@@ -151,7 +153,7 @@ private:
 
   const SquaredProducts<T>& products_;
   std::int64_t number_;
-  IndexRange examples_;
+  Range<std::int64_t> examples_;
   const Parallel& parallel_;
   double* totals_;
   SquaredPanels<T, Tile<T>::kRows> left_;
@@ -167,7 +169,7 @@ void add_products_of_squares(const SquaredProducts<T>& products, const Parallel&
   const std::int64_t group_size = products.left.n_rows() * products.right.n_rows();
   for (std::int64_t group = 0; group < products.n_groups; ++group) {
     for (std::int64_t begin = 0; begin < products.n_examples; begin += kExamples) {
-      const IndexRange examples{begin, std::min(products.n_examples, begin + kExamples)};
+      const Range<std::int64_t> examples{begin, std::min(products.n_examples, begin + kExamples)};
       Group<T>(products, group, examples, parallel, totals + group * group_size).add();
     }
   }

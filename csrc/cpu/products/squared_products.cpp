@@ -17,7 +17,7 @@ constexpr std::int64_t kMostColumns = 320;
 constexpr std::int64_t kMostPositions = 1024;
 constexpr std::int64_t kPartOfPositions = 256;
 
-IndexRange part_of(std::int64_t n, std::int64_t size, std::int64_t number) {
+Range<std::int64_t> part_of(std::int64_t n, std::int64_t size, std::int64_t number) {
   return {number * size, std::min(n, (number + 1) * size)};
 }
 
@@ -27,8 +27,8 @@ std::int64_t rounded_up(std::int64_t n, std::int64_t unit) { return (n + unit - 
 struct Key {
   std::int64_t seed;
   std::int64_t example;
-  IndexRange rows;
-  IndexRange positions;
+  Range<std::int64_t> rows;
+  Range<std::int64_t> positions;
 
   bool operator==(const Key& other) const {
     return seed == other.seed && example == other.example && rows == other.rows &&
@@ -116,8 +116,9 @@ struct MultiplyAndSquare {
 struct AddExample {
   template <class T>
   static WKM_ALWAYS_INLINE void run(Block<T> block, SquareReduction reduction, double pair_scale,
-                                    double scale, IndexRange rows, IndexRange columns,
-                                    std::int64_t stride, double* totals) {
+                                    double scale, Range<std::int64_t> rows,
+                                    Range<std::int64_t> columns, std::int64_t stride,
+                                    double* totals) {
     constexpr int kRows = Tile<T>::kRows;
     constexpr int kColumns = Tile<T>::kColumns;
     std::int64_t at = 0;
@@ -152,7 +153,7 @@ struct AddExample {
 template <class T>
 class ColumnBlock {
 public:
-  ColumnBlock(const SquaredProducts<T>& products, std::int64_t group, IndexRange columns)
+  ColumnBlock(const SquaredProducts<T>& products, std::int64_t group, Range<std::int64_t> columns)
       : products_(products),
         columns_(columns),
         depth_(depth_of(products.n_positions())),
@@ -193,7 +194,7 @@ private:
     return std::min({fit, kMostRows, std::max<std::int64_t>(n_rows, 1)});
   }
 
-  void add_example(std::int64_t example, IndexRange rows, double* totals) {
+  void add_example(std::int64_t example, Range<std::int64_t> rows, double* totals) {
     const Block<T> block{panel_count(rows.size(), Tile<T>::kRows),
                          panel_count(columns_.size(), Tile<T>::kColumns), gradients_.data(),
                          sums_.data(), fourths_.empty() ? nullptr : fourths_.data()};
@@ -206,11 +207,12 @@ private:
                          products_.right.n_rows(), totals);
   }
 
-  void add_seed(std::int64_t seed, std::int64_t example, IndexRange rows, const Block<T>& block) {
+  void add_seed(std::int64_t seed, std::int64_t example, Range<std::int64_t> rows,
+                const Block<T>& block) {
     const T sign = products_.sign(seed, example);
     const std::int64_t n = products_.n_positions();
     for (std::int64_t begin = 0; begin < n; begin += depth_) {
-      const IndexRange positions{begin, std::min(n, begin + depth_)};
+      const Range<std::int64_t> positions{begin, std::min(n, begin + depth_)};
       const T* left = left_.load({seed, example, rows, positions});
       const T* right = right_.load({seed, example, columns_, positions});
       dispatch_fused<MultiplyAndSquare>(left, right, positions.size(), begin == 0,
@@ -219,7 +221,7 @@ private:
   }
 
   const SquaredProducts<T>& products_;
-  IndexRange columns_;
+  Range<std::int64_t> columns_;
   std::int64_t depth_;
   std::int64_t rows_at_once_;
   Panels<T, Tile<T>::kRows> left_;

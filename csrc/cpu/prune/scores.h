@@ -7,6 +7,7 @@
 
 #include "cpu/base/isa.h"
 #include "cpu/base/items.h"
+#include "math/item_cost.h"
 
 namespace wkmeans {
 
@@ -19,15 +20,14 @@ struct ScoreKernel {
     std::int64_t n_bad = 0;
     if (quartic_importance) {
       for (std::int64_t i = 0; i < count; ++i) {
-        const double square = weight[i] * weight[i];
-        const double sum = importance[i] * square + quartic_importance[i] * (square * square);
+        const double sum = item_cost(weight[i], importance[i], quartic_importance[i]);
         score[i] = sum;
         n_bad +=
             !(sum <= kLargestFinite) | !(importance[i] >= 0.0) | !(quartic_importance[i] >= 0.0);
       }
     } else {
       for (std::int64_t i = 0; i < count; ++i) {
-        const double product = importance[i] * (weight[i] * weight[i]);
+        const double product = item_cost(weight[i], importance[i]);
         score[i] = product;
         n_bad += !(product <= kLargestFinite) | !(importance[i] >= 0.0);
       }

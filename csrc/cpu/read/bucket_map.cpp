@@ -133,8 +133,8 @@ void BucketMap::find(const Real* weights, std::int64_t count, Bucket* buckets) c
 template void BucketMap::find(const float*, std::int64_t, Bucket*) const;
 template void BucketMap::find(const double*, std::int64_t, Bucket*) const;
 
-std::vector<BucketMap::Range> BucketMap::ranges() const {
-  std::vector<Range> found;
+std::vector<BucketMap::Bounds> BucketMap::bounds() const {
+  std::vector<Bounds> found;
   found.reserve(size_);
   for (std::size_t b = 0; b < binades_.size(); ++b) {
     const std::uint64_t first = static_cast<std::uint64_t>(b) << mantissa_bits_;

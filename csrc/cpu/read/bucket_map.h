@@ -24,10 +24,10 @@ public:
   void find(const Real* weights, std::int64_t count, Bucket* buckets) const;
 
   // The least and the largest weight that a bucket can hold.
-  struct Range {
+  struct Bounds {
     double low, high;
   };
-  std::vector<Range> ranges() const;
+  std::vector<Bounds> bounds() const;
 
   // A key's bucket is what is left of it after the shift, plus the offset, modulo 2^32.
   struct Binade {

@@ -6,8 +6,8 @@
 #include <limits>
 
 #include "cpu/base/isa.h"
-#include "cpu/read/point_groups.h"
-#include "math/moments.h"
+#include "cpu/read/points.h"
+#include "math/power_sums.h"
 
 namespace wkmeans {
 namespace {
@@ -15,7 +15,7 @@ namespace {
 constexpr std::uint32_t kNowhere = 0xffffffffu;
 
 // Sums of powers of the distance to a bucket's middle, in fields that are added as one.
-struct QuadraticSums {
+struct QuadraticBucket {
   static constexpr bool kQuartic = false;
   double fields[4];  // count, I times powers 0 to 2
 
@@ -27,7 +27,7 @@ struct QuadraticSums {
   bool empty() const { return fields[1] == 0.0; }
 };
 
-struct QuarticSums {
+struct QuarticBucket {
   static constexpr bool kQuartic = true;
   double fields[9];  // count, I times powers 0 to 2, H times powers 0 to 4
 
@@ -55,31 +55,14 @@ void add(const Sums& part, Sums& total) {
   for (std::size_t f = 0; f < std::size(total.fields); ++f) total.fields[f] += part.fields[f];
 }
 
-double at_least_zero(double value) { return value < 0.0 ? 0.0 : value; }
-
-SecondMoments about_mean(double mass, double middle, double first, double second) {
-  if (!(mass > 0.0)) return {0.0, middle, 0.0, 0.0};
-  const double offset = first / mass;
-  return {mass, middle, offset, at_least_zero(second - first * offset)};
+QuarticMoments moments_of(const QuadraticBucket& sums, double middle) {
+  return {second_moments(sums.fields + 1, middle), {}};
 }
-
-FourthMoments about_mean(const double* sums, double middle) {
-  if (!(sums[0] > 0.0)) return {0.0, middle, 0.0, 0.0, 0.0, 0.0};
-  const double m = sums[1] / sums[0];
-  const double third = sums[3] - m * (3.0 * sums[2] - m * (3.0 * sums[1] - m * sums[0]));
-  const double fourth =
-      sums[4] - m * (4.0 * sums[3] - m * (6.0 * sums[2] - m * (4.0 * sums[1] - m * sums[0])));
-  const double second = at_least_zero(sums[2] - m * sums[1]);
-  const double most = std::sqrt(second) * std::sqrt(at_least_zero(fourth));  // Cauchy-Schwarz
-  return {sums[0], middle, m, second, std::clamp(third, -most, most), at_least_zero(fourth)};
-}
-
-QuarticMoments moments_of(const QuadraticSums& sums, double middle) {
-  return {about_mean(sums.fields[1], middle, sums.fields[2], sums.fields[3]), {}};
-}
-QuarticMoments moments_of(const QuarticSums& sums, double middle) {
-  return {about_mean(sums.fields[1], middle, sums.fields[2], sums.fields[3]),
-          about_mean(sums.fields + 4, middle)};
+QuarticMoments moments_of(const QuarticBucket& sums, double middle) {
+  FourthMoments h = fourth_moments(sums.fields + 4, middle);
+  const double most = std::sqrt(h.second) * std::sqrt(h.fourth);  // Cauchy-Schwarz
+  h.third = std::clamp(h.third, -most, most);
+  return {second_moments(sums.fields + 1, middle), h};
 }
 
 template <class Sums>
@@ -165,7 +148,7 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
       problem_(problem),
       parallel_(parallel),
       map_(problems, problem, n_buckets) {
-  const std::vector<BucketMap::Range> ranges = map_.ranges();
+  const std::vector<BucketMap::Bounds> ranges = map_.bounds();
   std::vector<double> middles(ranges.size());
   for (std::size_t b = 0; b < ranges.size(); ++b)
     middles[b] = ranges[b].low + 0.5 * (ranges[b].high - ranges[b].low);
@@ -183,9 +166,9 @@ BucketedPoints::BucketedPoints(const Problems& problems, std::int64_t problem,
     }
   };
   if (problems.quartic()) {
-    make_points(sum<QuarticSums>(middles));
+    make_points(sum<QuarticBucket>(middles));
   } else {
-    make_points(sum<QuadraticSums>(middles));
+    make_points(sum<QuadraticBucket>(middles));
   }
 }
 

@@ -9,7 +9,7 @@
 #include "cpu/base/operand.h"
 #include "cpu/base/parallel.h"
 #include "cpu/read/bucket_map.h"
-#include "cpu/read/points.h"
+#include "cpu/read/collect.h"
 
 namespace wkmeans {
 

@@ -1,25 +1,19 @@
 #include "cpu/read/histogram.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "cpu/base/isa.h"
 #include "cpu/base/items.h"
-#include "cpu/label/codebook.h"
-#include "cpu/lloyd/lloyd.h"
+#include "cpu/read/half_bits.h"
 #include "cpu/read/points.h"
-#include "math/half.h"
 
 namespace wkmeans {
 namespace {
 
-constexpr std::size_t kValues = 65536;
-constexpr std::int64_t kBlock = 4096;  // items that stay in the first cache between two loops
-
 // Neighbours are counted in columns of their own: where they are equal, as zeros of pruned weights
 // are, each would otherwise wait for the one before. Columns a multiple of 4 KiB apart would, too.
 constexpr std::size_t kColumns = 4;
-constexpr std::size_t kColumn = kValues + 16;
+constexpr std::size_t kColumn = kHalves + 16;
 
 // A problem is cut into parts by its size alone: how many threads share them shows in no sum.
 constexpr std::int64_t kFewestItemsOfAPart = std::int64_t{1} << 21;
@@ -29,24 +23,11 @@ std::int64_t part_count(std::int64_t n_items) {
   return std::clamp(n_items / kFewestItemsOfAPart, std::int64_t{1}, kMostParts);
 }
 
-double value_of(DType dtype, std::uint16_t bits) {
-  const float value = dtype == DType::float16 ? float16_to_float(bits) : bfloat16_to_float(bits);
-  return static_cast<double>(value);
-}
-
-// Bits in the order of the values they stand for.
-std::uint16_t bits_at_rank(std::size_t rank) {
-  const auto key = static_cast<std::uint32_t>(rank);
-  return static_cast<std::uint16_t>(key ^ (key & 0x8000u ? 0x8000u : 0xffffu));
-}
-
-constexpr std::uint16_t kMagnitude = 0x7fff;
-
 // Appends the value of these bits, which follow those of the last point in order.
 void append_value(DType dtype, std::uint16_t bits, double importance, double quartic_importance,
                   bool quartic, Points& points) {
   if (!(importance > 0.0) && !(quartic_importance > 0.0)) return;
-  const double weight = value_of(dtype, bits) + 0.0;
+  const double weight = value_of_half(dtype, bits) + 0.0;
   if (points.size() > 0 && points.weight.back() == weight) {  // both zeros are one weight
     points.importance.as<double>().back() += importance;
     if (quartic) points.quartic_importance.as<double>().back() += quartic_importance;
@@ -56,8 +37,6 @@ void append_value(DType dtype, std::uint16_t bits, double importance, double qua
   points.importance.push_back(importance);
   if (quartic) points.quartic_importance.push_back(quartic_importance);
 }
-
-std::uint16_t infinity_of(DType dtype) { return dtype == DType::float16 ? 0x7c00 : 0x7f80; }
 
 struct AllFinite {
   static WKM_ALWAYS_INLINE bool run(const std::uint16_t* bits, std::int64_t count,
@@ -96,28 +75,7 @@ bool counts_finite_only(const Buffer<std::uint32_t>& counts, std::uint16_t infin
   return true;
 }
 
-// Loading is what a look-up waits for: four weights come in one load, the first in the low bits.
-template <class Label>
-void look_up(const std::uint16_t* bits, std::int64_t count, const Label* label_of, Label* labels) {
-  std::int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    std::uint64_t four;
-    std::memcpy(&four, bits + i, sizeof four);
-    labels[i] = label_of[four & 0xffffu];
-    labels[i + 1] = label_of[(four >> 16) & 0xffffu];
-    labels[i + 2] = label_of[(four >> 32) & 0xffffu];
-    labels[i + 3] = label_of[four >> 48];
-  }
-  for (; i < count; ++i) labels[i] = label_of[bits[i]];
-}
-
 }  // namespace
-
-bool fills_histogram(const Problems& problems) {
-  const DType dtype = problems.weights->dtype();
-  const bool is_half = dtype == DType::float16 || dtype == DType::bfloat16;
-  return is_half && problems.weights->n_items() >= static_cast<std::int64_t>(kValues);
-}
 
 void Histogram::collect(const Problems& problems, std::int64_t problem, const Parallel& parallel,
                         Points& points) {
@@ -145,13 +103,13 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
   parallel.run(n_parts, [&](std::int64_t number) {
     Part& part = parts_[static_cast<std::size_t>(number)];
     part.counts.assign(counts ? kColumns * kColumn : 0, 0);
-    part.importance.assign(sums ? kValues : 0, {});
-    part.quartic_importance.assign(quartic_sums ? kValues : 0, {});
-    std::uint16_t spare[kBlock];
+    part.importance.assign(sums ? kHalves : 0, {});
+    part.quartic_importance.assign(quartic_sums ? kHalves : 0, {});
+    std::uint16_t spare[kHalvesAtOnce];
     ItemReader<double> reader;
     const std::int64_t end = n * (number + 1) / n_parts;
-    for (std::int64_t begin = n * number / n_parts; begin < end; begin += kBlock) {
-      const std::int64_t count = std::min(kBlock, end - begin);
+    for (std::int64_t begin = n * number / n_parts; begin < end; begin += kHalvesAtOnce) {
+      const std::int64_t count = std::min(kHalvesAtOnce, end - begin);
       const std::uint16_t* bits = problems.weights->bits(problem, begin, count, spare);
       if (counts) count_all(bits, count, part.counts.data());
       if (!sums && !quartic_sums) continue;
@@ -170,11 +128,11 @@ void Histogram::sum(const Problems& problems, std::int64_t problem, Importances 
 
 // Into the first column of the first, in order.
 void Histogram::merge_parts(const Parallel& parallel) {
-  constexpr std::size_t kValuesOfATask = 4096;
+  constexpr std::size_t kHalvesOfATask = 4096;
   Part& all = parts_.front();
-  parallel.run(kValues / kValuesOfATask, [&](std::int64_t task) {
-    const std::size_t first = static_cast<std::size_t>(task) * kValuesOfATask;
-    const std::size_t last = first + kValuesOfATask;
+  parallel.run(kHalves / kHalvesOfATask, [&](std::int64_t task) {
+    const std::size_t first = static_cast<std::size_t>(task) * kHalvesOfATask;
+    const std::size_t last = first + kHalvesOfATask;
     for (const Part& part : parts_) {
       for (std::size_t column = 0; column < part.counts.size(); column += kColumn) {
         if (&part == &all && column == 0) continue;
@@ -197,7 +155,7 @@ void Histogram::make_points(DType dtype, Points& points) const {
   points.weight.clear();
   points.importance.clear();
   points.quartic_importance.clear();
-  for (std::size_t rank = 0; rank < kValues; ++rank) {
+  for (std::size_t rank = 0; rank < kHalves; ++rank) {
     const std::uint16_t bits = bits_at_rank(rank);
     const double importance =
         all.counts.empty() ? all.importance[bits].sum : static_cast<double>(all.counts[bits]);
@@ -208,58 +166,11 @@ void Histogram::make_points(DType dtype, Points& points) const {
 
 Points counted_points(DType dtype, const std::vector<std::uint64_t>& counts) {
   Points points;
-  for (std::size_t rank = 0; rank < kValues; ++rank) {
+  for (std::size_t rank = 0; rank < kHalves; ++rank) {
     const std::uint16_t bits = bits_at_rank(rank);
     append_value(dtype, bits, static_cast<double>(counts[bits]), 0.0, false, points);
   }
   return points;
 }
-
-template <class Label>
-void label_halves(const Problems& problems, std::int64_t problem,
-                  const std::vector<double>& centroids, const Parallel& parallel, Label* labels) {
-  std::vector<double> thresholds;
-  label_thresholds(centroids, thresholds);
-  std::vector<Label> label_of(kValues, 0);
-  std::size_t label = 0;
-  for (std::size_t rank = 0; rank < kValues; ++rank) {
-    const std::uint16_t bits = bits_at_rank(rank);
-    if ((bits & kMagnitude) >= infinity_of(problems.weights->dtype())) continue;
-    const double weight = value_of(problems.weights->dtype(), bits);
-    while (label < thresholds.size() && thresholds[label] < weight) ++label;
-    label_of[bits] = static_cast<Label>(label);
-  }
-  for_each_chunk(parallel, problems.weights->n_items(),
-                 [&](std::int64_t, std::int64_t begin, std::int64_t end) {
-                   std::uint16_t spare[kBlock];
-                   for (; begin < end; begin += kBlock) {
-                     const std::int64_t count = std::min(kBlock, end - begin);
-                     look_up(problems.weights->bits(problem, begin, count, spare), count,
-                             label_of.data(), labels + begin);
-                   }
-                 });
-}
-
-double histogram_cost(const Points& points, const std::vector<double>& centroids) {
-  CompensatedSum cost;
-  std::size_t i = 0;
-  const std::vector<std::size_t> boundaries = cluster_boundaries(points, centroids);
-  for (std::size_t j = 0; j < boundaries.size(); ++j) {
-    for (; i < boundaries[j]; ++i) {
-      const double distance = points.weight[i] - centroids[j];
-      const double square = distance * distance;
-      cost.add(points.importance[i] * square);
-      if (points.quartic()) cost.add(points.quartic_importance[i] * (square * square));
-    }
-  }
-  return cost.sum;
-}
-
-template void label_halves(const Problems&, std::int64_t, const std::vector<double>&,
-                           const Parallel&, std::uint8_t*);
-template void label_halves(const Problems&, std::int64_t, const std::vector<double>&,
-                           const Parallel&, std::uint16_t*);
-template void label_halves(const Problems&, std::int64_t, const std::vector<double>&,
-                           const Parallel&, std::uint32_t*);
 
 }  // namespace wkmeans

@@ -16,9 +16,6 @@ struct Points;
 // Half-precision weights have at most 65536 values, whatever their number: one pass sums the
 // importances of each value, and one look-up a weight labels them.
 
-// Whether a problem is of half precision and large enough to fill a histogram rather than sort.
-bool fills_histogram(const Problems& problems);
-
 // Reads, checks and sums one problem after another, reusing its memory between them.
 class Histogram {
 public:
@@ -49,16 +46,5 @@ private:
 
 // The points of so many weights of each value, by its bits.
 Points counted_points(DType dtype, const std::vector<std::uint64_t>& counts);
-
-// Labels each weight with its nearest centroid (ties: the lower; of equal centroids the first).
-template <class Label>
-void label_halves(const Problems& problems, std::int64_t problem,
-                  const std::vector<double>& centroids, const Parallel& parallel, Label* labels);
-
-// The cost about these centroids, summed directly over the distinct weights.
-double histogram_cost(const Points& points, const std::vector<double>& centroids);
-
-// How many roundings lie one after another between an item and that cost, at most.
-constexpr double kHistogramRoundings = 24.0;
 
 }  // namespace wkmeans

@@ -132,13 +132,9 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
           scaled_importance(items.quartic_importance[i], powers.quartic_importance()));
     }
   }
-  const auto operand = [&](const char* name, const std::vector<double>& values) {
-    return Operand(name, reinterpret_cast<const std::byte*>(values.data()), DType::float64, {},
-                   {{n, static_cast<std::int64_t>(sizeof(double))}});
-  };
-  weights_ = operand("weights", items_.weight);
-  importance_ = operand("importance", items_.importance);
-  if (quartic) quartic_importance_ = operand("quartic_importance", items_.quartic_importance);
+  weights_ = Operand::of("weights", items_.weight);
+  importance_ = Operand::of("importance", items_.importance);
+  if (quartic) quartic_importance_ = Operand::of("quartic_importance", items_.quartic_importance);
 }
 
 Problems ScaledProblem::view() const {

@@ -4,6 +4,8 @@
 #include <cstddef>
 #include <cstdint>
 #include <utility>
+
+#include "cpu/base/buffer.h"
 #include "math/sort_key.h"
 
 namespace wkmeans {
@@ -42,5 +44,9 @@ void radix_sort(Items& items, Items& spare) {
     items.swap(spare);
   }
 }
+
+// The same stable order in less time, for up to kMostFew items on one thread.
+constexpr std::size_t kMostFew = std::size_t{1} << 15;
+void sort_few(Buffer<Keyed<std::uint32_t>>& items, Buffer<Keyed<std::uint32_t>>& spare);
 
 }  // namespace wkmeans

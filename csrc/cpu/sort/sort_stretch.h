@@ -8,7 +8,6 @@
 
 #include "cpu/base/buffer.h"
 #include "cpu/sort/radix_sort.h"
-#include "cpu/sort/sort_few.h"
 #include "math/sort_key.h"
 
 namespace wkmeans {

@@ -6,7 +6,9 @@
 #include <cstring>
 
 #include "cpu/base/isa.h"
+#include "cpu/intervals/bounds.h"
 #include "cpu/intervals/front.h"
+#include "math/item_cost.h"
 
 namespace wkmeans {
 namespace {
@@ -30,10 +32,10 @@ struct MeasurePoints {
                                     double* shares) {
     for (std::size_t i = 0; i + 1 < n; ++i) {
       const double distance = weight[i + 1] - weight[i];
-      const double square = distance * distance;
-      const double mass =
-          quartic_importance ? importance[i] + quartic_importance[i] * square : importance[i];
-      shares[i] = rough_cube_root(mass * square);
+      const double cost = quartic_importance
+                              ? cost_within(distance, importance[i], quartic_importance[i])
+                              : item_cost(distance, importance[i]);
+      shares[i] = rough_cube_root(cost);
     }
     shares[n - 1] = 0.0;
   }
@@ -46,7 +48,7 @@ WKM_ALWAYS_INLINE double with_fourth_powers(double quadratic_bound, double mass,
                                             double worth) {
   constexpr int kSteps = 2;
   const double quartic_bound =
-      2.0 * quartic_radius / quartic_mass + std::sqrt(std::sqrt(2.0 * worth / quartic_mass));
+      quartic_half_gap(2.0 * quartic_radius / quartic_mass, 2.0 * worth / quartic_mass);
   const double first = quartic_bound < quadratic_bound ? quartic_bound : quadratic_bound;
   const double start_i = radius / mass;
   const double start_h = 1.5 * quartic_radius / quartic_mass;
@@ -68,8 +70,7 @@ struct SumErrors {
   double importance, quartic_importance, pull, quartic_pull;
 };
 
-// One more centroid, put at a boundary inside a cell, would save at least d (d - 2r) (I + H d^2 /
-// 2) on a point within r of it, where d is the half-gap: more than `worth` is impossible.
+// The half-gaps of bounds.h, each point at its own distance r.
 template <class Sums>
 struct BoundHalfGaps {
   static constexpr bool kQuartic = Sums::kCount > QuadraticSums::kCount;
@@ -78,18 +79,18 @@ struct BoundHalfGaps {
   static WKM_ALWAYS_INLINE void run(SumColumns sums, const double* lows, const double* highs,
                                     std::size_t n, SumErrors errors, double worth, double widest,
                                     double* bounds) {
-    const SumColumns before{sums.data - SmallGrid::kReach, sums.stride, sums.radius};
+    const SumColumns before{sums.data - SqueezeGrid::kReach, sums.stride, sums.radius};
     WKM_INDEPENDENT
     for (std::size_t v = 0; v < n; ++v) {
-      const Sums left = Sums::between(before, v, v + SmallGrid::kReach);
+      const Sums left = Sums::between(before, v, v + SqueezeGrid::kReach);
       const Sums cell = Sums::between(sums, v, v + 1);
-      const Sums right = Sums::between(sums, v + 1, v + 1 + SmallGrid::kReach);
+      const Sums right = Sums::between(sums, v + 1, v + 1 + SqueezeGrid::kReach);
       const double width = highs[v] - lows[v];
       const double mass =
           (left.importance() + cell.importance() + right.importance()) - errors.importance;
       const double radius = (right.pull_from(lows[v]) - left.pull_from(highs[v])) +
                             (width * cell.importance() + 3.0 * errors.pull);
-      double bound = (radius + std::sqrt(radius * radius + mass * worth)) / mass;
+      double bound = quadratic_half_gap(radius, mass * worth) / mass;
       if (kQuartic) {
         const double quartic_mass =
             (left.quartic_importance() + cell.quartic_importance() + right.quartic_importance()) -
@@ -106,7 +107,7 @@ struct BoundHalfGaps {
 
 // What moving boundaries out of a cell costs, at most.
 template <class Moments>
-double split_gain(const SmallSums<Moments>& sums, std::size_t begin, std::size_t end,
+double split_gain(const SqueezeSums<Moments>& sums, std::size_t begin, std::size_t end,
                   double half_gap) {
   using Sums = typename SumsOf<Moments>::Type;
   const double* x = sums.x();
@@ -116,11 +117,9 @@ double split_gain(const SmallSums<Moments>& sums, std::size_t begin, std::size_t
   const auto split = static_cast<std::size_t>(above - x);
   const Sums left = Sums::between(sums.columns(), begin, split);
   const Sums right = Sums::between(sums.columns(), split, end);
-  // One boundary: a weight t beyond it gains 4 d t I + 8 d t (t^2 + d^2) H there. Either side's
-  // weights may be given up, and about any point the heavier side gains more than the lighter one
-  // about the boundary.
-  const double a = 4.0 * half_gap;
-  const double b = 8.0 * half_gap * (half_gap * half_gap + width * width);
+  // One boundary. Either side's weights may be given up, and about any point the heavier side gains
+  // more than the lighter one about the boundary.
+  const auto [a, b] = gain_rates(half_gap, width);
   const double z = whole.centroid;
   const double one_boundary = std::max(a * right.pull_from(z) + b * right.quartic_pull_from(z),
                                        -(a * left.pull_from(z) + b * left.quartic_pull_from(z)));
@@ -158,7 +157,7 @@ void ClusterMeasure::cut(std::size_t begin, std::size_t end, double n_parts,
   }
 }
 
-void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse) {
+void thin_out(const SqueezeGrid& grid, std::size_t n_cells, SqueezeGrid& coarse) {
   coarse.borders.clear();
   for (std::size_t v = 0; v < grid.size(); v += n_cells) coarse.borders.push_back(grid.borders[v]);
   coarse.borders.push_back(grid.borders.back());
@@ -166,16 +165,16 @@ void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse) {
 }
 
 template <class Moments>
-void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
+void gather_sums(const SqueezeSums<Moments>& sums, SqueezeGrid& grid) {
   const SumColumns from = sums.columns();
   const std::size_t n_nodes = grid.borders.size();
-  grid.stride = SmallGrid::kReach + n_nodes + kLanes;
+  grid.stride = SqueezeGrid::kReach + n_nodes + kLanes;
   grid.radius = from.radius;
   constexpr std::size_t kCount = SumsOf<Moments>::Type::kCount;
   grid.sums.resize(kCount * grid.stride);
   for (std::size_t f = 0; f < kCount; ++f) {
     double* padding = grid.sums.data() + f * grid.stride;
-    double* column = std::fill_n(padding, SmallGrid::kReach, 0.0);
+    double* column = std::fill_n(padding, SqueezeGrid::kReach, 0.0);
     for (std::size_t i = 0; i < n_nodes; ++i)
       column[i] = from.data[f * from.stride + grid.borders[i]];
     std::fill_n(column + n_nodes, kLanes, column[n_nodes - 1]);
@@ -183,7 +182,7 @@ void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid) {
 }
 
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid) {
+void bound_half_gaps(const SqueezeSums<Moments>& sums, double worth, SqueezeGrid& grid) {
   const std::size_t n = grid.size();
   const double* x = sums.x();
   grid.lows.resize(n);
@@ -202,23 +201,19 @@ void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& gr
 }
 
 template <class Moments>
-void find_discounts(const SmallSums<Moments>& sums, const SmallGrid& grid,
-                    std::vector<double>& discounts) {
-  const std::size_t n = grid.size();
-  discounts.assign(n + 1, 0.0);
-  for (std::size_t v = 0; v < n; ++v) {
-    if (!grid.open[v]) continue;
-    const double gain = split_gain(sums, grid.borders[v], grid.borders[v + 1], grid.half_gaps[v]);
-    discounts[v] = std::max(discounts[v], gain);
-    discounts[v + 1] = gain;
+void find_gains(const SqueezeSums<Moments>& sums, const SqueezeGrid& grid,
+                std::vector<double>& gains) {
+  gains.assign(grid.size(), 0.0);
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    if (grid.open[v])
+      gains[v] = split_gain(sums, grid.borders[v], grid.borders[v + 1], grid.half_gaps[v]);
   }
-  discounts[0] = discounts[n] = 0.0;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                \
-  template void gather_sums(const SmallSums<Moments>&, SmallGrid&);             \
-  template void bound_half_gaps(const SmallSums<Moments>&, double, SmallGrid&); \
-  template void find_discounts(const SmallSums<Moments>&, const SmallGrid&, std::vector<double>&);
+#define WKM_INSTANTIATE(Moments)                                                    \
+  template void gather_sums(const SqueezeSums<Moments>&, SqueezeGrid&);             \
+  template void bound_half_gaps(const SqueezeSums<Moments>&, double, SqueezeGrid&); \
+  template void find_gains(const SqueezeSums<Moments>&, const SqueezeGrid&, std::vector<double>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)
 #undef WKM_INSTANTIATE

@@ -7,11 +7,12 @@
 #include "cpu/base/buffer.h"
 #include "cpu/read/points.h"
 #include "cpu/squeeze/sums.h"
+#include "math/range.h"
 
 namespace wkmeans {
 
 // A few cells of sorted points: cell v holds points [borders[v], borders[v + 1]).
-struct SmallGrid {
+struct SqueezeGrid {
   std::vector<std::size_t> borders;
   std::vector<char> open;         // a boundary of the optimum may lie inside the cell
   std::vector<double> half_gaps;  // the centroids on either side are no further apart, halved
@@ -36,13 +37,6 @@ struct SmallGrid {
   }
 };
 
-// Positions low..high between sorted points.
-struct Stretch {
-  std::size_t low, high;
-
-  std::size_t size() const { return high - low + 1; }
-};
-
 // What the importance of each point and its distance to the next ask of the clusters around it:
 // (importance * distance^2)^(1/3), about; equal shares of it make fair first clusters.
 class ClusterMeasure {
@@ -62,14 +56,14 @@ private:
 // Makes borders of the stretches' positions that `cut(low, high, borders)` appends, and leaves each
 // space between the stretches one closed cell.
 template <class Cut>
-void cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points, SmallGrid& grid,
+void cut_stretches(const std::vector<Positions>& stretches, std::size_t n_points, SqueezeGrid& grid,
                    Cut&& cut) {
   std::vector<std::size_t>& borders = grid.borders;
   borders.assign(1, 0);
   grid.open.clear();
-  for (const Stretch& stretch : stretches) {
+  for (const Positions& stretch : stretches) {
     grid.open.push_back(0);
-    cut(stretch.low, stretch.high, borders);
+    cut(stretch.first, stretch.last, borders);
     while (grid.open.size() < borders.size() - 1) {
       const std::size_t v = grid.open.size();
       grid.open.push_back(borders[v + 1] - borders[v] > 1 ? 1 : 0);
@@ -80,22 +74,21 @@ void cut_stretches(const std::vector<Stretch>& stretches, std::size_t n_points, 
 }
 
 // Makes one cell of each `n_cells`, which no boundary is moved out of.
-void thin_out(const SmallGrid& grid, std::size_t n_cells, SmallGrid& coarse);
+void thin_out(const SqueezeGrid& grid, std::size_t n_cells, SqueezeGrid& coarse);
 
 // Fills in the sums up to each border.
 template <class Moments>
-void gather_sums(const SmallSums<Moments>& sums, SmallGrid& grid);
+void gather_sums(const SqueezeSums<Moments>& sums, SqueezeGrid& grid);
 
 // Fills in the half-gaps, where one more centroid would save the optimum at most `worth`; for cells
 // of about equal share of the measure.
 template <class Moments>
-void bound_half_gaps(const SmallSums<Moments>& sums, double worth, SmallGrid& grid);
+void bound_half_gaps(const SqueezeSums<Moments>& sums, double worth, SqueezeGrid& grid);
 
-// What each node earns for the boundaries that are moved to it out of the cells on either side: by
-// how much a clustering with boundaries inside a cell can cost less than the same centroids with
-// the cell whole.
+// gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
+// centroids with the cell whole.
 template <class Moments>
-void find_discounts(const SmallSums<Moments>& sums, const SmallGrid& grid,
-                    std::vector<double>& discounts);
+void find_gains(const SqueezeSums<Moments>& sums, const SqueezeGrid& grid,
+                std::vector<double>& gains);
 
 }  // namespace wkmeans

@@ -18,7 +18,7 @@ constexpr double kRounding = 1e-12;
 template <class Moments>
 struct GrowOnce {
   static WKM_ALWAYS_INLINE bool run(Front front, Moments cell) {
-    return GrowFor<Moments>::Type::run(front, cell, FreeCost{});
+    return GrowFor<Moments>::Type::run(front, cell, Anywhere{});
   }
 };
 
@@ -26,7 +26,7 @@ template <class Moments>
 class BorderPaths {
 public:
   BorderPaths(const Points& points, const std::vector<std::size_t>& borders,
-              const std::vector<NodeRange>& ranges)
+              const std::vector<Positions>& ranges)
       : moments_(points), borders_(borders), ranges_(ranges) {}
 
   std::size_t n_intervals() const {
@@ -37,13 +37,13 @@ public:
     return count;
   }
 
-  SmallOptimum<Moments> run() {
+  SqueezedOptimum<Moments> run() {
     const std::size_t k = ranges_.size() - 1;
     if (are_single()) return only_one();
     std::vector<double> least{0.0};
     best_.resize(k + 1);
     for (std::size_t j = 1; j <= k; ++j) least = take_edge(j, least);
-    SmallOptimum<Moments> optimum;
+    SqueezedOptimum<Moments> optimum;
     optimum.boundaries.resize(k);
     std::size_t node = ranges_[k].last;
     for (std::size_t j = k; j > 0; --j) {
@@ -58,11 +58,11 @@ public:
 private:
   bool are_single() const {
     return std::all_of(ranges_.begin(), ranges_.end(),
-                       [](const NodeRange& range) { return range.size() == 1; });
+                       [](const Positions& range) { return range.size() == 1; });
   }
 
-  SmallOptimum<Moments> only_one() const {
-    SmallOptimum<Moments> optimum;
+  SqueezedOptimum<Moments> only_one() const {
+    SqueezedOptimum<Moments> optimum;
     for (std::size_t j = 1; j < ranges_.size(); ++j) {
       optimum.boundaries.push_back(borders_[ranges_[j].first]);
     }
@@ -71,7 +71,7 @@ private:
     return optimum;
   }
 
-  void sum_clusters(SmallOptimum<Moments>& optimum) const {
+  void sum_clusters(SqueezedOptimum<Moments>& optimum) const {
     double cost = 0.0;
     std::size_t begin = 0;
     for (const std::size_t end : optimum.boundaries) {
@@ -85,8 +85,8 @@ private:
   // The least cost of j clusters up to each node of range j, from those of one less. Starts enter
   // one by one; what lies between the ranges is one cell.
   std::vector<double> take_edge(std::size_t j, const std::vector<double>& before) {
-    const NodeRange from = ranges_[j - 1];
-    const NodeRange to = ranges_[j];
+    const Positions from = ranges_[j - 1];
+    const Positions to = ranges_[j];
     const std::size_t stride = (from.size() + kLanes - 1) / kLanes * kLanes;
     state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
     roots_.assign(stride, 0.0);
@@ -120,7 +120,7 @@ private:
 
   const DirectMoments<Moments> moments_;
   const std::vector<std::size_t>& borders_;
-  const std::vector<NodeRange>& ranges_;
+  const std::vector<Positions>& ranges_;
   std::vector<std::vector<std::size_t>> best_;  // the start before each node of range j
   std::vector<double> state_, roots_, excess_, candidates_, costs_;
 };
@@ -128,17 +128,17 @@ private:
 }  // namespace
 
 template <class Moments>
-std::optional<SmallOptimum<Moments>> cheapest_within(const Points& points,
-                                                     const std::vector<std::size_t>& borders,
-                                                     const std::vector<NodeRange>& ranges) {
+std::optional<SqueezedOptimum<Moments>> cheapest_within(const Points& points,
+                                                        const std::vector<std::size_t>& borders,
+                                                        const std::vector<Positions>& ranges) {
   BorderPaths<Moments> paths(points, borders, ranges);
   if (paths.n_intervals() > kMostIntervals) return std::nullopt;
   return paths.run();
 }
 
-template std::optional<SmallOptimum<QuadraticMoments>> cheapest_within(
-    const Points&, const std::vector<std::size_t>&, const std::vector<NodeRange>&);
-template std::optional<SmallOptimum<QuarticMoments>> cheapest_within(
-    const Points&, const std::vector<std::size_t>&, const std::vector<NodeRange>&);
+template std::optional<SqueezedOptimum<QuadraticMoments>> cheapest_within(
+    const Points&, const std::vector<std::size_t>&, const std::vector<Positions>&);
+template std::optional<SqueezedOptimum<QuarticMoments>> cheapest_within(
+    const Points&, const std::vector<std::size_t>&, const std::vector<Positions>&);
 
 }  // namespace wkmeans

@@ -166,7 +166,7 @@ double Layers::rounding() const {
          std::numeric_limits<float>::epsilon();
 }
 
-bool Layers::keep_reached(double most, std::vector<NodeRange>& ranges, std::vector<char>& reached) {
+bool Layers::keep_reached(double most, std::vector<Positions>& ranges, std::vector<char>& reached) {
   reached.assign(n_ + 1, 0);
   first_.assign(stride_, n_ + 1);
   last_.assign(stride_, 0);
@@ -174,7 +174,7 @@ bool Layers::keep_reached(double most, std::vector<NodeRange>& ranges, std::vect
   dispatch<FindReached>(forward_row(0), aligned(backward_), stride_, n_ + 1, n_lanes_, limit,
                         discounts_.data(), first_.data(), last_.data(), reached.data());
   for (std::size_t j = 1; j < k_; ++j) {
-    NodeRange& range = ranges[j];
+    Positions& range = ranges[j];
     range.first = std::max(range.first, first_[j]);
     range.last = std::min(range.last, last_[j]);
     if (range.first > range.last) return false;

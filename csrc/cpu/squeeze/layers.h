@@ -5,15 +5,9 @@
 
 #include "cpu/base/buffer.h"
 #include "cpu/squeeze/interval_costs.h"
+#include "math/range.h"
 
 namespace wkmeans {
-
-// Nodes first..last of a row of cells.
-struct NodeRange {
-  std::size_t first, last;
-
-  std::size_t size() const { return last - first + 1; }
-};
 
 // Shortest paths of at most so many edges over a row of cells, for every number of edges at once:
 // node i stands before cell i, an edge (p, i) makes one cluster of cells [p, i), and a path earns
@@ -35,7 +29,7 @@ public:
   // After both, with the same discounts: narrows ranges[j], for each 0 < j < k, to the nodes that
   // end the j-th edge, at most, of a path of at most k edges which comes to no more than `most`,
   // and tells of each node whether it ends any. False where a range has none.
-  bool keep_reached(double most, std::vector<NodeRange>& ranges, std::vector<char>& reached);
+  bool keep_reached(double most, std::vector<Positions>& ranges, std::vector<char>& reached);
 
   // After run_forward: the inner and last nodes of a shortest path of at most k edges.
   std::vector<std::size_t> path(const IntervalCosts& costs) const;

@@ -6,6 +6,7 @@
 #include <limits>
 #include <numeric>
 
+#include "cpu/intervals/bounds.h"
 #include "cpu/intervals/front.h"
 #include "cpu/squeeze/cells.h"
 #include "cpu/squeeze/finish.h"
@@ -34,26 +35,26 @@ constexpr double kCostsAnEdge = 4.0;
 template <class Moments>
 struct Scratch {
   ClusterMeasure measure;
-  SmallSums<Moments> sums;
-  SmallGrid grid, coarse;
+  SqueezeSums<Moments> sums;
+  SqueezeGrid grid, coarse;
   IntervalCosts costs;
   Layers layers;
-  SmallLloyd<Moments> lloyd{sums};
-  std::vector<double> discounts, largest, low, high;
+  SqueezeLloyd<Moments> lloyd{sums};
+  std::vector<double> gains, discounts, largest, low, high;
   Starts starts;
-  std::vector<NodeRange> ranges;
+  std::vector<Positions> ranges;
   std::vector<std::size_t> boundaries;
   std::vector<char> reached;
-  std::vector<Stretch> stretches, clipped;
+  std::vector<Positions> stretches, clipped;
 };
 
 template <class Moments>
-class SmallSearch {
+class Squeeze {
 public:
-  SmallSearch(const Points& points, std::size_t k, Scratch<Moments>& scratch)
+  Squeeze(const Points& points, std::size_t k, Scratch<Moments>& scratch)
       : points_(points), k_(k), s_(scratch), windows_(all_windows(points.size(), k)) {}
 
-  std::optional<SmallOptimum<Moments>> run() {
+  std::optional<SqueezedOptimum<Moments>> run() {
     if (k_ == 1) return cheapest_within<Moments>(points_, {0, points_.size()}, {{0, 0}, {1, 1}});
     s_.sums.build(points_);
     margin_ = kCostsAnEdge * static_cast<double>(k_) * s_.sums.cost_error();
@@ -159,21 +160,19 @@ private:
     return std::accumulate(s_.largest.begin(), end, 0.0);
   }
 
-  // The optimal cost is convex in k: one more centroid saves at most what each of those between
-  // fewer and k saves on average.
   double worth_of_a_centroid() const {
     double worth = upper_bound_;
     for (std::size_t fewer = 1; fewer < k_; ++fewer) {
       const double cost =
           s_.layers.least(fewer) + margin_ + static_cast<double>(fewer) * s_.costs.slack();
-      worth = std::min(worth, cost / static_cast<double>(k_ - fewer));
+      worth = std::min(worth, wkmeans::worth_of_a_centroid(cost, fewer, k_));
     }
     return worth;
   }
 
   // Where boundaries can have been that were moved to the nodes reached.
   void take_windows() {
-    const SmallGrid& grid = s_.grid;
+    const SqueezeGrid& grid = s_.grid;
     for (std::size_t j = 1; j < k_; ++j) {
       windows_.low[j] = std::max(windows_.low[j], grid.low(s_.ranges[j].first));
       windows_.high[j] = std::min(windows_.high[j], grid.high(s_.ranges[j].last));
@@ -184,9 +183,9 @@ private:
     }
   }
 
-  void add_stretch(const Stretch& stretch) {
-    if (!s_.stretches.empty() && stretch.low <= s_.stretches.back().high + 1) {
-      s_.stretches.back().high = std::max(s_.stretches.back().high, stretch.high);
+  void add_stretch(const Positions& stretch) {
+    if (!s_.stretches.empty() && stretch.first <= s_.stretches.back().last + 1) {
+      s_.stretches.back().last = std::max(s_.stretches.back().last, stretch.last);
     } else {
       s_.stretches.push_back(stretch);
     }
@@ -197,11 +196,11 @@ private:
     s_.clipped.swap(s_.stretches);
     s_.stretches.clear();
     std::size_t j = 1;
-    for (const Stretch& stretch : s_.clipped) {
-      while (j < k_ && windows_.high[j] < stretch.low) ++j;
-      for (std::size_t next = j; next < k_ && windows_.low[next] <= stretch.high; ++next) {
-        const std::size_t low = std::max(stretch.low, windows_.low[next]);
-        const std::size_t high = std::min(stretch.high, windows_.high[next]);
+    for (const Positions& stretch : s_.clipped) {
+      while (j < k_ && windows_.high[j] < stretch.first) ++j;
+      for (std::size_t next = j; next < k_ && windows_.low[next] <= stretch.last; ++next) {
+        const std::size_t low = std::max(stretch.first, windows_.low[next]);
+        const std::size_t high = std::min(stretch.last, windows_.high[next]);
         add_stretch({low, high});
       }
     }
@@ -209,7 +208,7 @@ private:
 
   std::size_t n_positions() const {
     std::size_t count = 0;
-    for (const Stretch& stretch : s_.stretches) count += stretch.size();
+    for (const Positions& stretch : s_.stretches) count += stretch.size();
     return count;
   }
 
@@ -231,7 +230,7 @@ private:
 
   // False where a window holds no node.
   bool find_ranges() {
-    const SmallGrid& grid = s_.grid;
+    const SqueezeGrid& grid = s_.grid;
     s_.ranges.assign(1, {0, 0});
     std::size_t first = 1;
     for (std::size_t j = 1; j < k_; ++j) {
@@ -263,7 +262,8 @@ private:
 
   // Leaves the nodes that a path as good as the incumbent may go through.
   bool narrow_windows() {
-    find_discounts(s_.sums, s_.grid, s_.discounts);
+    find_gains(s_.sums, s_.grid, s_.gains);
+    boundary_discounts(s_.gains, s_.discounts);
     // No edge of such a path costs more by itself.
     if (!fill_costs(upper_bound_ + most_discounted() + margin_)) return false;
     s_.layers.run_forward(s_.costs, k_, s_.discounts);
@@ -285,12 +285,14 @@ private:
 }  // namespace
 
 template <class Moments>
-std::optional<SmallOptimum<Moments>> small_optimum(const Points& points, std::size_t k) {
+std::optional<SqueezedOptimum<Moments>> squeezed_optimum(const Points& points, std::size_t k) {
   thread_local Scratch<Moments> scratch;  // many problems follow one another on a thread
-  return SmallSearch<Moments>(points, k, scratch).run();
+  return Squeeze<Moments>(points, k, scratch).run();
 }
 
-template std::optional<SmallOptimum<QuadraticMoments>> small_optimum(const Points&, std::size_t);
-template std::optional<SmallOptimum<QuarticMoments>> small_optimum(const Points&, std::size_t);
+template std::optional<SqueezedOptimum<QuadraticMoments>> squeezed_optimum(const Points&,
+                                                                           std::size_t);
+template std::optional<SqueezedOptimum<QuarticMoments>> squeezed_optimum(const Points&,
+                                                                         std::size_t);
 
 }  // namespace wkmeans

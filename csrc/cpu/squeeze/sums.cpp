@@ -23,7 +23,7 @@ struct RunSums {
 }  // namespace
 
 template <class Moments>
-void SmallSums<Moments>::build(const Points& points) {
+void SqueezeSums<Moments>::build(const Points& points) {
   const std::size_t n = points.size();
   const double centre = points.weight[n / 2];
   x_.resize(n);
@@ -53,7 +53,7 @@ void SmallSums<Moments>::build(const Points& points) {
   x_error_ = 8.0 * std::numeric_limits<double>::epsilon() * radius_;
 }
 
-template class SmallSums<QuadraticMoments>;
-template class SmallSums<QuarticMoments>;
+template class SqueezeSums<QuadraticMoments>;
+template class SqueezeSums<QuarticMoments>;
 
 }  // namespace wkmeans

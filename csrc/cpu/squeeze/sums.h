@@ -13,7 +13,7 @@ namespace wkmeans {
 
 // Running sums of powers over sorted points, about one of them: the sums over any interval are
 // differences, and its cost as one cluster is a few operations away. Fast, and good to what
-// `SmallSums::cost_error` says, which is why they only ever serve to exclude.
+// `SqueezeSums::cost_error` says, which is why they only ever serve to exclude.
 
 // What the sums over an interval say of it as one cluster.
 struct Estimate {
@@ -179,7 +179,7 @@ struct SumsOf<QuarticMoments> {
 };
 
 template <class Moments>
-class SmallSums {
+class SqueezeSums {
 public:
   using Sums = typename SumsOf<Moments>::Type;
 

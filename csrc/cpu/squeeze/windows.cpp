@@ -38,7 +38,7 @@ Windows all_windows(std::size_t n_points, std::size_t k) {
 }
 
 template <class Moments>
-void SmallLloyd<Moments>::estimate(const std::vector<std::size_t>& boundaries) {
+void SqueezeLloyd<Moments>::estimate(const std::vector<std::size_t>& boundaries) {
   using Sums = typename SumsOf<Moments>::Type;
   const std::size_t k = boundaries.size() - 1;
   const std::size_t stride = k + 1 + kLanes;
@@ -59,7 +59,7 @@ void SmallLloyd<Moments>::estimate(const std::vector<std::size_t>& boundaries) {
 }
 
 template <class Moments>
-double SmallLloyd<Moments>::cost(const std::vector<std::size_t>& boundaries) {
+double SqueezeLloyd<Moments>::cost(const std::vector<std::size_t>& boundaries) {
   estimate(boundaries);
   double cost = 0.0;
   for (std::size_t j = 0; j + 1 < boundaries.size(); ++j) cost += costs_[j];
@@ -68,8 +68,8 @@ double SmallLloyd<Moments>::cost(const std::vector<std::size_t>& boundaries) {
 
 // Of cluster j of those last estimated; it lies between the cluster's points whatever its sums say.
 template <class Moments>
-double SmallLloyd<Moments>::centroid(const std::vector<std::size_t>& boundaries, std::size_t j,
-                                     Bound bound) const {
+double SqueezeLloyd<Moments>::centroid(const std::vector<std::size_t>& boundaries, std::size_t j,
+                                       Bound bound) const {
   const double least = sums_.x()[boundaries[j]];
   const double most = sums_.x()[boundaries[j + 1] - 1];
   double value = centroids_[j];
@@ -81,7 +81,7 @@ double SmallLloyd<Moments>::centroid(const std::vector<std::size_t>& boundaries,
 }
 
 template <class Moments>
-void SmallLloyd<Moments>::polish(int max_rounds, std::vector<std::size_t>& boundaries) {
+void SqueezeLloyd<Moments>::polish(int max_rounds, std::vector<std::size_t>& boundaries) {
   const double* x = sums_.x();
   std::vector<std::size_t> moved = boundaries;
   const std::size_t k = boundaries.size() - 1;
@@ -106,7 +106,7 @@ void SmallLloyd<Moments>::polish(int max_rounds, std::vector<std::size_t>& bound
 }
 
 template <class Moments>
-bool SmallLloyd<Moments>::raise_low(Windows& windows) {
+bool SqueezeLloyd<Moments>::raise_low(Windows& windows) {
   const double* x = sums_.x();
   estimate(windows.low);
   bool changed = false;
@@ -130,7 +130,7 @@ bool SmallLloyd<Moments>::raise_low(Windows& windows) {
 }
 
 template <class Moments>
-bool SmallLloyd<Moments>::lower_high(Windows& windows) {
+bool SqueezeLloyd<Moments>::lower_high(Windows& windows) {
   const double* x = sums_.x();
   estimate(windows.high);
   bool changed = false;
@@ -155,7 +155,7 @@ bool SmallLloyd<Moments>::lower_high(Windows& windows) {
 }
 
 template <class Moments>
-bool SmallLloyd<Moments>::squeeze(int max_rounds, Windows& windows) {
+bool SqueezeLloyd<Moments>::squeeze(int max_rounds, Windows& windows) {
   contradicted_ = false;
   bool low_moves = true;
   bool high_moves = true;
@@ -169,8 +169,8 @@ bool SmallLloyd<Moments>::squeeze(int max_rounds, Windows& windows) {
 }
 
 template <class Moments>
-void SmallLloyd<Moments>::bound_centroids(const Windows& windows, std::vector<double>& low,
-                                          std::vector<double>& high) {
+void SqueezeLloyd<Moments>::bound_centroids(const Windows& windows, std::vector<double>& low,
+                                            std::vector<double>& high) {
   const std::size_t k = windows.n_clusters();
   low.resize(k);
   high.resize(k);
@@ -180,7 +180,7 @@ void SmallLloyd<Moments>::bound_centroids(const Windows& windows, std::vector<do
   for (std::size_t j = 0; j < k; ++j) high[j] = centroid(windows.high, j, Bound::high);
 }
 
-template class SmallLloyd<QuadraticMoments>;
-template class SmallLloyd<QuarticMoments>;
+template class SqueezeLloyd<QuadraticMoments>;
+template class SqueezeLloyd<QuarticMoments>;
 
 }  // namespace wkmeans

@@ -14,7 +14,6 @@ struct Windows {
   std::vector<std::size_t> low, high;
 
   std::size_t n_clusters() const { return low.size() - 1; }
-  bool are_single() const { return low == high; }
 };
 
 // The windows of k clusters of n points, none of them empty.
@@ -22,9 +21,9 @@ Windows all_windows(std::size_t n_points, std::size_t k);
 
 // Lloyd's rounds on sorted points, for all clusters of a row of boundaries at once.
 template <class Moments>
-class SmallLloyd {
+class SqueezeLloyd {
 public:
-  explicit SmallLloyd(const SmallSums<Moments>& sums) : sums_(sums) {}
+  explicit SqueezeLloyd(const SqueezeSums<Moments>& sums) : sums_(sums) {}
 
   // Moves the boundaries for at most `max_rounds` rounds, leaving no cluster empty.
   void polish(int max_rounds, std::vector<std::size_t>& boundaries);
@@ -48,7 +47,7 @@ private:
   bool raise_low(Windows& windows);
   bool lower_high(Windows& windows);
 
-  const SmallSums<Moments>& sums_;
+  const SqueezeSums<Moments>& sums_;
   bool contradicted_ = false;
   std::vector<double> columns_;
   std::vector<double> centroids_, costs_, residuals_, stiffnesses_;

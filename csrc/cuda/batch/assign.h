@@ -8,6 +8,7 @@
 #include "cuda/items/items.h"
 #include "cuda/items/stored_value.h"
 #include "math/compensated_sum.h"
+#include "math/item_cost.h"
 #include "math/rounding.h"
 
 namespace wkmeans::cuda {
@@ -32,7 +33,7 @@ private:
 };
 
 WKM_HD double cost_of_weight(double weight, double centroid, const TeamMass& mass) {
-  return item_cost(weight - centroid, mass.importance, mass.quartic_importance);
+  return safe_item_cost(weight - centroid, mass.importance, mass.quartic_importance);
 }
 
 // Labels every item; sums[0] becomes their cost.

@@ -47,7 +47,7 @@ solve_kernel(const Task task, std::size_t shared_bytes, std::byte* workspace,
   const TeamScratch<Moments, Placement> scratch(task.shape, carver);
   BlockTeam team;
   TeamSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
-                                                    scratch);
+                                                   scratch);
   solver.solve_share(at.block, at.n_blocks);
 }
 

@@ -4,7 +4,7 @@
 
 #include "cuda/device/atomic.h"
 #include "cuda/device/launch.h"
-#include "cuda/items/tiles.h"
+#include "cuda/device/tiles.h"
 
 // The kernels written by hand: thin loops over the functions of tiles.h.
 namespace wkmeans::cuda {

@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <stdexcept>
 
-#include "cuda/batch/problem.h"
+#include "cuda/items/batch.h"
 
 namespace wkmeans::cuda {
 

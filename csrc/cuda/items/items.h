@@ -42,15 +42,6 @@ WKM_HD ItemColumn column_of(const BatchOperand& operand, std::int64_t problem, d
           absent};
 }
 
-// I d^2 + H d^4. An importance of zero costs nothing at any distance, even one whose power is
-// infinite.
-WKM_HD double item_cost(double distance, double importance, double quartic_importance) {
-  const double square = distance * distance;
-  const double quadratic = importance > 0.0 ? importance * square : 0.0;
-  const double quartic = quartic_importance > 0.0 ? quartic_importance * (square * square) : 0.0;
-  return quadratic + quartic;
-}
-
 WKM_HD bool is_finite(double value) { return value - value == 0.0; }
 
 struct Item {

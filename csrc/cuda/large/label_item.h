@@ -1,32 +1,25 @@
 #pragma once
 
-#include <algorithm>
-#include <cstddef>
 #include <cstdint>
-#include <limits>
+#include <utility>
 #include <vector>
 
 #include "cpu/label/codebook.h"
 #include "cuda/items/items.h"
+#include "math/item_cost.h"
 
 namespace wkmeans::cuda {
 
-// A codebook as a search wants it: thresholds, padded with infinities to a power of two minus one,
-// then the centroids.
+// The thresholds of a search table, then the centroids.
 struct CodebookTable {
   std::vector<double> values;
-  std::uint32_t half;  // half of that power of two
+  std::uint32_t half;
 };
 
 inline CodebookTable codebook_table(const std::vector<double>& centroids) {
-  CodebookTable table;
-  label_thresholds(centroids, table.values);
-  std::size_t size = 1;
-  while (size < centroids.size()) size *= 2;
-  table.values.resize(size - 1, std::numeric_limits<double>::infinity());
-  table.values.insert(table.values.end(), centroids.begin(), centroids.end());
-  table.half = static_cast<std::uint32_t>(size / 2);
-  return table;
+  SearchTable table = search_table(centroids);
+  table.thresholds.insert(table.thresholds.end(), centroids.begin(), centroids.end());
+  return {std::move(table.thresholds), static_cast<std::uint32_t>(table.half)};
 }
 
 // Labels an item with its nearest centroid (ties: the lower; of equal centroids the first) and
@@ -46,7 +39,7 @@ struct LabelItem {
     }
     store_label(labels, label_type, static_cast<std::int64_t>(i), label);
     const double* centroids = table + (half > 0 ? 2 * half - 1 : 0);
-    return item_cost(item.weight - centroids[label], item.importance, item.quartic_importance);
+    return safe_item_cost(item.weight - centroids[label], item.importance, item.quartic_importance);
   }
 };
 

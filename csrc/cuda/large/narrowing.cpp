@@ -7,13 +7,13 @@
 #include <vector>
 
 #include "cpu/lagrangian/branch_and_bound.h"
-#include "cpu/read/point_groups.h"
+#include "cpu/read/points.h"
 
 namespace wkmeans::cuda {
 namespace {
 
-using Spans = std::vector<GroupSpan>;
-using Positions = std::vector<std::uint64_t>;
+using Spans = std::vector<Range<std::uint64_t>>;
+using Cuts = std::vector<std::uint64_t>;
 
 constexpr std::uint64_t kFewestGroups = 16384;
 constexpr std::uint64_t kGroupsPerCluster = 64;
@@ -31,7 +31,7 @@ std::uint64_t first_group_count(std::size_t k) {
 }
 
 // The parts of `span` between cuts, which ascend.
-void append_parts(const GroupSpan& span, const Positions& cuts, Spans& out) {
+void append_parts(const Range<std::uint64_t>& span, const Cuts& cuts, Spans& out) {
   std::uint64_t begin = span.begin;
   for (auto cut = std::upper_bound(cuts.begin(), cuts.end(), span.begin);
        cut != cuts.end() && *cut < span.end; ++cut) {
@@ -49,7 +49,7 @@ Groups described(SortedWeights& weights, const Spans& spans) {
 }
 
 // No group reaches across zero, or from zero to another weight.
-Positions with_cuts_around_zero(SortedWeights& weights, Positions cuts) {
+Cuts with_cuts_around_zero(SortedWeights& weights, Cuts cuts) {
   for (const std::uint64_t at :
        weights.boundaries({-std::numeric_limits<double>::denorm_min(), 0.0})) {
     const auto place = std::lower_bound(cuts.begin(), cuts.end(), at);
@@ -67,7 +67,7 @@ void add_zero(Groups& groups) {
   groups.insert(place, {{at, at, QuarticMoments{}, 0.0, 0.0}, false});
 }
 
-Groups cut_at(SortedWeights& weights, Positions cuts, Zero zero) {
+Groups cut_at(SortedWeights& weights, Cuts cuts, Zero zero) {
   if (zero == Zero::pinned) cuts = with_cuts_around_zero(weights, std::move(cuts));
   Spans spans;
   append_parts({0, weights.size()}, cuts, spans);
@@ -102,9 +102,9 @@ public:
   Groups parts(SortedWeights& weights) const {
     const std::uint64_t n_parts =
         std::clamp(2 * kFewestGroups / spans_.size(), std::uint64_t{2}, kMostParts);
-    const Positions cuts = weights.cut(spans_, n_parts);
+    const Cuts cuts = weights.cut(spans_, n_parts);
     Spans spans;
-    for (const GroupSpan& span : spans_) append_parts(span, cuts, spans);
+    for (const Range<std::uint64_t>& span : spans_) append_parts(span, cuts, spans);
     return described(weights, spans);
   }
 
@@ -160,7 +160,7 @@ std::optional<Points> all_points(SortedWeights& weights, std::size_t k, Zero zer
 template <class Moments>
 Points narrowed_points(SortedWeights& weights, std::size_t k, const Placement& placement, Zero zero,
                        Pyramid<Moments>& pyramid, const Parallel& parallel) {
-  const Positions cuts = weights.cut({{0, weights.size()}}, first_group_count(k));
+  const Cuts cuts = weights.cut({{0, weights.size()}}, first_group_count(k));
   Groups groups = cut_at(weights, cuts, zero);
   for (;;) {
     const Points points = points_of(groups, weights.quartic(), zero);

@@ -50,7 +50,7 @@ std::optional<Solution> few_values(SortedWeights& weights, const CentroidGrid& f
   if (weights.count_runs(format) > k) return std::nullopt;
   std::vector<std::uint64_t> ends = weights.run_starts(format);
   ends.push_back(weights.size());
-  std::vector<GroupSpan> spans;
+  std::vector<Range<std::uint64_t>> spans;
   for (std::size_t i = 0; i + 1 < ends.size(); ++i) spans.push_back({ends[i], ends[i + 1]});
   Solution solution;
   for (const WeightGroup& group : weights.describe(spans)) {
@@ -71,7 +71,7 @@ template <class Moments>
 Solution optimal_solution(SortedWeights& weights, const SolverOptions& options, double scale,
                           Zero zero, const Parallel& parallel) {
   const Placement format = placement_of(options.format, scale);
-  const Placement placement = options.optimal_in_format ? format : Placement();
+  const Placement placement = options.placement(scale);
   if (options.k == 1) return one_cluster<Moments>(weights, placement, format, zero);
   if (placement.grid()) {
     const auto found = few_values<Moments>(weights, *placement.grid(), options.k, zero);
@@ -99,7 +99,7 @@ public:
   }
 
   void recentre(const std::vector<MovedCluster>& moved, std::vector<double>& centroids) {
-    std::vector<GroupSpan> spans;
+    std::vector<Range<std::uint64_t>> spans;
     spans.reserve(moved.size());
     for (const MovedCluster& m : moved) spans.push_back({m.begin, m.end});
     const std::vector<WeightGroup> groups = weights_.describe(spans);
@@ -264,7 +264,9 @@ template <class Moments>
 Solution solution_of(const Points& points, const SolverOptions& options, std::int64_t problem,
                      const Parallel& parallel) {
   Pyramid<Moments> pyramid;
-  return solve(points, pyramid, options, problem, parallel);
+  const Zero zero = points.pin == kNoPoint ? Zero::free : Zero::pinned;
+  const Search search = search_of(options, zero, points.size());
+  return solve(points, pyramid, options, search, problem, parallel);
 }
 
 }  // namespace

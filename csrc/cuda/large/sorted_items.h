@@ -43,14 +43,14 @@ public:
   std::uint64_t size() const override { return size_; }
   bool quartic() const override { return Moments::kQuartic; }
 
-  std::vector<WeightGroup> describe(const std::vector<GroupSpan>& spans) override {
+  std::vector<WeightGroup> describe(const std::vector<Range<std::uint64_t>>& spans) override {
     const auto on_device = uploaded(spans);
     auto out = backend_.template array<WeightGroup>(spans.size());
     backend_.for_each(spans.size(), DescribeGroup<Pyramid>{pyramid_, on_device.data(), out.data()});
     return backend_.download(out.data(), spans.size());
   }
 
-  std::vector<std::uint64_t> cut(const std::vector<GroupSpan>& spans,
+  std::vector<std::uint64_t> cut(const std::vector<Range<std::uint64_t>>& spans,
                                  std::uint64_t n_parts) override {
     const std::uint64_t n_cuts = n_parts - 1;
     const std::uint64_t n = spans.size() * n_cuts;
@@ -60,7 +60,7 @@ public:
     const std::vector<std::uint64_t> found = backend_.download(out.data(), n);
     std::vector<std::uint64_t> cuts;
     for (std::uint64_t i = 0; i < n; ++i) {
-      const GroupSpan& span = spans[i / n_cuts];
+      const Range<std::uint64_t>& span = spans[i / n_cuts];
       const bool inside = span.begin < found[i] && found[i] < span.end;
       if (inside && (cuts.empty() || cuts.back() < found[i])) cuts.push_back(found[i]);
     }

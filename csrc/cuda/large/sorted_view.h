@@ -158,11 +158,11 @@ WKM_HD QuarticMoments as_quartic(const QuarticMoments& m) { return m; }
 template <class Pyramid>
 struct DescribeGroup {
   Pyramid pyramid;
-  const GroupSpan* spans;
+  const Range<std::uint64_t>* spans;
   WeightGroup* out;
 
   WKM_HD void operator()(std::uint64_t g) const {
-    const GroupSpan span = spans[g];
+    const Range<std::uint64_t> span = spans[g];
     out[g] = {
         span.begin, span.end,
         as_quartic(moments_of_range<typename Pyramid::Moments>(pyramid, span.begin, span.end)),
@@ -176,12 +176,12 @@ struct DescribeGroup {
 template <class Key>
 struct CutSpan {
   const Key* keys;
-  const GroupSpan* spans;
+  const Range<std::uint64_t>* spans;
   std::uint64_t n_cuts;  // of each span
   std::uint64_t* out;
 
   WKM_HD void operator()(std::uint64_t i) const {
-    const GroupSpan span = spans[i / n_cuts];
+    const Range<std::uint64_t> span = spans[i / n_cuts];
     const std::uint64_t cut = i % n_cuts + 1;
     const std::uint64_t at = span.begin + (span.end - span.begin) * cut / (n_cuts + 1);
     const Key key = keys[at];

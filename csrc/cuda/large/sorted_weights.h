@@ -6,6 +6,7 @@
 
 #include "math/centroid_grid.h"
 #include "math/moments.h"
+#include "math/range.h"
 
 namespace wkmeans::cuda {
 
@@ -14,10 +15,6 @@ struct WeightGroup {
   std::uint64_t begin, end;
   QuarticMoments moments;
   double low, high;  // the least weight and the largest
-};
-
-struct GroupSpan {
-  std::uint64_t begin, end;
 };
 
 // The weights of one problem that carry importance, in order, wherever they are held. What a solver
@@ -29,11 +26,11 @@ public:
   virtual std::uint64_t size() const = 0;
   virtual bool quartic() const = 0;
 
-  virtual std::vector<WeightGroup> describe(const std::vector<GroupSpan>& spans) = 0;
+  virtual std::vector<WeightGroup> describe(const std::vector<Range<std::uint64_t>>& spans) = 0;
 
   // Positions that cut each of these spans, which ascend, into up to `n_parts`, never between equal
   // weights. A span of different weights is cut at least once.
-  virtual std::vector<std::uint64_t> cut(const std::vector<GroupSpan>& spans,
+  virtual std::vector<std::uint64_t> cut(const std::vector<Range<std::uint64_t>>& spans,
                                          std::uint64_t n_parts) = 0;
 
   // How many different weights there are, or, given a format, different nearest values of it.

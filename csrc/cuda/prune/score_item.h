@@ -3,8 +3,9 @@
 #include <cstdint>
 #include <cstring>
 
+#include "cuda/device/tiles.h"
 #include "cuda/items/items.h"
-#include "cuda/items/tiles.h"
+#include "math/item_cost.h"
 
 // What each thread does where weights are pruned. Scores are I w^2 + H w^4 as on the CPU; none is
 // negative, so their bits order them.
@@ -16,7 +17,7 @@ struct ScoreErrors {
 };
 
 WKM_HD std::uint64_t score_key(const Item& item) {
-  const double score = item_cost(item.weight, item.importance, item.quartic_importance);
+  const double score = safe_item_cost(item.weight, item.importance, item.quartic_importance);
   std::uint64_t key;
   std::memcpy(&key, &score, sizeof key);
   return key;

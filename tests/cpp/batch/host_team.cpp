@@ -25,10 +25,9 @@ void solve_on_host(const cuda::Batch& batch, const cuda::BatchOptions& options,
     run_on_host<decltype(moments), decltype(placement)>(batch, options, outputs, run);
   };
   if (quartic) {
-    on_grid ? solve(QuarticMoments{}, cuda::OnGrid{}) : solve(QuarticMoments{}, cuda::Anywhere{});
+    on_grid ? solve(QuarticMoments{}, OnGrid{}) : solve(QuarticMoments{}, Anywhere{});
   } else {
-    on_grid ? solve(QuadraticMoments{}, cuda::OnGrid{})
-            : solve(QuadraticMoments{}, cuda::Anywhere{});
+    on_grid ? solve(QuadraticMoments{}, OnGrid{}) : solve(QuadraticMoments{}, Anywhere{});
   }
 }
 

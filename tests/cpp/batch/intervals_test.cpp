@@ -53,11 +53,11 @@ TEST_CASE("any interval's cost is one merge away") {
       CAPTURE(name);
       const Points quadratic = sorted_points(items, false);
       const Points quartic = sorted_points(items, true);
-      check_intervals<QuadraticMoments>(quadratic, cuda::Anywhere{}, Placement());
-      check_intervals<QuarticMoments>(quartic, cuda::Anywhere{}, Placement());
+      check_intervals<QuadraticMoments>(quadratic, Anywhere{}, Placement());
+      check_intervals<QuarticMoments>(quartic, Anywhere{}, Placement());
       const Placement halves = placement_of(CentroidFormat::float16, 1.0);
-      check_intervals<QuadraticMoments>(quadratic, cuda::OnGrid{*halves.grid()}, halves);
-      check_intervals<QuarticMoments>(quartic, cuda::OnGrid{*halves.grid()}, halves);
+      check_intervals<QuadraticMoments>(quadratic, OnGrid{*halves.grid()}, halves);
+      check_intervals<QuarticMoments>(quartic, OnGrid{*halves.grid()}, halves);
     });
   }
 }
@@ -65,7 +65,7 @@ TEST_CASE("any interval's cost is one merge away") {
 namespace {
 
 // Counts the intervals looked at.
-struct Counting : cuda::Anywhere {
+struct Counting : Anywhere {
   static inline std::int64_t n_intervals = 0;
 
   static Counting on(const CentroidGrid& /*grid*/) { return {}; }
@@ -81,7 +81,7 @@ struct Counting : cuda::Anywhere {
 
 template <>
 struct cuda::StoredMoments<QuadraticMoments, Counting>
-    : cuda::StoredMoments<QuadraticMoments, cuda::Anywhere> {};
+    : cuda::StoredMoments<QuadraticMoments, Anywhere> {};
 
 TEST_CASE("a team looks at few intervals, however weights and importances are spread") {
   for_each_family(512, 725, [](const Items& items, const std::string& name) {

@@ -12,7 +12,7 @@
 #include "campaign/exact_optimum.h"
 #include "cpu/cluster/optimal.h"
 #include "cpu/descent/descent.h"
-#include "cpu/read/points.h"
+#include "cpu/read/collect.h"
 
 using namespace wkmeans;
 using namespace wkmeans::testing;
@@ -56,7 +56,8 @@ private:
     const Case drawn = drawn_small_case(seed);
     const ItemProblems problems(drawn.items, drawn.quartic);
     PointCollector collector;
-    const Points& points = collector.collect(problems.view(), 0, zero, Parallel(1), Ties::split);
+    const Points& points =
+        collector.collect(problems.view(), 0, Reading::sorted, zero, Parallel(1), Ties::split);
     if (points.size() < 2) return;
     if (points.quartic()) {
       check<QuarticMoments>(seed, drawn, points, option, zero);

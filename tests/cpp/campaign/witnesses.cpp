@@ -127,7 +127,7 @@ private:
   static Points collected(const Case& drawn, Zero zero) {
     PointCollector collector;
     const ItemProblems problems(drawn.items, drawn.quartic);
-    return collector.collect(problems.view(), 0, zero, Parallel(1));
+    return collector.collect(problems.view(), 0, Reading::sorted, zero, Parallel(1));
   }
 
   std::size_t exact_index(double weight) const {
@@ -255,7 +255,8 @@ private:
     PointCollector collector;
     const Problems view = problems.view();
     const Parallel parallel(1);
-    const BucketedPoints buckets(view, 0, bucket_count(view, options.k), parallel);
+    const BucketedPoints buckets(view, 0, bucket_count(view.weights->n_items(), options.k),
+                                 parallel);
     const std::optional<Solution> solution =
         solve_bucketed(buckets, options, scratch, collector, parallel);
     if (!solution) return std::nullopt;

@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "cuda/device/primitives.h"
-#include "cuda/items/tiles.h"
+#include "cuda/device/tiles.h"
 
 // What DeviceBackend does on a device, on the host: Thrust's C++ system runs the same compositions,
 // and loops over blocks and threads stand in for the kernels.

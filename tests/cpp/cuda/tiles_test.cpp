@@ -1,4 +1,4 @@
-#include "cuda/items/tiles.h"
+#include "cuda/device/tiles.h"
 
 #include <doctest/doctest.h>
 

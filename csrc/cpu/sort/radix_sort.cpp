@@ -1,6 +1,4 @@
-#include "cpu/sort/sort_few.h"
-
-#include <cstddef>
+#include "cpu/sort/radix_sort.h"
 
 namespace wkmeans {
 namespace {

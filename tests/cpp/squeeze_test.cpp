@@ -20,7 +20,7 @@ void check_against_brute_force(const Points& points) {
   const std::vector<Real> best = brute_force_costs(points, direct_optimal_cost);
   for (std::size_t k = 1; k < points.size(); ++k) {
     CAPTURE(k);
-    const auto optimum = small_optimum<Moments>(points, k);
+    const auto optimum = squeezed_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     CHECK(optimum->boundaries.back() == points.size());
     const Real cost = partition_cost(points, optimum->boundaries, direct_optimal_cost);
@@ -40,7 +40,7 @@ void check_against_layers(const Points& points) {
   for (const std::size_t k : {std::size_t{1}, std::size_t{2}, std::size_t{7}, most}) {
     if (k > most) continue;
     CAPTURE(k);
-    const auto optimum = small_optimum<Moments>(points, k);
+    const auto optimum = squeezed_optimum<Moments>(points, k);
     if (!optimum) continue;  // gave up, and says so
     const Real cost = partition_cost(points, optimum->boundaries,
                                      [&](const Points&, std::size_t begin, std::size_t end) {
@@ -86,10 +86,10 @@ void check_squeezed_windows(const Points& points) {
   for (const std::size_t k : {std::size_t{2}, std::size_t{3}, std::size_t{7}}) {
     CAPTURE(k);
     if (points.size() <= k) continue;
-    SmallSums<Moments> sums;
+    SqueezeSums<Moments> sums;
     sums.build(points);
     Windows windows = all_windows(points.size(), k);
-    REQUIRE(SmallLloyd<Moments>(sums).squeeze(1000, windows));
+    REQUIRE(SqueezeLloyd<Moments>(sums).squeeze(1000, windows));
     const std::vector<Real> best = window_costs<Moments>(points, windows);
     const double optimum = layered<Moments>(points, k).costs.back();
     CHECK(close(best.back(), optimum, 1e-10 * optimum));
@@ -106,13 +106,13 @@ void check_half_gaps(const Points& points, std::size_t k) {
   pyramid.build(points, Parallel(1));
   const LayeredOptimum optimum = layered<Moments>(points, k);
   const double cost = optimum.costs.back();
-  SmallSums<Moments> sums;
+  SqueezeSums<Moments> sums;
   sums.build(points);
   const double rounding = 4.0 * static_cast<double>(k) * sums.cost_error() + 1e-12 * cost;
   const double worth = cost - layered<Moments>(points, k + 1).costs.back() + rounding;
   ClusterMeasure measure;
   measure.measure(points);
-  SmallGrid grid;
+  SqueezeGrid grid;
   cut_stretches({{1, n - 1}}, n, grid,
                 [&](std::size_t low, std::size_t high, std::vector<std::size_t>& borders) {
                   measure.cut(low, high, 4.0 * static_cast<double>(k), borders);
@@ -137,7 +137,7 @@ void check_half_gaps(const Points& points, std::size_t k) {
 template <class Moments>
 void check_closes(const Points& points) {
   constexpr std::size_t kClusters = 8;
-  const auto optimum = small_optimum<Moments>(points, kClusters);
+  const auto optimum = squeezed_optimum<Moments>(points, kClusters);
   REQUIRE(optimum);
   const double cost = layered<Moments>(points, kClusters).costs.back();
   CHECK(close(optimum->cost, cost, 1e-11 * cost));

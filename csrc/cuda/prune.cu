@@ -1,6 +1,6 @@
 #include "cuda/prune/prune.h"
 
-#include "cuda/device/device.h"
+#include "cuda/device.h"
 #include "cuda/device/device_backend.cuh"
 #include "cuda/items/item_count.h"
 
