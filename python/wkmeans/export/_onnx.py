@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 
 from wkmeans.compression.tensors.exportable import Tensor, indexed
 from wkmeans.compression.tensors.indexed import IndexedTensor
+from wkmeans.export._matching import matches
 
 if TYPE_CHECKING:
     import onnx
@@ -23,8 +25,9 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.Model
     ----------
     model : onnx.ModelProto
         As ``torch.onnx.export`` makes it: initializers bear the names of the parameters. One that
-        the exporter renamed or transposed is found by its values, if `model` was exported with the
-        compressed weights in place.
+        the exporter renamed, transposed, stacked or reordered by rows (as it does a recurrent
+        layer's) is found by its values, if `model` was exported with the compressed weights in
+        place.
     tensors : CompressedModel, or mapping of names to IndexedTensor or Clustering
 
     Returns
@@ -35,10 +38,17 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.Model
         in opset 21 and later, else 8 up to k = 256, else 32. Runtimes that fold constants (ONNX
         Runtime does) run as fast as with the dense weights.
 
+    Warns
+    -----
+    UserWarning
+        Of tensors that no initializer matches while others are found. They stay dense;
+        ``metadata_props`` has the reason of each under ``wkmeans.dense:NAME``.
+
     Raises
     ------
     ValueError
-        For tensors that no initializer matches, or whose shape is another.
+        Where no initializer matches any of the tensors, or one of a tensor's name has another
+        shape.
     ImportError
         Without onnx (``pip install wkmeans[export]``).
     """
@@ -49,12 +59,12 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.Model
     packs = any(
         o.domain in ("", "ai.onnx") and o.version >= _OPSET_OF_UINT4 for o in model.opset_import
     )
+    found, left_dense = matches(indexed(tensors), _floats(dense))
     nodes: list[Any] = []
     constants: list[Any] = []
-    for name, tensor in indexed(tensors).items():
-        initializer, laid_out = _matched(name, tensor, dense)
+    for match in found:
+        initializer, laid_out = dense[match.initializer], match.tensor
         result.graph.initializer.remove(initializer)
-        del dense[initializer.name]
         for entry in _lookup(initializer, laid_out, packs):
             (nodes if hasattr(entry, "op_type") else constants).append(entry)
         for value in [v for v in result.graph.input if v.name == initializer.name]:
@@ -63,7 +73,19 @@ def to_onnx(model: onnx.ModelProto, tensors: Mapping[str, Tensor]) -> onnx.Model
     body = list(result.graph.node)
     del result.graph.node[:]
     result.graph.node.extend([*nodes, *body])
+    for name, reason in left_dense.items():
+        result.metadata_props.add(key=f"wkmeans.dense:{name}", value=reason)
+    if left_dense:
+        names = ", ".join(map(repr, left_dense))
+        warnings.warn(f"left dense, {next(iter(left_dense.values()))}: {names}", stacklevel=2)
     return result
+
+
+def _floats(initializers: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of those that weights can be."""
+    to_array = onnx_module().numpy_helper.to_array
+    arrays = {name: to_array(initializer) for name, initializer in initializers.items()}
+    return {name: array for name, array in arrays.items() if array.dtype.kind not in "iub"}
 
 
 def onnx_module() -> Any:
@@ -72,37 +94,6 @@ def onnx_module() -> Any:
     except ImportError as error:
         raise ImportError("ONNX export needs onnx: pip install wkmeans[export]") from error
     return onnx
-
-
-def _matched(
-    name: str, tensor: IndexedTensor, dense: Mapping[str, Any]
-) -> tuple[Any, IndexedTensor]:
-    """The initializer that stands for a tensor, and the tensor laid out as it is."""
-    if name in dense:
-        shape = tuple(dense[name].dims)
-        if shape != tensor.shape:
-            raise ValueError(f"tensors[{name!r}]: expected shape {shape}, got {tensor.shape}")
-        return dense[name], tensor
-    for candidate in _layouts(tensor):
-        values = candidate.dequantize().astype(np.float32)
-        for initializer in dense.values():
-            if tuple(initializer.dims) == candidate.shape and np.array_equal(
-                onnx_module().numpy_helper.to_array(initializer), values
-            ):
-                return initializer, candidate
-    raise ValueError(f"tensors: expected names or values of the model's initializers, got {name!r}")
-
-
-def _layouts(tensor: IndexedTensor) -> Iterator[IndexedTensor]:
-    yield tensor
-    if len(tensor.shape) == 2:
-
-        def transposed(array: Any) -> Any:
-            return None if array is None else np.broadcast_to(array, tensor.shape).T
-
-        yield IndexedTensor(
-            tensor.labels.T, tensor.codebook, transposed(tensor.groups), transposed(tensor.scale)
-        )
 
 
 def _lookup(initializer: Any, tensor: IndexedTensor, packs: bool) -> Iterator[Any]:
