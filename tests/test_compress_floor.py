@@ -30,7 +30,7 @@ def test_the_floor_is_a_share_of_the_mean(floor, with_quartic, density, seed):
     compressed = wkmeans.compress(
         {"w": weights}, k=5, importances={"w": given_pair}, floor=floor, density=density
     )["w"]
-    e = 0.1 if floor is None else floor
+    e = 1.0 if floor is None else floor
     raised = {"importance": importance + e * importance.mean()}
     if with_quartic:
         raised["quartic_importance"] = quartic + e * quartic.mean()

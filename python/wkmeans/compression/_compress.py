@@ -75,7 +75,7 @@ def compress(
         With calibration: try everything, or one thing beside plain rounding.
     floor : float, optional
         What each importance is raised by, as a share of the mean of its tensor, and the quartic
-        importance likewise: 0.1 by default. A slice along the first axis (an output, an expert, a
+        importance likewise: 1 by default. A slice along the first axis (an output, an expert, a
         token) whose importance is below a millionth of the tensor's mean was never seen by the
         examples: it counts as one of mean importance, and the report names it. ``floor=0`` takes
         importances as they are, the paper's raw objective. Costs are under those given.

@@ -12,7 +12,8 @@ class Findings:
     """What the report says of how a model was compressed; a file does not hold it.
 
     ``unseen`` maps names to the slices along the first axis that no example reached. ``tried`` maps
-    what was tried to its divergence on held-out examples.
+    what was tried to its divergence on held-out examples, ``weighed`` names to what their
+    importance was: "matrix" or "diagonal"; ``notes`` are sentences.
     """
 
     target_bytes: int | None = None
@@ -22,3 +23,5 @@ class Findings:
     divergence: float | None = None
     divergence_unweighted: float | None = None
     tried: Mapping[str, float] = field(default_factory=dict)
+    weighed: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()

@@ -196,7 +196,11 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         found = self._findings
         return Report(
             tensors=tuple(
-                replace(tensor_report(name, t, cost), unseen=found.unseen.get(name, ()))
+                replace(
+                    tensor_report(name, t, cost),
+                    unseen=found.unseen.get(name, ()),
+                    weighed=found.weighed.get(name),
+                )
                 for name, t in self._tensors.items()
             ),
             aliases=self.aliases,
@@ -212,6 +216,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             divergence=found.divergence,
             divergence_unweighted=found.divergence_unweighted,
             tried=dict(found.tried),
+            notes=found.notes,
         )
 
 

@@ -66,7 +66,7 @@ class Weights:
         kept = min(n_channels, max(1, -(-size // channel_size)))
         if kept == n_channels:
             return self
-        energy = self._row_costs()
+        energy = self.row_costs()
         order = np.argsort(energy, kind="stable")
         heavy = int((energy[order[n_channels - kept // 2 :]] * kept > energy.sum()).sum())
         others = kept - heavy
@@ -85,7 +85,7 @@ class Weights:
             quartic_importance=None if quartic is None else quartic * multiplicity,
         )
 
-    def _row_costs(self) -> Array:
+    def row_costs(self) -> Array:
         """What zeroing each row would cost, float64."""
         costs = np.empty(len(self.rows))
         step = max(1, _CHUNK // max(self.rows.shape[1], 1))

@@ -20,7 +20,8 @@ class TensorReport:
     `fixed_bits` is the length of a bit-packed label, `shannon_bits`, `huffman_bits` and
     `entropy_bits` are `wkmeans.rate`'s, `bits` counts every byte that the tensor takes in the file.
     `reason` says why a tensor is dense; None where it is compressed. `unseen` are the slices along
-    its first axis that no example reached and that counted as ones of mean importance.
+    its first axis that no example reached and that counted as ones of mean importance; `weighed` is
+    "matrix" or "diagonal" where calibration chose by the one or the other.
     """
 
     name: str
@@ -40,6 +41,7 @@ class TensorReport:
     cost: float | None = None
     cost_share: float | None = None
     unseen: tuple[int, ...] = ()
+    weighed: str | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Report:
         the larger, and of plain unweighted rounding at the same bytes or the same k.
     tried : dict of float
         The divergence of everything that was tried.
+    notes : tuple of str
+        What calibration could not do.
     """
 
     tensors: tuple[TensorReport, ...]
@@ -84,6 +88,7 @@ class Report:
     divergence: float | None = None
     divergence_unweighted: float | None = None
     tried: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
     @property
     def compression_ratio(self) -> float:
@@ -138,6 +143,7 @@ class Report:
                 f"{self.not_used:,} of the {self.target_bytes:,} bytes asked for are not used: no "
                 "larger choice that was found lessens the cost and fits"
             )
+        lines += self.notes
         if self.divergence is not None:
             chosen = min(self.tried, key=self.tried.__getitem__)
             lines.append(

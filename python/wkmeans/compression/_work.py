@@ -88,11 +88,19 @@ class Work:
         )
 
     def build(self, choices: Mapping[str, Choice]) -> Tensors:
-        """All tensors, in the order of the source; those whose choice changed are made anew."""
+        """All tensors, in the order of the source."""
+        made = self.made(choices)
+        return {
+            name: self.dense(name, self.reasons[name]) if name in self.reasons else made[name]
+            for name in self.source.entries
+        }
+
+    def made(self, choices: Mapping[str, Choice]) -> Tensors:
+        """Some tensors; those whose choice changed are made anew."""
         changed = {
-            name: entry
-            for name, entry in self.weights_of.items()
-            if name not in self._cache or self._cache[name][0] != choices[name]
+            name: self.weights_of[name]
+            for name, choice in choices.items()
+            if name not in self._cache or self._cache[name][0] != choice
         }
         made = self._spread(
             "compressing", lambda name: self._compressed(name, choices[name]), changed
@@ -101,12 +109,7 @@ class Work:
             self._cache[name] = choices[name], tensor
             if unseen:
                 self.unseen[name] = unseen
-        return {
-            name: self.dense(name, self.reasons[name])
-            if name in self.reasons
-            else self._cache[name][1]
-            for name in self.source.entries
-        }
+        return {name: self._cache[name][1] for name in choices}
 
     def _spread(
         self, task: str, function: Callable[[str], Result], entries: Mapping[str, Entry]
@@ -130,6 +133,17 @@ class Work:
         if name not in self._dense:
             self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
         return self._dense[name]
+
+    def corrected(self, name: str, values: Array) -> DenseTensor:
+        """A tensor that stays dense, with other values."""
+        entry = self.source.entries[name]
+        changed = Entry(entry.shape, entry.dtype, lambda: values)
+        reason = f"{self.reasons[name]}; makes up for its layer"
+        return _dense(changed, reason, self.options.dense_dtype)
+
+    def sample(self, name: str) -> Sample:
+        """Channels that stand for one tensor, under floored importances."""
+        return sample_of(self._weights(name, self.source.entries[name].read())[1])
 
     def _compressed(
         self, name: str, choice: Choice

@@ -42,6 +42,11 @@ class Sample:
     weights: Weights
     share: float  # of the tensor's weights
 
+    @property
+    def cost_of_zero(self) -> float:
+        """What zeroing the whole tensor would cost."""
+        return float(self.weights.row_costs().sum())
+
     def measure(self, k: int, options: Options) -> tuple[float, float]:
         """Bytes and cost of the whole tensor with k centroids, as the sample has them."""
         tensor = quantize(self.weights, k, options)
@@ -58,7 +63,7 @@ Chooser = Callable[[float], dict[str, Choice]]
 """From bytes for labels, codebooks and scales to the choice for every tensor."""
 
 
-class _PricedSample:
+class PricedSample:
     """The entropy-constrained codebooks of a sample, at any price of a bit."""
 
     def __init__(self, sample: Sample, k: int, options: Options) -> None:
@@ -121,7 +126,7 @@ _AtPrice = Callable[[float], tuple[float, float, dict[str, Choice]]]
 
 def _at_one_price(samples: Mapping[str, Sample], k: int, options: Options) -> _AtPrice:
     """From what a bit is worth to bytes and cost of all tensors, and how to get there."""
-    priced = {name: _PricedSample(sample, k, options) for name, sample in samples.items()}
+    priced = {name: PricedSample(sample, k, options) for name, sample in samples.items()}
 
     def at(multiplier: float) -> tuple[float, float, dict[str, Choice]]:
         found = {name: sample.at(multiplier) for name, sample in priced.items()}

@@ -15,13 +15,14 @@ from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression.calibration.batches import held_out, read_inputs
 from wkmeans.compression.calibration.divergence import Judge
+from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.source import Source
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance.model.functional import Forward
 
 METHODS = ("auto", "matrix", "diagonal", "unweighted")
-_FLOORS = (DEFAULT_FLOOR, 1.0)
-"""Tried where none is given: the default, and half the mean of the tensor."""
+_FLOORS = (DEFAULT_FLOOR, 0.1)
+"""Tried where none is given."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,22 @@ def calibrated(
     trial = _Trial(model, source, request, calibration, importances, floor)
     best, least = trial.unweighted, trial.divergence_of(trial.unweighted)
     tried = {"unweighted": least}
+    notes: list[str] = []
     for name, make in trial.candidates():
-        made = make()
+        try:
+            made = make()
+        except CannotError as error:
+            notes.append(f"{name} was not tried: {error}")
+            continue
         tried[name] = trial.divergence_of(made)
         if tried[name] < least:
             best, least = made, tried[name]
     findings = replace(
-        best.findings, divergence=least, divergence_unweighted=tried["unweighted"], tried=tried
+        best.findings,
+        divergence=least,
+        divergence_unweighted=tried["unweighted"],
+        tried=tried,
+        notes=(*best.findings.notes, *notes),
     )
     return best.with_findings(findings)
 
@@ -95,6 +105,8 @@ class _Trial:
     def candidates(self) -> Iterator[tuple[str, Callable[[], CompressedModel]]]:
         """Names, and what makes each; `unweighted` aside."""
         method = self.calibration.method
+        if method in ("auto", "matrix"):
+            yield "matrix", self._matrix
         if method in ("auto", "diagonal"):
             for floor in _FLOORS if self.floor is None else (self.floor,):
                 yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
@@ -102,6 +114,18 @@ class _Trial:
     def divergence_of(self, model: CompressedModel) -> float:
         """On the held-out examples."""
         return self._judge.divergence(model.state_dict("torch"))
+
+    def _matrix(self) -> CompressedModel:
+        calibration = self.calibration
+        return MatrixMethod(
+            self.model,
+            self.source,
+            self.request,
+            self.inputs,
+            calibration.forward,
+            self._diagonals,
+            calibration.loss,
+        ).build()
 
     def _diagonal(self, floor: float) -> CompressedModel:
         return build(self.source, self.request, self._diagonals, floor)

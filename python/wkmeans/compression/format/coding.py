@@ -167,7 +167,7 @@ def _best_plan(codes: Array, k: int) -> _Plan:
 
 def _length(tables: Array, extra_bytes: int) -> float:
     """Bits that tables of counts, what else a decoder needs, and the codes take."""
-    return _bits(tables) + 8 * (extra_bytes + sum(len(_varints(table)) for table in tables))
+    return _bits(tables) + 8 * (extra_bytes + sum(len(varints(table)) for table in tables))
 
 
 def _count(codes: Array, k: int) -> Array:
@@ -213,7 +213,7 @@ def _bits(tables: Array) -> float:
 
 
 def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
-    coder = _constriction().stream.stack.AnsCoder()
+    coder = constriction().stream.stack.AnsCoder()
     tables = []
     for index in reversed(range(plan.n_classes)):  # last in, first out
         part = plan.part(codes, index)
@@ -222,11 +222,11 @@ def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
         used = np.flatnonzero(counts)
         if used.size > 1:
             ranks = np.cumsum(counts > 0, dtype=np.int32) - 1
-            model = _model(counts[used])
+            model = model_of(counts[used])
             for start in reversed(range(0, part.size, _CHUNK)):
                 coder.encode_reverse(ranks[part[start : start + _CHUNK]], model)
     words = coder.get_compressed().astype("<u4")
-    head = b"".join(_varints(table) for table in reversed(tables))
+    head = b"".join(varints(table) for table in reversed(tables))
     if plan.classes is not None:
         head += _pack(plan.of_line, plan.classes[1]).tobytes()
     payload = np.frombuffer(head + words.tobytes(), np.uint8)
@@ -237,7 +237,7 @@ def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
 def _decode_ans(encoded: EncodedCodes) -> Array:
     tables, of_line, words = read_counts(encoded)
     try:
-        coder = _constriction().stream.stack.AnsCoder(words)
+        coder = constriction().stream.stack.AnsCoder(words)
     except ValueError as error:
         raise FormatError(f"codes: {error}") from None
     codes = np.empty((encoded.rows, encoded.columns), code_dtype(encoded.k))
@@ -249,7 +249,7 @@ def _decode_ans(encoded: EncodedCodes) -> Array:
         if used.size == 1:
             part = np.full(total, used[0], codes.dtype)
         elif used.size:
-            model, symbols = _model(counts[used]), used.astype(codes.dtype)
+            model, symbols = model_of(counts[used]), used.astype(codes.dtype)
             part = np.empty(total, codes.dtype)
             for start in range(0, total, _CHUNK):
                 ranks = coder.decode(model, min(_CHUNK, total - start))
@@ -269,7 +269,7 @@ def _decode_ans(encoded: EncodedCodes) -> Array:
 def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
     """Tables of counts (classes, k), the class of each line, and the words, all of them checked."""
     n_classes = encoded.classes[1] if encoded.classes else 1
-    tables, position = _read_varints(encoded.payload, n_classes * encoded.k)
+    tables, position = read_varints(encoded.payload, n_classes * encoded.k)
     tables = tables.reshape(n_classes, encoded.k)
     of_line = np.zeros(1, np.uint8)
     line_size, n_lines = encoded.size, 1
@@ -305,14 +305,15 @@ def frequencies(counts: Array) -> Array:
     return np.diff(bounds)
 
 
-def _model(counts: Array) -> Any:
+def model_of(counts: Array) -> Any:
+    """The static model of positive counts, whose frequencies are `frequencies`."""
     # constriction gives every symbol one unit and shares out the rest in proportion to what it is
     # told; whole numbers below 2^24 that add up to the rest come out as they went in.
     shares = (frequencies(counts) - 1).astype(np.float32)
-    return _constriction().stream.model.Categorical(shares, perfect=False)
+    return constriction().stream.model.Categorical(shares, perfect=False)
 
 
-def _varints(counts: Array) -> bytes:
+def varints(counts: Array) -> bytes:
     """Seven bits a byte, least significant first; the eighth says that more follow (LEB128)."""
     out = bytearray()
     for count in counts.tolist():
@@ -323,7 +324,8 @@ def _varints(counts: Array) -> bytes:
     return bytes(out)
 
 
-def _read_varints(payload: Array, number: int) -> tuple[Array, int]:
+def read_varints(payload: Array, number: int) -> tuple[Array, int]:
+    """So many numbers that `varints` wrote, and how many bytes they take."""
     if number > payload.size:
         raise FormatError(f"codes: expected {number} counts in {payload.size} bytes")
     data = payload[: 9 * number].tobytes()
@@ -344,7 +346,8 @@ def _read_varints(payload: Array, number: int) -> tuple[Array, int]:
     return values, position
 
 
-def _constriction() -> Any:
+def constriction() -> Any:
+    """The package of that name."""
     try:
         import constriction
     except ImportError as error:

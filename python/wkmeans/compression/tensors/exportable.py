@@ -9,6 +9,7 @@ import numpy as np
 
 from wkmeans._clustered import Clustering
 from wkmeans._kernels.arrays import Array
+from wkmeans.compression.lattice.tensor import LatticeTensor
 from wkmeans.compression.tensors.indexed import IndexedTensor
 from wkmeans.compression.tensors.layout import Layout
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor, compressed_tensor
@@ -38,6 +39,8 @@ def _indexed(name: str, tensor: Any) -> IndexedTensor:
         return tensor
     if isinstance(tensor, Clustering):
         return IndexedTensor.of_clustering(tensor)
+    if isinstance(tensor, LatticeTensor):
+        return IndexedTensor(tensor.labels, tensor.centroid_values(), scale=tensor.scale)
     if isinstance(tensor, CompressedTensor):
         scale = tensor.channel_scale
         return IndexedTensor(
@@ -78,6 +81,8 @@ def recompressed(tensor: CompressedTensor, tuned: IndexedTensor) -> CompressedTe
     renumbered = np.argsort(order, axis=1).astype(tuned.labels.dtype)
     labels = renumbered[0 if tuned.groups is None else tuned.groups, tuned.labels]
     stored, scale = _stored(codebooks, tensor)
+    if isinstance(tensor, LatticeTensor):
+        return tensor.tuned(labels, stored)
     return compressed_tensor(
         labels,
         stored,

@@ -92,7 +92,7 @@ class Engine:
 
     def record(self, inputs: Inputs) -> Recording:
         """Run the model, and know which uses belong to which example."""
-        outputs, uses, _ = self._run(inputs)
+        outputs, uses, _ = self.run(inputs)
         key = (len(inputs) > 1, *(use.signature for use in uses))
         if key not in self._plans:
             self._plans[key] = self._make_plan(inputs[:2], uses)
@@ -137,7 +137,8 @@ class Engine:
             self._fall_back = engine_for(self.model, inputs)
         return self._fall_back
 
-    def _run(self, inputs: Inputs) -> tuple[torch.Tensor, tuple[Use, ...], Tensors]:
+    def run(self, inputs: Inputs) -> tuple[torch.Tensor, tuple[Use, ...], Tensors]:
+        """A forward pass: outputs, uses of parameters in order, and the graph's leaves."""
         leaves = self.model.leaves()
         tape = Tape(leaves)
         with torch.enable_grad(), tape.watching(self.model.module):
@@ -152,7 +153,7 @@ class Engine:
             for use, layout in zip(recording.uses, recording.plan.layouts, strict=True)
             if not parameters_of([use]).isdisjoint(names)
         ]
-        deltas = self._back_propagate(recording.outputs, [use for use, _ in chosen], vectors)
+        deltas = self.back_propagate(recording.outputs, [use for use, _ in chosen], vectors)
         found: dict[Slot, list[Contribution]] = defaultdict(list)
         for (use, layout), delta in zip(chosen, deltas, strict=True):
             if delta is None or layout is None:
@@ -162,7 +163,7 @@ class Engine:
                     found[slot].append(contribution)
         return found
 
-    def _back_propagate(
+    def back_propagate(
         self, outputs: torch.Tensor, uses: Sequence[Use], vectors: torch.Tensor
     ) -> list[torch.Tensor | None]:
         """Deltas ``(seeds, *output of the use)`` of ``vectors``, ``(seeds, *outputs)``."""
@@ -188,7 +189,7 @@ class Engine:
     def _make_plan(self, inputs: Inputs, uses: Sequence[Use]) -> Plan:
         signatures = [use.signature for use in uses]
         with self.model.no_randomness():
-            outputs, uses, leaves = self._run(inputs)
+            outputs, uses, leaves = self.run(inputs)
         reasons = dict.fromkeys(self.model.parameters, "no analytic rule sees it")
         if [use.signature for use in uses] != signatures:
             reasons = dict.fromkeys(reasons, "the model's calls change with its batch")
@@ -208,7 +209,7 @@ class Engine:
             seed = torch.zeros_like(outputs)
             seed[example] = _random_like(outputs[example])
             for use, delta, found in zip(
-                uses, self._back_propagate(outputs, uses, seed.unsqueeze(0)), touched, strict=True
+                uses, self.back_propagate(outputs, uses, seed.unsqueeze(0)), touched, strict=True
             ):
                 if delta is not None:
                     nonzero = delta[0].detach() != 0
@@ -224,7 +225,7 @@ class Engine:
         seed = _random_like(outputs)
         sums: dict[str, torch.Tensor] = {}
         partial: set[str] = set()
-        deltas = self._back_propagate(outputs, uses, seed.unsqueeze(0))
+        deltas = self.back_propagate(outputs, uses, seed.unsqueeze(0))
         for use, layout, delta in zip(uses, layouts, deltas, strict=True):
             if layout is None:
                 partial |= (names := parameters_of([use]))

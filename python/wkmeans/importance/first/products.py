@@ -68,11 +68,16 @@ class Held:
 
 @dataclass(frozen=True)
 class Products:
-    """``g = left @ right'`` for each seed, example and group; one side has the seeds."""
+    """``g = left @ right'`` for each seed, example and group; one side has the seeds.
+
+    ``inputs`` is the side that the parameter multiplies, "left" or "right", so that the other is
+    the derivative at what comes of it; "" where neither is so simple.
+    """
 
     left: Factor
     right: Factor
     shape: tuple[int, ...]
+    inputs: str = "right"
 
     @property
     def n_seeds(self) -> int:

@@ -94,7 +94,7 @@ def _matrix_product_lead(call: Arguments, output: torch.Tensor) -> int:
 )  # fmt: skip
 def _matmul(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     shape = tuple(call["other"].shape)
-    return {"other": Products(_held(split(call["input"])), _held(delta), shape)}
+    return {"other": Products(_held(split(call["input"])), _held(delta), shape, inputs="left")}
 
 
 @_rule(
@@ -141,7 +141,9 @@ def _transposed(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str,
     around = geometry.padding_of(call.get("padding", 0))
     windows = Windows(padded(delta, around), geometry, tuple(inputs.shape[4:]))
     return {
-        "weight": Products(_channels(inputs, geometry.groups), windows, tuple(weight.shape)),
+        "weight": Products(
+            _channels(inputs, geometry.groups), windows, tuple(weight.shape), inputs=""
+        ),
         "bias": Values(_sum_positions(delta)),
     }
 

@@ -81,6 +81,7 @@ class Use:
     edge: GradientEdge
     lead: tuple[int, ...]
     output_bytes: int
+    output_shape: tuple[int, ...] = ()
 
     @property
     def signature(self) -> tuple[Any, ...]:
@@ -190,7 +191,17 @@ class Tape(TorchFunctionMode):
                 lead = tuple(output.shape[:-1])
                 arguments = use.arguments | {"input": use.arguments["input"].expand(lead)}
                 edge = get_gradient_edge(output)
-                self.uses.append(Use(use.rule, arguments, use.slots, edge, lead, output.nbytes))
+                self.uses.append(
+                    Use(
+                        use.rule,
+                        arguments,
+                        use.slots,
+                        edge,
+                        lead,
+                        output.nbytes,
+                        tuple(output.shape),
+                    )
+                )
 
     def _append(
         self, rule: Rule, arguments: Arguments, slots: dict[str, Slot], output: torch.Tensor,
@@ -199,7 +210,7 @@ class Tape(TorchFunctionMode):
         kept = {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
         edge = get_gradient_edge(output)
         shape = tuple(output.shape[:lead])
-        self.uses.append(Use(rule, kept, slots, edge, shape, output.nbytes))
+        self.uses.append(Use(rule, kept, slots, edge, shape, output.nbytes, tuple(output.shape)))
 
     def _slot(self, argument: Any) -> Slot | None:
         if not isinstance(argument, torch.Tensor):

@@ -57,6 +57,12 @@ class FunctionalModel:
         kept = {name: self.parameters[name] for name in names}
         return FunctionalModel(self.module, kept, self._constants | self.parameters, self._forward)
 
+    def with_parameters(self, tensors: Tensors) -> FunctionalModel:
+        """The same model with other values of some parameters."""
+        return FunctionalModel(
+            self.module, self.parameters | tensors, self._constants, self._forward
+        )
+
     def leaves(self) -> Tensors:
         """The parameters as leaves of a new graph."""
         return {name: p.detach().requires_grad_() for name, p in self.parameters.items()}

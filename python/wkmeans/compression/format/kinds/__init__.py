@@ -7,7 +7,9 @@ description, its arrays in the payload, and how to read both back.
 from wkmeans.compression.format.kinds.codebook import CODEBOOK
 from wkmeans.compression.format.kinds.dense import DENSE
 from wkmeans.compression.format.kinds.kind import Kind
+from wkmeans.compression.format.kinds.lattice import LATTICE
 
-KINDS: tuple[Kind, ...] = (DENSE, CODEBOOK)
+# A lattice is a codebook too, so it is asked first.
+KINDS: tuple[Kind, ...] = (DENSE, LATTICE, CODEBOOK)
 
 __all__ = ["KINDS", "Kind"]

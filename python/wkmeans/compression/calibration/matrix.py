@@ -1,0 +1,213 @@
+"""Whole importance matrices: layer after layer, by codewords or by size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from wkmeans.compression._build import Request
+from wkmeans.compression._findings import Findings
+from wkmeans.compression._floor import DEFAULT_FLOOR, WeighedTensors
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._report import USED
+from wkmeans.compression._work import Tensors, Work
+from wkmeans.compression.budget.allocation import Choice, PricedSample
+from wkmeans.compression.calibration.replay import FloatArray, Replay, Settings, Target
+from wkmeans.compression.lattice.quantise import PRICE, on_lattice
+from wkmeans.compression.lattice.tensor import lattice_tensor
+from wkmeans.compression.source import Source
+from wkmeans.compression.tensors.dtypes import as_numpy
+from wkmeans.compression.tensors.tensor import CompressedTensor
+from wkmeans.importance._estimate import resolve_loss
+from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.functional import Forward
+
+_ROUNDS = 10
+_AIM = 0.996  # of the size asked for
+_FIRST_STEP = 1.5  # octaves of the level for each e of size, near enough at a bit a weight
+
+
+class CannotError(Exception):
+    """Why this method does not serve what is asked for."""
+
+
+@dataclass
+class MatrixMethod:
+    """One network under the whole importance matrices of its layers.
+
+    `importances` are the diagonals, by the names of the source's tensors: they weigh a layer's
+    outputs against one another, and tensors that multiply nothing.
+    """
+
+    model: nn.Module
+    source: Source
+    request: Request
+    inputs: Sequence[Inputs]
+    forward: Forward | None
+    importances: Mapping[str, Any]
+    loss: str
+
+    def __post_init__(self) -> None:
+        request = self.request
+        weighed = WeighedTensors(self.importances, DEFAULT_FLOOR)
+        self.work = Work(self.source, request.options, weighed, request.progress, request.group)
+        known = dict(self.model.named_parameters())
+        names = [name for name in self.work.weights_of if name in known]
+        diagonals = {
+            name: torch.as_tensor(_first(self.importances[name])).double().expand(known[name].shape)
+            for name in names
+        }
+        self._replay = Replay(
+            self.model,
+            self.inputs,
+            self.forward,
+            names,
+            diagonals,
+            resolve_loss(self.loss, 1.0, "example"),
+            Settings(),
+        )
+        if not self._replay.stages:
+            raise CannotError("no tensor multiplies inputs in a way that is understood")
+
+    def build(self) -> CompressedModel:
+        """The network by codewords or by size, as the request has it."""
+        target = self.request.target_for(self.source)
+        if target is None:
+            raise CannotError("codebooks under a whole matrix need a size in bytes")
+        if not _suits_lattice(self.request):
+            raise CannotError("integers on a lattice have no codebooks to share or to prune")
+        return _LatticeSearch(self, target).run()
+
+    @property
+    def replay(self) -> Replay:
+        """The layers in turn."""
+        return self._replay
+
+    def model_of(
+        self,
+        made: Mapping[str, CompressedTensor],
+        changed: Mapping[str, torch.Tensor],
+        others: Mapping[str, Choice],
+    ) -> CompressedModel:
+        """All tensors in order: `made`, `changed` biases, and what has no matrix by `others`."""
+        built = self.work.made(others)
+        tensors: Tensors = {}
+        for name in self.source.entries:
+            if name in made:
+                tensors[name] = made[name]
+            elif name in built:
+                tensors[name] = built[name]
+            elif name in changed:
+                tensors[name] = self.work.corrected(name, as_numpy(name, changed[name]))
+            else:
+                tensors[name] = self.work.dense(name, self.work.reasons[name])
+        weighed = dict.fromkeys(made, "matrix") | dict.fromkeys(others, "diagonal")
+        without = ", ".join(sorted(others))
+        notes = (f"diagonal importances, for want of a matrix: {without}",) if without else ()
+        findings = Findings(
+            target_bytes=self.request.target_for(self.source),
+            unseen=self.work.unseen,
+            weighed=weighed,
+            notes=notes,
+        )
+        return self.work.model(tensors, findings)
+
+    @property
+    def others(self) -> list[str]:
+        """Tensors to compress that have no matrix."""
+        own = set(self._replay.names)
+        return [name for name in self.work.weights_of if name not in own]
+
+
+def _suits_lattice(request: Request) -> bool:
+    options = request.options
+    return (
+        options.granularity == "tensor"
+        and options.density is None
+        and not options.keep_zeros
+        and not options.channel_scales
+        and options.codebook_dtype is None
+        and options.coding != "packed"
+        and request.solver is None
+    )
+
+
+def _first(pair: Any) -> Any:
+    return pair[0] if isinstance(pair, (tuple, list)) else pair
+
+
+class _LatticeSearch:
+    """The water level, one for the whole network, at which the file has the size asked for."""
+
+    def __init__(self, method: MatrixMethod, target: int) -> None:
+        self._method = method
+        self._target = target
+        self._n_threads = method.request.options.n_threads
+        options = method.request.options
+        k = 1 << min(max(math.ceil(8 * target / max(method.work.n_weights, 1)) + 2, 4), 12)
+        self._priced = {n: PricedSample(method.work.sample(n), k, options) for n in method.others}
+
+    def run(self) -> CompressedModel:
+        """Compress anew at level after level, between those known to be too low and high enough."""
+        exponent = math.log2(self._first_level())
+        best: CompressedModel | None = None
+        found: list[
+            tuple[float, float]
+        ] = []  # exponents of 2 of levels, and bytes less those asked
+        for _ in range(_ROUNDS):
+            model = self._compressed(2.0**exponent)
+            size = model.nbytes
+            if size <= self._target and (best is None or size > best.nbytes):
+                best = model
+            if USED * self._target <= size <= self._target:
+                break
+            found.append((exponent, math.log(size / (_AIM * self._target))))
+            exponent = _next_exponent(found)
+        if best is None:
+            raise CannotError(f"no file of {self._target:,} bytes was found")
+        return best
+
+    def _first_level(self) -> float:
+        """Right for independent weights of one spread, all of them active."""
+        work = self._method.work
+        bits = 8 * self._target / work.n_weights
+        energy = math.fsum(float(work.sample(name).cost_of_zero) for name in work.weights_of)
+        return math.sqrt(12 * energy / work.n_weights) * 2.0**-bits or 1.0
+
+    def _compressed(self, level: float) -> CompressedModel:
+        made: dict[str, CompressedTensor] = {}
+
+        def quantise(target: Target) -> FloatArray:
+            found = on_lattice(target, level, self._n_threads)
+            entry = self._method.source.entries[target.name]
+            made[target.name] = lattice_tensor(
+                found.encoded,
+                entry.shape,
+                entry.dtype,
+                transposed=target.layer.transposed,
+                cost=found.cost,
+            )
+            return found.values
+
+        changed = self._method.replay.run(quantise)
+        price = PRICE * level**2
+        others = {name: sample.at(price)[2] for name, sample in self._priced.items()}
+        return self._method.model_of(made, changed, others)
+
+
+def _next_exponent(found: list[tuple[float, float]]) -> float:
+    """By a line through the two nearest, within what is known to be too small and large enough."""
+    nearest = sorted(found, key=lambda point: abs(point[1]))[:2]
+    exponent, excess = nearest[0]
+    slope = 1 / _FIRST_STEP
+    if len(nearest) == 2 and nearest[1][0] != exponent:
+        slope = max((excess - nearest[1][1]) / (nearest[1][0] - exponent), slope / 4)
+    following = exponent + excess / slope
+    low = max((x for x, over in found if over > 0), default=-math.inf)
+    high = min((x for x, over in found if over <= 0), default=math.inf)
+    return following if low < following < high else (low + high) / 2

@@ -1,0 +1,247 @@
+"""A network compressed layer after layer, each against the inputs that those before it give.
+
+Layers are taken in the order of execution, those that read the same input together. What a layer
+is to reach is not its own weights but those that make the best of the inputs it will meet.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from wkmeans.importance.first.engine import Engine
+from wkmeans.importance.first.tape import Use
+from wkmeans.importance.losses.losses import Loss
+from wkmeans.importance.matrices.layers import Layer, inputs_of
+from wkmeans.importance.matrices.moments import Moments, PairedMoments, PairedSums
+from wkmeans.importance.matrices.outputs import output_importances
+from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.functional import Forward, FunctionalModel
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How moments become an objective.
+
+    Attributes
+    ----------
+    ridge : float
+        What draws the weights to be reached towards the original's, as a share of the mean second
+        moment: they would follow the calibration examples too closely.
+    damping : float
+        Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
+    floor : float
+        The share of the mean in each output's importance, for outputs that were never seen.
+    """
+
+    ridge: float = 0.02
+    damping: float = 0.01
+    floor: float = 0.1
+
+
+@dataclass(frozen=True)
+class Target:
+    """What the quantised weights of a layer are to reach: ``sum_r g_r (w - v)_r S (w - v)_r'``.
+
+    Attributes
+    ----------
+    name : str
+        Of the parameter.
+    weights : float64 array (groups, outputs, inputs)
+    matrix : float64 array (groups, inputs, inputs)
+        S.
+    outputs : float64 array (groups, outputs)
+        g.
+    """
+
+    name: str
+    layer: Layer
+    weights: FloatArray
+    matrix: FloatArray
+    outputs: FloatArray
+
+
+Quantise = Callable[[Target], FloatArray]
+"""From what is to be reached to the values that are stored."""
+
+
+class Replay:
+    """One network and its calibration examples, compressed as often as is asked for."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        inputs: Sequence[Inputs],
+        forward: Forward | None,
+        names: Collection[str],
+        diagonals: Mapping[str, torch.Tensor],
+        loss: Loss,
+        settings: Settings,
+    ) -> None:
+        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+        self._inputs = inputs
+        self._diagonals = diagonals
+        self._settings = settings
+        self._original = Engine(self._model)
+        with self._model.no_randomness():
+            uses = self._original.run(inputs[0])[1]
+        self.stages = _stages(uses, names)
+        self._free_biases = _used_once(uses)
+        self._outputs = output_importances(self._original, inputs, loss, self.names)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters that have a matrix, in the order they are quantised."""
+        return [name for stage in self.stages for name in stage]
+
+    def run(self, quantise: Quantise) -> dict[str, torch.Tensor]:
+        """Quantise every layer in turn: its new values, and those of biases that make up for it."""
+        changed: dict[str, torch.Tensor] = {}
+        for stage in self.stages:
+            moments = self._moments(stage, changed)
+            for name, (layer, paired) in moments.items():
+                changed |= self._solved(name, layer, paired, quantise)
+        return changed
+
+    def _moments(
+        self, stage: Sequence[str], changed: dict[str, torch.Tensor]
+    ) -> dict[str, tuple[Layer, PairedMoments]]:
+        other = Engine(self._model.with_parameters(changed)) if changed else self._original
+        sums = {name: PairedSums() for name in stage}
+        layers: dict[str, Layer] = {}
+        for inputs in self._inputs:
+            before = self._original.run(inputs)[1]
+            after = before if other is self._original else other.run(inputs)[1]
+            for first, second in zip(before, after, strict=True):
+                name = _weight_of(first)
+                if name not in sums:
+                    continue
+                x, y = inputs_of(first), inputs_of(second)
+                assert x is not None and y is not None
+                layers[name] = x.layer
+                sums[name].add(x, y)
+        return {name: (layers[name], sums[name].moments()) for name in stage}
+
+    def _solved(
+        self, name: str, layer: Layer, paired: PairedMoments, quantise: Quantise
+    ) -> dict[str, torch.Tensor]:
+        parameter = self._model.parameters[name]
+        weights = layer.matrices(parameter.double())
+        bias = layer.bias
+        corrects = bias is not None and bias.rows is None and bias.name in self._free_biases
+        importance = self._output_importance(name, layer, paired.original)
+        used = paired.centred() if corrects else paired
+        target = Target(
+            name,
+            layer,
+            self._corrected(weights, used).numpy(),
+            _damped(used.other.second, self._settings.damping).numpy(),
+            importance.numpy(),
+        )
+        values = torch.from_numpy(quantise(target))
+        stored = layer.restored(values, tuple(parameter.shape)).to(parameter.dtype)
+        found = {name: stored}
+        if corrects and bias is not None:
+            values = layer.matrices(stored.double())  # as rounded to the parameter's dtype
+            moved = _means(weights, paired.original.first) - _means(values, paired.other.first)
+            old = self._model.parameters[bias.name]
+            found[bias.name] = (old.double() + moved.reshape(old.shape)).to(old.dtype)
+        return found
+
+    def _output_importance(self, name: str, layer: Layer, original: Moments) -> torch.Tensor:
+        """``g``, in such a unit that with S it adds up to what the diagonal importances do."""
+        trace = original.second.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
+        g = self._outputs.get(name, torch.zeros(1, dtype=torch.float64)).expand(
+            layer.groups, layer.outputs
+        )
+        product = float((g * trace).sum())
+        if not product > 0:
+            return torch.ones(layer.groups, layer.outputs, dtype=torch.float64)
+        g = g * (float(self._diagonals[name].sum()) / product)
+        mean = g.mean()
+        return (1 - self._settings.floor) * g + self._settings.floor * mean
+
+    def _corrected(self, weights: torch.Tensor, paired: PairedMoments) -> torch.Tensor:
+        """Weights that give, from what the compressed layers before give, what the original's do.
+
+        ``W (E x y' + r I) (E y y' + r I)^-1``
+        """
+        second = paired.other.second
+        mean = second.diagonal(dim1=1, dim2=2).mean(1)
+        eye = torch.eye(second.shape[-1], dtype=torch.float64)
+        ridge = self._settings.ridge * mean[:, None, None] * eye
+        solvable = mean > 0
+        if not bool(solvable.any()):
+            return weights
+        right = (weights @ (paired.cross + ridge)).mT
+        left = second + ridge + (~solvable).double()[:, None, None] * eye
+        solved = torch.linalg.solve(left, right).mT
+        return torch.where(solvable[:, None, None], solved, weights)
+
+
+def _stages(uses: Sequence[Use], names: Collection[str]) -> list[list[str]]:
+    """Parameters that multiply inputs wherever they are used, in the order of their first use.
+
+    One stage holds those that read one tensor.
+    """
+    everywhere = Counter(slot.name for use in uses for slot in use.slots.values())
+    stages: list[list[str]] = []
+    read: list[torch.Tensor | None] = []
+    seen: Counter[str] = Counter()
+    for use in uses:
+        name = _weight_of(use)
+        if name is not None:
+            seen[name] += 1
+            if name in names and seen[name] == 1:
+                source = use.arguments.get("input")
+                if read and source is not None and _same(source, read[-1]):
+                    stages[-1].append(name)
+                else:
+                    stages.append([name])
+                    read.append(source)
+    whole = {name for name, count in seen.items() if count == everywhere[name]}
+    kept = [[name for name in stage if name in whole] for stage in stages]
+    return [stage for stage in kept if stage]
+
+
+def _weight_of(use: Use) -> str | None:
+    """The parameter that a use multiplies its input by, where it uses it whole."""
+    found = inputs_of(use)
+    if found is None or found.layer.slot.rows is not None:
+        return None
+    return found.layer.slot.name
+
+
+def _used_once(uses: Sequence[Use]) -> set[str]:
+    counts = Counter(slot.name for use in uses for slot in use.slots.values())
+    return {name for name, count in counts.items() if count == 1}
+
+
+def _same(one: torch.Tensor, other: torch.Tensor | None) -> bool:
+    return (
+        other is not None
+        and one.data_ptr() == other.data_ptr()
+        and one.shape == other.shape
+        and one.stride() == other.stride()
+    )
+
+
+def _means(weights: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
+    """What mean inputs give, for all outputs in order."""
+    return (weights @ first.unsqueeze(2)).flatten()
+
+
+def _damped(matrix: torch.Tensor, damping: float) -> torch.Tensor:
+    """With a share of the mean of its diagonal added to it; the identity where it is zero."""
+    mean = matrix.diagonal(dim1=1, dim2=2).mean(1)
+    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
+    added = torch.where(mean > 0, damping * mean, 1.0)
+    return matrix + added[:, None, None] * eye

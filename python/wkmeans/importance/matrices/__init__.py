@@ -1,0 +1,1 @@
+"""Whole importance matrices: of each layer, the second moments of what it multiplies."""

@@ -1,0 +1,163 @@
+"""`compress(calibration=, method="matrix")`: layer after layer under whole importance matrices."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import wkmeans
+from wkmeans.compression.lattice.tensor import LatticeTensor
+
+torch = pytest.importorskip("torch", reason="calibration needs torch")
+
+from torch import nn  # noqa: E402
+
+
+def correlated(n: int, size: int, seed: int = 1) -> torch.Tensor:
+    """Inputs of which few directions hold most."""
+    generator = torch.Generator().manual_seed(seed)
+    mixing = torch.randn(size, size, generator=torch.Generator().manual_seed(99))
+    scales = torch.exp(-torch.arange(size) * 6.0 / size)
+    return torch.randn(n, size, generator=generator) * scales @ mixing + 1
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(48, 64), nn.ReLU(), nn.Linear(64, 8)).eval()
+
+
+def relative_error(model, compressed, make, x) -> float:
+    other = make()
+    compressed.apply_to(other)
+    with torch.no_grad():
+        y, z = model(x).double(), other.eval()(x).double()
+    return float((y - z).square().sum() / y.square().sum())
+
+
+def test_correlated_inputs_are_worth_a_matrix():
+    model, x = network(), correlated(400, 48)
+    error = {}
+    for method in ("matrix", "diagonal"):
+        compressed = wkmeans.compress(
+            model, calibration=[x], loss="mse", target_bytes=2600, method=method
+        )
+        report = compressed.report()
+        assert 0.99 * 2600 <= report.bytes <= 2600
+        assert report.divergence <= report.divergence_unweighted
+        error[method] = relative_error(model, compressed, network, correlated(400, 48, seed=5))
+    assert error["matrix"] < 0.5 * error["diagonal"]
+    assert all(
+        isinstance(compressed[n], wkmeans.CompressedTensor) for n in ("0.weight", "2.weight")
+    )
+
+
+def test_auto_finds_it_and_files_keep_it(tmp_path):
+    model, x = network(), correlated(400, 48)
+    compressed = wkmeans.compress(model, calibration=[x], loss="mse", target_bytes=2600)
+    report = compressed.report()
+    assert min(report.tried, key=report.tried.get) == "matrix" and len(report.tried) >= 3
+    assert isinstance(compressed["0.weight"], LatticeTensor)
+    assert {row.weighed for row in report.tensors if row.reason is None} == {"matrix"}
+    compressed.save(tmp_path / "f.safetensors")
+    loaded = wkmeans.load(tmp_path / "f.safetensors")
+    for name, tensor in compressed.state_dict().items():
+        assert torch.equal(loaded.state_dict("torch")[name], tensor)
+
+
+def test_biases_make_up_for_what_means_lose():
+    model, x = network(), correlated(400, 48)
+    compressed = wkmeans.compress(
+        model, calibration=[x], loss="mse", target_bytes=1800, method="matrix"
+    )
+    assert "makes up for its layer" in compressed["0.bias"].reason
+    other = network()
+    compressed.apply_to(other)
+    kept = torch.ones(400, dtype=torch.bool)
+    kept[4::5] = False
+    with torch.no_grad():
+        moved = (model[0](x[kept]) - other[0](x[kept])).mean(0)
+        spread = (model[0](x[kept]) - other[0](x[kept])).std(0)
+    assert (moved.abs() < 1e-3 * spread).all()
+
+
+class Mixed(nn.Module):
+    """Convolutions of every kind, a table, attention, and a head."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.table = nn.Embedding(30, 16)
+        self.grouped = nn.Conv1d(16, 16, 3, padding=1, groups=2)
+        self.depthwise = nn.Conv1d(16, 16, 5, padding=4, dilation=2, groups=16)
+        self.attention = nn.MultiheadAttention(16, 2, batch_first=True)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, ids):
+        x = self.table(ids).transpose(1, 2)
+        x = x + self.depthwise(torch.relu(self.grouped(x)))
+        x = x.transpose(1, 2)
+        return self.head(x + self.attention(x, x, x, need_weights=False)[0]).mean(1)
+
+
+def test_every_kind_of_layer_and_tables_by_their_diagonals():
+    model = Mixed().eval()
+    ids = torch.randint(0, 30, (120, 10), generator=torch.Generator().manual_seed(2))
+    compressed = wkmeans.compress(
+        model, calibration=[ids], target_bits_per_weight=7, method="matrix", min_size=16
+    )
+    report = compressed.report()
+    assert report.divergence == report.tried["matrix"] < report.divergence_unweighted
+    weighed = {row.name: row.weighed for row in report.tensors if row.weighed is not None}
+    assert weighed.pop("table.weight") == "diagonal"
+    assert set(weighed.values()) == {"matrix"} and len(weighed) == 5
+    assert "for want of a matrix: table.weight" in str(report)
+
+
+def test_inputs_first_is_one_more_layout():
+    class Transposed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.weight = nn.Parameter(torch.randn(48, 20) / 7)
+
+        def forward(self, x):
+            return x @ self.weight
+
+    model, x = Transposed().eval(), correlated(300, 48)
+    compressed = wkmeans.compress(
+        model, calibration=[x], loss="mse", target_bytes=1200, method="matrix"
+    )
+    assert compressed["weight"].transposed
+    assert compressed["weight"].dequantize().shape == (48, 20)
+    report = compressed.report()
+    assert report.divergence == report.tried["matrix"] < 0.5 * report.divergence_unweighted
+
+
+def test_the_same_bits_for_any_number_of_threads():
+    model, x = network(), correlated(200, 48)
+    files = {
+        wkmeans.compress(
+            model, calibration=[x], target_bytes=2400, method="matrix", n_threads=n
+        ).to_bytes()
+        for n in (1, 3)
+    }
+    assert len(files) == 1
+
+
+def test_what_a_lattice_does_not_serve_is_said():
+    model, x = network(), correlated(100, 48)
+    report = wkmeans.compress(
+        model, calibration=[x], target_bytes=3000, method="matrix", granularity="channel"
+    ).report()
+    assert report.divergence == report.divergence_unweighted
+    assert "matrix was not tried" in str(report)
+
+
+def test_costs_are_under_the_matrix():
+    model, x = network(), correlated(300, 48)
+    coarse, fine = (
+        wkmeans.compress(model, calibration=[x], loss="mse", target_bytes=n, method="matrix")
+        for n in (1800, 3000)
+    )
+    assert 0 < fine["0.weight"].cost < coarse["0.weight"].cost
+    assert np.isfinite(coarse.report().cost)
