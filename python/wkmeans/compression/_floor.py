@@ -22,9 +22,9 @@ from wkmeans.compression.tensors.dtypes import as_numpy
 DEFAULT_FLOOR = 1.0
 """A share of the tensor's mean.
 
-Half-way from each importance to the mean: of 0, .01, .03, .1, .3 and 1 it moved the outputs of a small
-convolutional network least at 1.5, 2 and 3 bits a weight (Fisher; a third less than .1, half of 0),
-and those of a fully connected one no more than others between .1 and 3.
+Half-way from each importance to the mean. Of 0, .01, .03, .1, .3 and 1 it moved the outputs of a
+small convolutional network least at 1.5, 2 and 3 bits a weight (Fisher; a third less than .1, half
+of 0), and those of a fully connected one no more than others between .1 and 3.
 """
 
 _UNSEEN = 1e-6  # of the tensor's mean
