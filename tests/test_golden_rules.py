@@ -255,5 +255,5 @@ def test_relu_distortion_broadcasts_and_refuses():
         relu_distortion([1.0, 2.0], [1.0, 2.0, 3.0], [1.0, 1.0])
     with pytest.raises(ValueError, match=r"data_variances .*got -1\.0 at index 1"):
         relu_distortion([1.0, 2.0], [1.0, 2.0], [1.0, -1.0])
-    with pytest.raises(ValueError, match="weights must be finite, got nan at index 0"):
+    with pytest.raises(ValueError, match="weights: expected finite numbers, got nan at index 0"):
         relu_distortion([math.nan, 2.0], [1.0, 2.0], [1.0, 1.0])

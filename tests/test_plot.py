@@ -43,7 +43,7 @@ def test_codebook_refuses_many_codebooks_and_other_importances():
     rows = wkmeans(WEIGHTS.reshape(5, 100), 3, axis=1)
     with pytest.raises(ValueError, match=r"one codebook, got centroids of shape \(5, 3\)"):
         plot.codebook(WEIGHTS, rows)
-    with pytest.raises(ValueError, match=r"size, 500; got shape \(3,\)"):
+    with pytest.raises(ValueError, match=r"size, 500, got shape \(3,\)"):
         plot.codebook(WEIGHTS, wkmeans(WEIGHTS, 3), importance=[1, 2, 3])
 
 
@@ -56,7 +56,7 @@ def test_cost_against_k_draws_curves_and_bound_into_the_axes_given():
     np.testing.assert_array_equal(axes.lines[1].get_ydata(), costs * 2)
     np.testing.assert_array_equal(axes.lines[2].get_ydata(), costs)
     png(axes)
-    with pytest.raises(ValueError, match=r"optimal must have one value for each k, 2; got \(6,\)"):
+    with pytest.raises(ValueError, match=r"optimal: expected one value for each k, 2, got \(6,\)"):
         plot.cost_against_k([1, 2], {"optimal": costs})
 
 

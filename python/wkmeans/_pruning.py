@@ -8,7 +8,7 @@ from typing import Any
 
 from wkmeans._kernels.arrays import ArrayLike
 from wkmeans._kernels.backends import Backend, BackendProblem, backend_of
-from wkmeans._kernels.checks import checked_density
+from wkmeans._kernels.checks import checked_density, importance_pair
 from wkmeans._kernels.threads import resolve_n_threads
 
 
@@ -35,7 +35,8 @@ def prune(
         Share of weights to keep, 0 to 1: exactly ``round(density * n)`` of them.
     importance, quartic_importance : array_like or mapping, optional
         I and H, broadcastable to the weights; None is 1 and 0. For a mapping of weights, mappings
-        with an entry (an array or None) for each of its keys.
+        with an entry (an array or None) for each of its keys; an entry of `importance` may be a
+        pair ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives them.
     axis : int, optional
         Keep the same number along this axis at each of the other positions.
     pattern : (int, int), optional
@@ -92,13 +93,26 @@ def _mapped_problems(
     return {
         key: backend.make_problem(
             array,
-            None if importance is None else importance[key],
-            None if quartic_importance is None else quartic_importance[key],
+            *_importances_of(key, importance, quartic_importance),
             None if pattern is None else -1,
             entry=f"[{key!r}]",
         )
         for key, array in weights.items()
     }
+
+
+def _importances_of(key: str, importance: Any, quartic_importance: Any) -> tuple[Any, Any]:
+    """Both of one array, of which the first mapping's entry may hold the second too."""
+    entry = None if importance is None else importance[key]
+    first, second = importance_pair(f"importance[{key!r}]", entry)
+    if quartic_importance is None:
+        return first, second
+    if second is not None:
+        raise ValueError(
+            "quartic_importance: expected None where importance holds pairs (importance, quartic "
+            f"importance), as importance[{key!r}] is, got both"
+        )
+    return first, quartic_importance[key]
 
 
 def _check_keys(name: str, mapping: Any, weights: Mapping[str, ArrayLike]) -> None:

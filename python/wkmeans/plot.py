@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from wkmeans._clustered import Clustering
+from wkmeans._kernels.checks import importance_pair
 from wkmeans._kernels.formats import as_float64
 from wkmeans.rate_distortion import linear_bound
 
@@ -70,7 +71,7 @@ def codebook(
         mass = np.asarray(importance, dtype=np.float64)
         if mass.size != values.size:
             raise ValueError(
-                f"importance must have the weights' size, {values.size}; got shape {mass.shape}"
+                f"importance: expected the weights' size, {values.size}, got shape {mass.shape}"
             )
         axes.hist(
             values, bins, weights=mass.ravel(), density=True, histtype="step", label="importance"
@@ -149,8 +150,8 @@ def score_against_rate(
         x, y = np.asarray(rates, dtype=np.float64), np.asarray(scores, dtype=np.float64)
         if y.ndim not in (1, 2) or y.shape[-1:] != x.shape:
             raise ValueError(
-                f"curves[{name!r}]: scores must have shape {x.shape}, or a row of that for each "
-                f"seed; got {y.shape}"
+                f"curves[{name!r}]: expected scores of shape {x.shape}, or a row of that for each "
+                f"seed, got {y.shape}"
             )
         runs = np.atleast_2d(y)
         mean = runs.mean(axis=0)
@@ -179,7 +180,8 @@ def importance_by_layer(
     """
     axes = _axes(ax)
     boxes, labels = [], []
-    for name, (importance, _) in importances.items():
+    for name, entry in importances.items():
+        importance, _ = importance_pair(f"importances[{name!r}]", entry)
         values = np.asarray(importance, dtype=np.float64).ravel()
         positive = values[values > 0]
         if positive.size:
@@ -270,7 +272,7 @@ def _centroids(clustering: Clustering) -> Any:
 def _positive(name: str, values: ArrayLike, length: int) -> Any:
     array = np.asarray(values, dtype=np.float64)
     if array.shape != (length,):
-        raise ValueError(f"{name} must have one value for each k, {length}; got {array.shape}")
+        raise ValueError(f"{name}: expected one value for each k, {length}, got {array.shape}")
     return np.where(array > 0, array, np.nan)
 
 

@@ -1,8 +1,8 @@
 """How many bits the labels of a clustering cost, and the compression ratio that follows.
 
-Every function takes ``counts``: how many weights carry each label, one entry for each entry of
-the codebook, as ``np.bincount(labels.ravel(), minlength=k)`` gives it. Unused codebook entries
-(zero counts) need no codeword.
+Every function takes ``counts``: how many weights carry each label, one number for each centroid, as
+``np.bincount(labels.ravel(), minlength=k)`` gives it. Unused centroids (zero counts) need no
+codeword.
 
 The three measures of the labels are ordered, and the gap is less than one bit a label::
 
@@ -16,11 +16,13 @@ from __future__ import annotations
 
 import heapq
 import math
-import operator
 from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
+
+from wkmeans._kernels.checks import checked_integer
+from wkmeans._kernels.plain import check_plain_array
 
 __all__ = ["compression_ratio", "entropy_bits", "huffman_bits", "shannon_bits"]
 
@@ -34,13 +36,13 @@ def shannon_bits(counts: ArrayLike) -> int:
     Parameters
     ----------
     counts : integer array, shape (k,)
-        Number of labels ``m_j`` for each codebook entry; ``m`` is their sum.
+        Number of labels ``m_j`` for each centroid; ``m`` is their sum.
 
     Returns
     -------
     int
         ``sum_j m_j * ceil(log2(m / m_j))`` in integer arithmetic: exact at powers of two and
-        beyond 2**53. Where one entry holds every label it is 0.
+        beyond 2**53. Where one centroid has every label it is 0.
 
     Raises
     ------
@@ -64,12 +66,12 @@ def huffman_bits(counts: ArrayLike) -> int:
     Parameters
     ----------
     counts : integer array, shape (k,)
-        Number of labels for each codebook entry.
+        Number of labels for each centroid.
 
     Returns
     -------
     int
-        Total length of the coded labels, exact. Where one entry holds every label it is 0: the
+        Total length of the coded labels, exact. Where one centroid has every label it is 0: the
         one codeword is empty, and the shape of the weights says how often to repeat it. (DEFLATE
         spends a bit on each symbol there, because its format cannot write a codeword of no bits.)
 
@@ -99,7 +101,7 @@ def entropy_bits(counts: ArrayLike) -> float:
     Parameters
     ----------
     counts : integer array, shape (k,)
-        Number of labels for each codebook entry.
+        Number of labels for each centroid.
 
     Returns
     -------
@@ -127,7 +129,7 @@ def compression_ratio(counts: ArrayLike, bits: SupportsIndex = 32) -> float:
     Parameters
     ----------
     counts : integer array, shape (k,)
-        Number of labels for each codebook entry. Unused entries are stored too: they count in
+        Number of labels for each centroid. Unused centroids are stored too: they count in
         ``k``.
     bits : int, default 32
         Bits ``b`` of one weight before compression, and of one centroid after it.
@@ -144,9 +146,7 @@ def compression_ratio(counts: ArrayLike, bits: SupportsIndex = 32) -> float:
     ValueError
         As `shannon_bits`, or if ``bits`` is less than 1.
     """
-    width = operator.index(bits)
-    if width < 1:
-        raise ValueError(f"bits must be at least 1, got {width}")
+    width = checked_integer("bits", bits, 1)
     label_bits = shannon_bits(counts)
     stored: list[int] = np.asarray(counts).tolist()
     return sum(stored) * width / (label_bits + len(stored) * width)
@@ -154,24 +154,27 @@ def compression_ratio(counts: ArrayLike, bits: SupportsIndex = 32) -> float:
 
 def _used_counts(counts: ArrayLike) -> list[int]:
     """Check ``counts`` and return its non-zero entries as Python integers, which never overflow."""
+    check_plain_array("counts", counts)
     array = np.asarray(counts)
     if array.ndim != 1:
         raise ValueError(
-            f"counts must be one-dimensional, one entry per centroid, got shape {array.shape}"
+            f"counts: expected one dimension, a number per centroid, got shape {array.shape}"
         )
     if array.size == 0:
-        raise ValueError("counts must hold at least one entry, got none")
+        raise ValueError("counts: expected at least one number, got none")
     if array.dtype.kind not in "iu":
         raise TypeError(
-            f"counts must be integers (as np.bincount(labels) gives), got dtype {array.dtype}"
+            f"counts: expected integers (as np.bincount(labels) gives), got dtype {array.dtype}"
         )
     negative = np.flatnonzero(array < 0)
     if negative.size:
         index = int(negative[0])
-        raise ValueError(f"counts must not be negative, got {array[index]} at index {index}")
+        raise ValueError(
+            f"counts: expected no negative number, got {array[index]} at index {index}"
+        )
     used: list[int] = array[array > 0].tolist()
     if not used:
-        raise ValueError("counts must sum to at least 1, got only zeros")
+        raise ValueError("counts: expected a sum of at least 1, got only zeros")
     return used
 
 

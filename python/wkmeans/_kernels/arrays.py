@@ -23,6 +23,7 @@ from wkmeans._kernels.checks import (
     shape_error,
 )
 from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_error, dtype_name, label_dtype
+from wkmeans._kernels.plain import check_on_cpu, check_plain_array, check_plain_tensor, memory_of
 
 if TYPE_CHECKING:
     import torch
@@ -68,6 +69,7 @@ def as_operand(name: str, value: ArrayLike) -> Operand:
     """`value` without a copy where it is a float array or a CPU tensor; a list as float64."""
     if is_torch_tensor(value):
         return _tensor_operand(name, value)
+    check_plain_array(name, value)
     if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
         return _array_operand(name, np.asarray(value))
     return Operand(_from_python(name, value), "float64", is_torch=False)
@@ -97,20 +99,16 @@ def _array_operand(name: str, array: Array) -> Operand:
 
 def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
     torch = sys.modules["torch"]
+    check_plain_tensor(name, tensor)
     dtype = dtype_name(tensor.dtype)
     if dtype not in FLOAT_DTYPES:
         raise dtype_error(name, str(tensor.dtype))
-    if tensor.layout != torch.strided:
-        raise TypeError(f"{name}: expected a dense tensor, got {tensor.layout}; call .to_dense()")
-    if tensor.device.type != "cpu":
-        raise TypeError(
-            f"{name}: expected a tensor on the CPU, got one on {tensor.device}; "
-            "pass .cpu() to copy it yourself"
-        )
+    check_on_cpu(name, tensor, "pass .cpu() to copy it yourself")
     plain = tensor.detach().resolve_neg()
-    memory = (
-        plain.view(torch.int16).numpy().view(np.uint16) if dtype == "bfloat16" else plain.numpy()
-    )
+    if dtype == "bfloat16":  # which NumPy does not know: the kernels read its bits
+        memory = memory_of(name, plain.view(torch.int16)).view(np.uint16)
+    else:
+        memory = memory_of(name, plain)
     return Operand(memory, dtype, is_torch=True)
 
 

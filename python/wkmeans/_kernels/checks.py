@@ -70,6 +70,21 @@ def checked_name(argument: str, value: Any, names: Sequence[str]) -> str:
     return str(value)
 
 
+def importance_pair(name: str, value: Any) -> tuple[Any, Any]:
+    """``(importance, quartic importance)`` of a mapping's entry.
+
+    A tuple is such a pair; anything else, a list of rows among it, is an importance alone.
+    """
+    if not isinstance(value, tuple):
+        return value, None
+    if len(value) != 2:
+        raise ValueError(
+            f"{name}: expected an importance or a pair (importance, quartic importance), got a "
+            f"tuple of {len(value)}"
+        )
+    return value
+
+
 def normalised_axis(axis: Any, ndim: int) -> int | None:
     """`axis` counted from the front."""
     if axis is None:

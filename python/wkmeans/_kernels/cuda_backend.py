@@ -29,6 +29,7 @@ from wkmeans._kernels.checks import (
 )
 from wkmeans._kernels.cpu_backend import Outcome
 from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_error, dtype_name
+from wkmeans._kernels.plain import check_plain_tensor
 
 if TYPE_CHECKING:
     import torch
@@ -151,10 +152,9 @@ def _checked_tensor(name: str, value: Any, device: torch.device) -> torch.Tensor
         raise TypeError(
             f"{name}: expected a tensor on {device}, as the weights are, got {_place(value)}"
         )
+    check_plain_tensor(name, value)
     if dtype_name(value.dtype) not in FLOAT_DTYPES:
         raise dtype_error(name, str(value.dtype))
-    if value.layout != sys.modules["torch"].strided:
-        raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call .to_dense()")
     plain: torch.Tensor = value.detach().resolve_neg()
     return plain
 

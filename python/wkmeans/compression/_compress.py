@@ -58,9 +58,9 @@ def compress(
         (`torch.compile`, data parallelism, averaging) does not show in the tensors' names. In
         files, where nothing tells parameters from buffers, a tensor that is not finite stays dense.
     importances : mapping, optional
-        From names to ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives
-        it, or to an importance alone; each broadcastable to its tensor. Tensors without an entry
-        stay dense. None: every weight counts 1.
+        From names to a tuple ``(importance, quartic_importance)``, as `wkmeans.importance.estimate`
+        gives it, or to an importance alone; each broadcastable to its tensor. Tensors
+        without an entry stay dense. None: every weight counts 1.
     calibration : iterable of batches, optional
         Examples, of which labels are not needed: each batch an input tensor, a dict of them, or a
         pair ``(input, target)``. What is worth trying is tried, and what has the least divergence

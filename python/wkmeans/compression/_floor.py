@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.checks import importance_pair
 from wkmeans.compression.tensors.dtypes import as_numpy
 
 DEFAULT_FLOOR = 1.0
@@ -61,9 +62,9 @@ class WeighedTensors:
         """As they are; nothing where every weight counts 1."""
         if self.importances is None:
             return Weighed()
-        value = self.importances[self.given_as.get(name, name)]
-        pair = value if isinstance(value, (tuple, list)) else (value, None)
-        first, second = (None if v is None else as_numpy(f"importances[{name!r}]", v) for v in pair)
+        argument = f"importances[{name!r}]"
+        pair = importance_pair(argument, self.importances[self.given_as.get(name, name)])
+        first, second = (None if v is None else _real(argument, v) for v in pair)
         return Weighed(first, second)
 
     def floored(self, given: Weighed, shape: tuple[int, ...]) -> Weighed:
@@ -95,6 +96,13 @@ class WeighedTensors:
             if importance is not None and importance.size:
                 totals.append(float(importance.mean(dtype=np.float64)))
         return math.fsum(totals) / max(len(totals), 1) or 1.0
+
+
+def _real(argument: str, value: Any) -> Array:
+    array = as_numpy(argument, value)
+    if array.dtype.kind == "c":
+        raise TypeError(f"{argument}: expected real numbers, got dtype {array.dtype}")
+    return array
 
 
 def checked_floor(floor: Any) -> float:

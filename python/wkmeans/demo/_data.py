@@ -116,12 +116,13 @@ def _read_pair(directory: Path, part: str) -> tuple[npt.NDArray[np.float32], npt
     labels = _read(directory / f"{part}-labels-idx1-ubyte.gz", 1)
     if len(images) != len(labels):
         raise ValueError(
-            f"{directory}: {len(images)} {part} images and {len(labels)} labels; expected as many"
+            f"{directory}: expected as many labels as images of {part}, got {len(labels)} and "
+            f"{len(images)}"
         )
     if images.shape[1:] != (28, 28) or len(labels) == 0 or labels.max() > 9:
         raise ValueError(
-            f"{directory}: {part} is not Fashion-MNIST: images of {images.shape[1:]}, expected "
-            "(28, 28), with labels from 0 to 9"
+            f"{directory}: expected Fashion-MNIST's {part} images of (28, 28) with labels from 0 "
+            f"to 9, got images of {images.shape[1:]}"
         )
     pixels = images.reshape(len(images), -1).astype(np.float32)
     return pixels / np.float32(255), labels

@@ -27,8 +27,8 @@ def read_idx(path: Path, ndim: int) -> npt.NDArray[np.uint8]:
             expected = bytes([0, 0, _UNSIGNED_BYTES, ndim])
             if magic != expected:
                 raise ValueError(
-                    f"{path}: starts with {magic.hex()}, expected {expected.hex()} (IDX, unsigned "
-                    f"bytes, {ndim} dimensions)"
+                    f"{path}: expected {expected.hex()} at its start (IDX, unsigned bytes, {ndim} "
+                    f"dimensions), got {magic.hex()}"
                 )
             header = file.read(4 * ndim)
             if len(header) < 4 * ndim:

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from wkmeans._kernels.checks import checked_k
 from wkmeans.demo._experiment import Pruned, Quantised, Setting
 from wkmeans.importance import OBJECTIVES
 
@@ -38,24 +39,23 @@ class Plan:
     def __post_init__(self) -> None:
         unknown = [o for o in self.objectives if o not in OBJECTIVES]
         if unknown or not self.objectives:
-            raise ValueError(f"objectives must be among {', '.join(OBJECTIVES)}; got {unknown}")
+            raise ValueError(f"objectives: expected some of {', '.join(OBJECTIVES)}, got {unknown}")
         if not self.seeds:
-            raise ValueError("seeds must be at least 1; got 0")
+            raise ValueError("seeds: expected at least 1, got 0")
         if min(self.seeds) < 0:
-            raise ValueError(f"seed must not be negative; got {min(self.seeds)}")
+            raise ValueError(f"seed: expected at least 0, got {min(self.seeds)}")
         for k in self.ks:
-            if not 1 <= k <= 65536:
-                raise ValueError(f"k must be from 1 to 65536; got {k}")
+            checked_k("k", k)
         for density in self.densities:
             if not 0 < density <= 1:
-                raise ValueError(f"densities must be above 0 and at most 1; got {density}")
+                raise ValueError(f"densities: expected more than 0, at most 1, got {density}")
         for temperature in self.temperatures:
             if not (math.isfinite(temperature) and temperature > 0):
-                raise ValueError(f"temperature must be positive and finite; got {temperature}")
+                raise ValueError(f"temperature: expected positive, finite, got {temperature}")
         if min(self.widths) < 1:
-            raise ValueError(f"hidden layers must have at least 1 unit; got {min(self.widths)}")
+            raise ValueError(f"widths: expected at least 1 unit a layer, got {min(self.widths)}")
         if not self.ks and not self.densities:
-            raise ValueError("there is nothing to do: give a k or a density")
+            raise ValueError("k, densities: expected at least one of either, got none")
 
     @property
     def settings(self) -> tuple[Setting, ...]:

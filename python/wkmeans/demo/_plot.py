@@ -21,7 +21,8 @@ def check_output(path: Path) -> None:
     formats = FigureCanvasAgg.get_supported_filetypes()
     if path.suffix.lower().removeprefix(".") not in formats:
         raise ValueError(
-            f"output must end in one of {', '.join(sorted(formats))}; got {str(path)!r}"
+            f"output: expected a name that ends in one of {', '.join(sorted(formats))}, got "
+            f"{str(path)!r}"
         )
     if not path.absolute().parent.is_dir():
         raise ValueError(f"output: there is no directory {str(path.absolute().parent)!r}")

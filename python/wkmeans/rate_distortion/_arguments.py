@@ -8,14 +8,18 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from wkmeans._kernels.checks import shown_index
+from wkmeans._kernels.plain import check_plain_array
+
 FloatArray: TypeAlias = NDArray[np.float64]
 
 
 def real(name: str, values: ArrayLike) -> FloatArray:
     """Real numbers as float64; a dtype that would lose digits on the way is refused."""
+    check_plain_array(name, values)
     array = np.asarray(values)
     if array.dtype.kind not in "fiu" or not np.can_cast(array.dtype, np.float64):
-        raise TypeError(f"{name} must be real numbers that float64 holds, got dtype {array.dtype}")
+        raise TypeError(f"{name}: expected real numbers in float64, got dtype {array.dtype}")
     return array.astype(np.float64)
 
 
@@ -24,33 +28,33 @@ def check(name: str, values: FloatArray, good: NDArray[np.bool_], expected: str)
     if np.all(good):
         return
     index = tuple(int(i) for i in np.argwhere(~good)[0])
-    place = f" at index {index[0] if len(index) == 1 else index}" if index else ""
-    raise ValueError(f"{name} must be {expected}, got {values[index]}{place}")
+    place = f" at index {shown_index(index)}" if index else ""
+    raise ValueError(f"{name}: expected {expected}, got {values[index]}{place}")
 
 
 def finite(name: str, values: ArrayLike) -> FloatArray:
     array = real(name, values)
-    check(name, array, np.isfinite(array), "finite")
+    check(name, array, np.isfinite(array), "finite numbers")
     return array
 
 
 def positive(name: str, values: ArrayLike) -> FloatArray:
     array = real(name, values)
-    check(name, array, (array > 0) & np.isfinite(array), "positive and finite")
+    check(name, array, (array > 0) & np.isfinite(array), "positive, finite numbers")
     return array
 
 
 def same_shape(name: str, array: FloatArray, other_name: str, other: FloatArray) -> None:
     if array.shape != other.shape:
         raise ValueError(
-            f"{name} must have the shape of {other_name}, {other.shape}, got {array.shape}"
+            f"{name}: expected the shape of {other_name}, {other.shape}, got {array.shape}"
         )
 
 
 def variance_vector(name: str, values: ArrayLike) -> FloatArray:
     array = positive(name, values)
     if array.ndim != 1 or array.size == 0:
-        raise ValueError(f"{name} must be one-dimensional and not empty, got shape {array.shape}")
+        raise ValueError(f"{name}: expected one dimension, not empty, got shape {array.shape}")
     return array
 
 
@@ -74,9 +78,9 @@ def cholesky(name: str, values: ArrayLike) -> FloatArray:
     """Lower Cholesky factor of a covariance, refused unless it is clearly positive definite."""
     matrix = finite(name, values)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
-        raise ValueError(f"{name} must be a square matrix, got shape {matrix.shape}")
+        raise ValueError(f"{name}: expected a square matrix, got shape {matrix.shape}")
     rounding = 1e-10 * np.abs(matrix).max()
-    check(name, matrix, np.abs(matrix - matrix.T) <= rounding, "symmetric")
+    check(name, matrix, np.abs(matrix - matrix.T) <= rounding, "a symmetric matrix")
     with suppress(np.linalg.LinAlgError):
         factor = np.linalg.cholesky(matrix).astype(np.float64, copy=False)
         # A pivot that is nothing but rounding hides a singular matrix.
@@ -84,4 +88,6 @@ def cholesky(name: str, values: ArrayLike) -> FloatArray:
         if np.all(np.diagonal(factor) ** 2 > lost):
             return factor
     smallest = np.linalg.eigvalsh(matrix)[0]
-    raise ValueError(f"{name} must be positive definite, got smallest eigenvalue {smallest:g}")
+    raise ValueError(
+        f"{name}: expected a positive definite matrix, got smallest eigenvalue {smallest:g}"
+    )

@@ -60,7 +60,7 @@ def compress_linear(
     Gaussian. One normal variate for each weight that is not discarded.
     """
     if np.ndim(distortion) != 0:
-        raise ValueError(f"distortion must be one number, got shape {np.shape(distortion)}")
+        raise ValueError(f"distortion: expected one number, got shape {np.shape(distortion)}")
     levels = linear_bound(distortion, weight_variances, data_variances).levels
     source = _weight_vectors(weights, levels.size)
     kept, gain, noise = _channel(np.asarray(weight_variances, dtype=np.float64), levels)
@@ -122,7 +122,7 @@ def _weight_vectors(weights: ArrayLike, length: int) -> FloatArray:
     array = finite("weights", weights)
     if array.shape[-1:] != (length,):
         raise ValueError(
-            f"weights must have a last axis of {length}, one entry for each of weight_variances,"
-            f" got shape {array.shape}"
+            f"weights: expected a last axis of {length}, one number for each of weight_variances, "
+            f"got shape {array.shape}"
         )
     return array

@@ -72,7 +72,7 @@ def _vectors(name: str, values: ArrayLike, length: int) -> FloatArray:
     array = finite(name, values)
     if array.shape[-1:] != (length,):
         raise ValueError(
-            f"{name} must have a last axis of {length}, one entry for each of data_variances, "
+            f"{name}: expected a last axis of {length}, one number for each of data_variances, "
             f"got shape {array.shape}"
         )
     return array

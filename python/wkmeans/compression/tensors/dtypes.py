@@ -9,6 +9,7 @@ import numpy as np
 
 from wkmeans._kernels.arrays import Array, is_torch_tensor
 from wkmeans._kernels.dtypes import EXTENSION, NATIVE, dtype_name, numpy_dtype
+from wkmeans._kernels.plain import check_on_cpu, check_plain_array, check_plain_tensor, memory_of
 
 PACKED = ("float4_e2m1fn", "float6_e2m3fn", "float6_e3m2fn")
 """Narrower than a byte: handled as the packed bytes that a file holds."""
@@ -27,25 +28,21 @@ def array_of(data: Array, dtype: str, shape: tuple[int, ...]) -> Array:
 def as_numpy(name: str, value: Any) -> Array:
     """The memory of a tensor or array, as NumPy sees it; no copy on the CPU."""
     if not is_torch_tensor(value):
+        check_plain_array(name, value)
         array = np.asarray(value)
         if array.dtype.name not in STORABLE:
             raise TypeError(f"{name}: expected a numeric array, got dtype {array.dtype}")
         return array
     torch = sys.modules["torch"]
-    if value.layout != torch.strided:
-        raise TypeError(f"{name}: expected a dense tensor, got {value.layout}; call .to_dense()")
-    if value.device.type != "cpu":
-        raise TypeError(
-            f"{name}: expected a tensor on the CPU, got one on {value.device}; "
-            "move the model with .cpu() first"
-        )
+    check_plain_tensor(name, value)
+    check_on_cpu(name, value, "move the model with .cpu() first")
     plain = value.detach().resolve_neg().resolve_conj()
     dtype = dtype_name(plain.dtype)
     if dtype in EXTENSION:
         width = torch.int16 if plain.element_size() == 2 else torch.uint8
-        bits: Array = plain.contiguous().view(width).numpy()
+        bits: Array = memory_of(name, plain.contiguous().view(width))
         return bits.view(numpy_dtype(dtype))
-    memory: Array = plain.numpy()
+    memory: Array = memory_of(name, plain)
     if memory.dtype.name not in STORABLE:
         raise TypeError(f"{name}: expected a numeric tensor, got {value.dtype}")
     return memory
