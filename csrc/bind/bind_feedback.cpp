@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/names.h"
 #include "cpu/feedback/cholesky.h"
@@ -42,8 +43,9 @@ std::int64_t rows_of(const Doubles& weights, std::int64_t n) {
 std::optional<std::int64_t> bound_cholesky(Doubles& matrix, int n_threads) {
   const std::int64_t n = side_of("matrix", matrix);
   double* values = matrix.mutable_data();
-  const py::gil_scoped_release release;
-  return cholesky(values, n, Parallel(n_threads));
+  std::optional<std::int64_t> bad;
+  run_interruptibly([&] { bad = cholesky(values, n, Parallel(n_threads)); });
+  return bad;
 }
 
 FeedbackFactor make_factor(const Doubles& lower, int n_threads) {
@@ -88,11 +90,10 @@ py::tuple bound_lattice(const FeedbackFactor& factor, const Doubles& weights,
   const LatticeOutput output{integers.mutable_data(), costs.mutable_data(), products.mutable_data(),
                              squares.mutable_data()};
   bool fits = false;
-  {
-    const py::gil_scoped_release release;
+  run_interruptibly([&] {
     fits =
         feed_back_on_lattice(factor, weights.data(), n_rows, lattice, Parallel(n_threads), output);
-  }
+  });
   if (!fits) throw py::value_error("steps: too small, an integer does not fit 32 bits");
   return py::make_tuple(integers, costs, products, squares);
 }
@@ -154,10 +155,7 @@ py::tuple bound_label(const BoundMatrices& bound, const Doubles& weights, const 
   py::array_t<double> costs(rows.n_rows);
   MatrixLabel* out = labels.mutable_data();
   double* row_costs = costs.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    label_by_feedback(rows, Parallel(n_threads), out, row_costs);
-  }
+  run_interruptibly([&] { label_by_feedback(rows, Parallel(n_threads), out, row_costs); });
   return py::make_tuple(labels, costs);
 }
 
@@ -167,10 +165,7 @@ py::array_t<double> bound_costs(const BoundMatrices& bound, const Doubles& weigh
   const MatrixLabel* from = checked_labels(labels, rows);
   py::array_t<double> costs(rows.n_rows);
   double* out = costs.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    label_costs(rows, from, Parallel(n_threads), out);
-  }
+  run_interruptibly([&] { label_costs(rows, from, Parallel(n_threads), out); });
   return costs;
 }
 
@@ -183,10 +178,7 @@ py::array_t<double> bound_descend(const BoundMatrices& bound, const Doubles& wei
   py::array_t<double> costs(rows.n_rows);
   MatrixLabel* at = labels.mutable_data();
   double* out = costs.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    descend(rows, sweeps, Parallel(n_threads), at, out);
-  }
+  run_interruptibly([&] { descend(rows, sweeps, Parallel(n_threads), at, out); });
   return costs;
 }
 
@@ -198,10 +190,8 @@ py::array_t<double> bound_refit(const BoundMatrices& bound, const Doubles& weigh
   check_size("importances", importances, rows.n_rows);
   py::array_t<double> refitted({codebooks.shape(0), codebooks.shape(1)});
   double* out = refitted.mutable_data();
-  {
-    const py::gil_scoped_release release;
-    refit(rows, from, importances.data(), zero_stays, Parallel(n_threads), out);
-  }
+  run_interruptibly(
+      [&] { refit(rows, from, importances.data(), zero_stays, Parallel(n_threads), out); });
   return refitted;
 }
 

@@ -12,6 +12,7 @@ there is ``gaussian_bound(Sigma_W, linear_bound(D, diag(Sigma_W), data_variances
 bound, but not always the rate-distortion function, and Algorithm 1 with its independent channels
 needs more (`channel_information`). `linear_bound_full` gives the rate-distortion function itself
 for any two covariances, and `decorrelate` the rotation through which Algorithm 1 attains it.
+`layer_bound` is Theorem 2 for the row of a layer, in the eigenbasis of its inputs' covariance.
 `relu_distortion` is what Theorem 4 says of one ReLU unit.
 """
 
@@ -19,6 +20,7 @@ from __future__ import annotations
 
 from ._compressor import channel_information, compress_linear
 from ._gaussian_bound import gaussian_bound
+from ._layer import layer_bound
 from ._relu import relu_distortion
 from ._rotation import Rotation, decorrelate, linear_bound_full
 from ._water_filling import LinearBound, linear_bound
@@ -30,6 +32,7 @@ __all__ = [
     "compress_linear",
     "decorrelate",
     "gaussian_bound",
+    "layer_bound",
     "linear_bound",
     "linear_bound_full",
     "relu_distortion",
