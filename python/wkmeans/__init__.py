@@ -9,7 +9,7 @@ from wkmeans import rate, rate_distortion
 from wkmeans._clustered import Clustering
 from wkmeans._clustering import cost_curve, wkmeans
 from wkmeans._entropy_constrained import EntropyConstrained, entropy_constrained
-from wkmeans._pruning import prune
+from wkmeans._pruning import compensate, prune
 from wkmeans._quantized import Quantized
 from wkmeans.compression import (
     CompressedModel,
@@ -28,6 +28,7 @@ __all__ = [
     "EntropyConstrained",
     "FormatError",
     "Quantized",
+    "compensate",
     "compress",
     "cost_curve",
     "entropy_constrained",

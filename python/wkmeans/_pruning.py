@@ -1,4 +1,4 @@
-"""`wkmeans.prune`: importance-weighted top-k pruning."""
+"""`wkmeans.prune`, importance-weighted top-k pruning, and `wkmeans.compensate` for what it took."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import operator
 from collections.abc import Mapping
 from typing import Any
 
+from wkmeans._kernels import matrix_prune
 from wkmeans._kernels.arrays import ArrayLike
 from wkmeans._kernels.backends import Backend, BackendProblem, backend_of
-from wkmeans._kernels.checks import checked_density, importance_pair
+from wkmeans._kernels.checks import checked_density, importance_pair, normalised_axis
 from wkmeans._kernels.threads import resolve_n_threads
 
 
@@ -18,6 +19,7 @@ def prune(
     *,
     importance: ArrayLike | Mapping[str, ArrayLike] | None = None,
     quartic_importance: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    importance_matrix: ArrayLike | None = None,
     axis: int | None = None,
     pattern: tuple[int, int] | None = None,
     n_threads: int | None = None,
@@ -37,6 +39,11 @@ def prune(
         I and H, broadcastable to the weights; None is 1 and 0. For a mapping of weights, mappings
         with an entry (an array or None) for each of its keys; an entry of `importance` may be a
         pair ``(importance, quartic_importance)``, as `wkmeans.importance.estimate` gives them.
+    importance_matrix : array_like, optional
+        S as for `wkmeans.wkmeans`, for one array of weights ``(rows, n)``; `importance` is then one
+        number a row. The mask is sought that lessens ``sum_r I_r p_r S p_r'`` with p what is
+        pruned: from the mask that is optimal for S's diagonal, never above it, kept and pruned
+        weights change places while that gains. `compensate` then makes up for what is gone.
     axis : int, optional
         Keep the same number along this axis at each of the other positions.
     pattern : (int, int), optional
@@ -58,6 +65,17 @@ def prune(
         the last axis, or mappings whose keys differ.
     """
     threads = resolve_n_threads(n_threads)
+    if importance_matrix is not None:
+        return _prune_under_matrix(
+            weights,
+            density,
+            quartic_importance,
+            axis,
+            pattern,
+            importance_matrix=importance_matrix,
+            importance=importance,
+            n_threads=threads,
+        )
     if isinstance(weights, Mapping):
         if axis is not None:
             raise ValueError(f"axis: expected None for a mapping of weights, got {axis}")
@@ -77,6 +95,68 @@ def prune(
         return _prune_pattern(backend, problem, pattern, density, threads)
     problem = backend.make_problem(weights, importance, quartic_importance, axis)
     return backend.prune(problem, _keep_count(density, problem.n_items), threads)
+
+
+def compensate(weights: ArrayLike, mask: ArrayLike, *, importance_matrix: ArrayLike) -> Any:
+    """Weights that a mask keeps, moved so that they make up for those it prunes.
+
+    Parameters
+    ----------
+    weights : array_like (rows, n)
+        As for `wkmeans.wkmeans`.
+    mask : bool array (rows, n)
+        True where a weight is kept.
+    importance_matrix : array_like (n, n) or (rows, n, n)
+        S as for `wkmeans.wkmeans`.
+
+    Returns
+    -------
+    array (rows, n), of the weights' dtype
+        Zero outside the mask, and inside it what minimises ``(w_r - v_r) S (w_r - v_r)'`` exactly:
+        the solution of the kept block's normal equations, by its pseudo-inverse where that is
+        singular. Importances of rows would change nothing.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As for `wkmeans.wkmeans`; also for a mask of another shape or dtype.
+
+    Notes
+    -----
+    One eigendecomposition, some ``10 kept^3``, for each different row of the mask.
+    """
+    return matrix_prune.compensate(weights, mask, importance_matrix)
+
+
+def _prune_under_matrix(
+    weights: Any,
+    density: float | None,
+    quartic_importance: Any,
+    axis: int | None,
+    pattern: tuple[int, int] | None,
+    **options: Any,
+) -> Any:
+    if isinstance(weights, Mapping):
+        raise ValueError("importance_matrix: expected None for a mapping of weights")
+    if quartic_importance is not None:
+        raise ValueError("quartic_importance: expected None with importance_matrix")
+    position = normalised_axis(axis, 2)
+    if position == 0:
+        raise ValueError(f"axis: expected None or -1 with importance_matrix, got {axis}")
+    if pattern is not None and axis is not None:
+        raise ValueError(f"axis: expected None with a pattern, which runs last, got {axis}")
+
+    def selection(n_items: int) -> tuple[int, int | None]:
+        if pattern is None:
+            return _keep_count(density, n_items), None
+        return _checked_pattern(pattern, density, n_items)
+
+    return matrix_prune.prune(
+        weights,
+        selection=selection,
+        per_row=position is not None or pattern is not None,
+        **options,
+    )
 
 
 def _mapped_problems(
@@ -142,13 +222,13 @@ def _prune_pattern(
     density: float | None,
     threads: int,
 ) -> Any:
-    keep, group = _checked_pattern(pattern, problem.n_items)
-    if density is not None and density != keep / group:
-        raise ValueError(f"density: expected None with a pattern of {keep}:{group}, got {density}")
+    keep, group = _checked_pattern(pattern, density, problem.n_items)
     return backend.prune_pattern(problem, keep, group, threads)
 
 
-def _checked_pattern(pattern: tuple[int, int], length: int) -> tuple[int, int]:
+def _checked_pattern(
+    pattern: tuple[int, int], density: float | None, length: int
+) -> tuple[int, int]:
     try:
         keep, group = (operator.index(number) for number in pattern)
     except (TypeError, ValueError):
@@ -159,6 +239,8 @@ def _checked_pattern(pattern: tuple[int, int], length: int) -> tuple[int, int]:
         raise ValueError(
             f"pattern: expected m to divide the last axis of length {length}, got {pattern!r}"
         )
+    if density is not None and density != keep / group:
+        raise ValueError(f"density: expected None with a pattern of {keep}:{group}, got {density}")
     return keep, group
 
 
