@@ -346,3 +346,24 @@ def test_failures_are_one_line(shards, arguments, message, capsys, monkeypatch):
     assert error.startswith("wkmeans: error: ") and error.count("\n") == 1
     assert message in error
     assert sorted(os.listdir()) == before
+
+
+def test_a_cost_beyond_a_double_is_saved_and_loaded(tmp_path):
+    model = {"w": np.random.default_rng(0).standard_normal((16, 16)) * 1e200}
+    compressed = wkmeans.compress(model, k=4)
+    compressed.save(tmp_path / "model")
+    assert wkmeans.load(tmp_path / "model")["w"].cost == compressed["w"].cost == np.inf
+
+
+@pytest.mark.parametrize("name", ["", "a\x00b", "é", "a b/c:d", "__metadata__"])
+def test_any_name_is_saved_and_loaded(tmp_path, name):
+    model = {name: np.random.default_rng(0).standard_normal((16, 16), np.float32)}
+    compressed = wkmeans.compress(model, k=4)
+    compressed.save(tmp_path / "small")
+    assert list(wkmeans.load(tmp_path / "small")) == [name]
+    if name == "__metadata__":  # which safetensors keeps for itself
+        with pytest.raises(ValueError, match="rename it"):
+            compressed.save_dense(tmp_path / "plain")
+        return
+    compressed.save_dense(tmp_path / "plain")
+    assert list(load_file(tmp_path / "plain")) == [name]

@@ -228,3 +228,11 @@ def test_a_parametrized_module_loads_its_own_state():
     for name, value in compressed.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], value)
     assert np.isfinite(loaded(torch.ones(1, 16)).detach().numpy()).all()
+
+
+def test_a_model_without_memory_is_not_loaded_into():
+    compressed = wkmeans.compress(network(), k=4)
+    with torch.device("meta"):
+        model = network()
+    with pytest.raises(RuntimeError, match=r"'0.weight' is on the meta device.*to_empty"):
+        compressed.apply_to(model)

@@ -34,6 +34,8 @@ CODES = {
 """Every dtype of the specification, and what NumPy, ml_dtypes and torch call it."""
 _CODE_OF = {name: code for code, name in CODES.items()}
 
+METADATA = "__metadata__"
+"""What a header calls the entry that is no array."""
 _MAX_HEADER = 100_000_000  # the specification's own limit
 _MAX_SIZE = 2**48
 _MAX_DIMENSIONS = 64
@@ -100,7 +102,7 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     with open(path, "rb") as file:
         header, data_start = _header(path, file)
         data_size = file.seek(0, 2) - data_start
-    metadata = header.pop("__metadata__", {})
+    metadata = header.pop(METADATA, {})
     if not _is_text(metadata):
         raise _unreadable(path, "its metadata is not a mapping of strings")
     arrays = {name: _stored(path, name, entry, data_start) for name, entry in header.items()}
@@ -183,7 +185,7 @@ class Piece:
 
 def header_of(pieces: Mapping[str, Piece], metadata: Mapping[str, str]) -> bytes:
     """What stands in front of the arrays: the header and its length."""
-    header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
+    header: dict[str, Any] = {METADATA: dict(metadata)} if metadata else {}
     position = 0
     for name, piece in pieces.items():
         offsets = [position, position := position + piece.nbytes]

@@ -44,6 +44,11 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
         for name, value in chosen.items()
         if not _is_extra_state(name) and value.shape != state[name].shape
     ]
+    faults += [
+        f"{name!r} is on the meta device, which holds nothing: model.to_empty(device='cpu') first"
+        for name in chosen
+        if getattr(state[name], "is_meta", False)
+    ]
     if faults:
         shown = "; ".join(faults[:8]) + (f"; and {len(faults) - 8} more" if faults[8:] else "")
         raise RuntimeError(f"the tensors do not fit {type(model).__name__}: {shown}")

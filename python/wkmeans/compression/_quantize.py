@@ -221,11 +221,12 @@ def with_cost(tensor: CompressedTensor, weights: Weights, labels: Array) -> Comp
 
 
 def _cost(error: Array, importance: Array | None, quartic: Array | None, rows: slice) -> float:
-    squares = error * error
-    terms = squares if importance is None else squares * importance[rows].astype(np.float64)
-    total = float(terms.sum())
-    if quartic is not None:
-        total += float((squares * squares * quartic[rows].astype(np.float64)).sum())
+    with np.errstate(over="ignore"):  # a cost beyond a double's range is infinite
+        squares = error * error
+        terms = squares if importance is None else squares * importance[rows].astype(np.float64)
+        total = float(terms.sum())
+        if quartic is not None:
+            total += float((squares * squares * quartic[rows].astype(np.float64)).sum())
     return total
 
 

@@ -51,7 +51,9 @@ class Fields:
         return value
 
     def cost(self) -> float:
-        """For information: any finite number."""
+        """For information: any finite number; one beyond a double's range is not written."""
+        if not self.has("cost"):
+            return math.inf
         value = self.take("cost")
         if type(value) not in (int, float) or not math.isfinite(value):
             raise FormatError(f"{self.where}: expected a cost, got {str(value)[:80]!r}")

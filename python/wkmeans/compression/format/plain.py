@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from wkmeans._files.safetensors import Piece, bits_of, file_of
+from wkmeans._files.safetensors import METADATA, Piece, bits_of, file_of
 from wkmeans._kernels.arrays import Array
 from wkmeans.compression.format.file import Contents
 from wkmeans.compression.tensors.dtypes import PACKED
@@ -18,6 +18,8 @@ def plain_file(contents: Contents) -> Iterator[memoryview]:
     `save_model` puts them there, and `wkmeans.compress` ties them again. Wide dtypes come first, so
     that each array is aligned.
     """
+    if METADATA in contents.tensors:
+        raise ValueError(f"a safetensors file cannot hold a tensor called {METADATA!r}: rename it")
     metadata = {"format": "pt"} if contents.framework == "torch" else {}
     tensors = sorted(contents.tensors.items(), key=lambda item: -bits_of(item[1].dtype))
     pieces = {name: Piece(tensor.dtype, tensor.shape, _decoded(tensor)) for name, tensor in tensors}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 import os
-import struct
-from contextlib import suppress
 from os import PathLike, fspath
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from wkmeans._files.output import write_file
+from wkmeans._files.safetensors import Piece, file_of
 from wkmeans.importance.run.state import OBJECTIVES, State
 
 if TYPE_CHECKING:
@@ -49,30 +50,12 @@ def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None =
         "methods": json.dumps(state.methods, sort_keys=True),
     } | (extra or {})
     _interpreted("importances to save", metadata, tensors)
-    contiguous = {name: total.detach().cpu().contiguous() for name, total in tensors.items()}
     target = os.path.realpath(path)  # a link stays one
     if os.path.exists(target) and not os.path.isfile(target):
         raise ValueError(f"path: expected a regular file or a new one, got {fspath(path)}")
-    partial = f"{target}.partial"
-    try:
-        _safetensors().save_file(contiguous, partial, metadata)
-        _sort_metadata(partial)
-        os.replace(partial, target)
-    except BaseException:
-        with suppress(OSError):
-            os.remove(partial)
-        raise
-
-
-def _sort_metadata(path: str) -> None:
-    """The same file for the same importances: safetensors writes metadata in a random order."""
-    with open(path, "r+b") as file:
-        (size,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(size))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
-        file.seek(8)
-        file.write(text.ljust(size))
+    arrays = {name: total.detach().cpu().numpy() for name, total in tensors.items()}
+    pieces = {name: Piece(a.dtype.name, a.shape, (a,)) for name, a in sorted(arrays.items())}
+    write_file(Path(path), file_of(pieces, dict(sorted(metadata.items()))))
 
 
 def load(path: str | PathLike[str]) -> State:

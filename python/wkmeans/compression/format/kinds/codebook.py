@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from wkmeans._files.errors import FormatError
@@ -31,7 +32,7 @@ def _describe(tensor: CompressedTensor) -> dict[str, Any]:
         described |= {"coding": encoded.coding, "bytes": int(encoded.payload.size)}
     if encoded.classes is not None:
         described["classes"] = list(encoded.classes)
-    return described | {"cost": tensor.cost}
+    return described if math.isinf(tensor.cost) else described | {"cost": tensor.cost}
 
 
 def _parts(tensor: CompressedTensor) -> list[Array]:
