@@ -56,6 +56,20 @@ def test_powers_of_two_change_no_label(seed, k, quartic, include_zero, weight, c
     assert two.lower_bound == pytest.approx(np.ldexp(one.lower_bound, cost), rel=1e-10)
 
 
+@pytest.mark.parametrize("include_zero", [False, True])
+@pytest.mark.parametrize("n", [40, 400])
+@pytest.mark.parametrize("exponent", [-900, 900])
+def test_weights_that_count_1_count_1_at_any_magnitude(exponent, n, include_zero):
+    """Where neither importance counts, though both were given."""
+    w = draw(1, n)[0]
+    none = np.zeros(n)
+    kinds = {"importance": none, "quartic_importance": none, "include_zero": include_zero}
+    one = wkmeans.wkmeans(w, 3, **kinds)
+    two = wkmeans.wkmeans(power(w, exponent), 3, **kinds)
+    np.testing.assert_array_equal(two.labels, one.labels)
+    np.testing.assert_array_equal(two.centroids, power(one.centroids, exponent))
+
+
 @pytest.mark.parametrize("exponent", [230, 500, 900, 1020])
 @pytest.mark.parametrize("options", [{}, {"solver": "lloyd"}, {"include_zero": True}])
 def test_what_costs_more_than_a_double_holds(exponent, options):

@@ -111,7 +111,7 @@ std::optional<ScaledProblem> ScaledProblem::where_needed(const Problems& problem
 ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, bool unit_importance,
                              const PowersOfTwo& powers)
     : powers_(powers) {
-  const bool quartic = problems.quartic() && !unit_importance;
+  const bool quartic = problems.quartic();
   const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
   items_.weight.reserve(size);
