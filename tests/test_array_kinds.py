@@ -215,3 +215,10 @@ def test_a_list_of_rows_is_one_importance():
 def test_masked_counts():
     with pytest.raises(TypeError, match=r"counts: .* masked array"):
         rate.entropy_bits(np.ma.masked_array([1, 2], [True, False]))
+
+
+def test_costs_beyond_float64_are_infinite_and_warn_of_nothing():
+    tensor = compress({"w": 1e200 * W.astype(np.float64)}, k=4)["w"]
+    assert tensor.cost == np.inf
+    expected = compress({"w": W.astype(np.float64)}, k=4)["w"]
+    np.testing.assert_array_equal(tensor.labels, expected.labels)

@@ -130,7 +130,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """Load everything into `model`, in place, with codebooks as parameters, and return it.
 
         What it then trains is codebooks (n, k) in place of compressed weights, through
-        torch.nn.utils.parametrize; ``state_dict()`` holds labels and codebooks. `tuned` makes a
+        torch.nn.utils.parametrize; ``state_dict()`` holds codebooks, no labels. `tuned` makes a
         compressed model of it again. See `wkmeans.export.parametrize`.
         """
         from wkmeans.compression.tensors.parametrization import parametrize

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -221,13 +222,13 @@ def with_cost(tensor: CompressedTensor, weights: Weights, labels: Array) -> Comp
 
 
 def _cost(error: Array, importance: Array | None, quartic: Array | None, rows: slice) -> float:
-    with np.errstate(over="ignore"):  # a cost beyond a double's range is infinite
+    with np.errstate(over="ignore", invalid="ignore"):  # beyond float64 the cost is infinite
         squares = error * error
         terms = squares if importance is None else squares * importance[rows].astype(np.float64)
         total = float(terms.sum())
         if quartic is not None:
             total += float((squares * squares * quartic[rows].astype(np.float64)).sum())
-    return total
+    return math.inf if math.isnan(total) else total
 
 
 def scaled_channels(weights: Weights, options: Options) -> tuple[Weights, Array | None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -44,27 +45,46 @@ class CodebookParametrization(nn.Module):
 
     The parameter that it parametrizes is the codebook (n, k). Centroids that are exactly zero stay
     zero, so that what was pruned remains so.
+
+    Labels never change and stay out of the state dict, which therefore holds floating-point tensors
+    only: it can be averaged, and stored in few bytes. In their place stands a fingerprint, by which
+    a state dict is refused whose codebook is for other labels.
     """
 
     labels: Tensor
     offsets: Tensor | None
     scale: Tensor | None
     is_free: Tensor
+    fingerprint: Tensor
 
     def __init__(self, tensor: IndexedTensor, like: Tensor) -> None:
         super().__init__()
         device = like.device
         self._codebook: Tensor | None = torch.tensor(tensor.codebook).to(device, like.dtype)
         offsets = tensor.offsets()
-        self.register_buffer("labels", _labels(tensor, device))
+        self.register_buffer("labels", _labels(tensor, device), persistent=False)
         self.register_buffer(
-            "offsets", None if offsets is None else torch.tensor(offsets).to(device)
+            "offsets",
+            None if offsets is None else torch.tensor(offsets).to(device),
+            persistent=False,
         )
         self.register_buffer(
             "scale",
             None if tensor.scale is None else torch.tensor(tensor.scale).to(device, like.dtype),
         )
-        self.register_buffer("is_free", self._codebook != 0)
+        self.register_buffer("is_free", self._codebook != 0, persistent=False)
+        self.register_buffer("fingerprint", _fingerprint(tensor).to(device))
+
+    def _load_from_state_dict(
+        self, state_dict: Mapping[str, Any], prefix: str, *others: Any
+    ) -> None:
+        came = state_dict.get(f"{prefix}fingerprint")
+        if came is not None and bool((came.cpu() - self.fingerprint.cpu()).abs().max() > 0.1):
+            raise ValueError(
+                f"{prefix}labels: expected a codebook for these labels, got one for others; "
+                "parametrize the model by the compressed one that the state dict comes from"
+            )
+        super()._load_from_state_dict(state_dict, prefix, *others)
 
     def forward(self, codebook: Tensor) -> Tensor:
         index = self.labels.int() if self.offsets is None else self.labels + self.offsets
@@ -89,6 +109,16 @@ def _labels(tensor: IndexedTensor, device: torch.device) -> Tensor:
     return torch.tensor(tensor.labels.astype(dtype)).to(device)
 
 
+def _fingerprint(tensor: IndexedTensor) -> Tensor:
+    """32 bits by shape, labels, codebooks' numbers and zeros: no average of equal ones, in half
+    precision neither, moves a quarter by a tenth."""
+    crc = zlib.crc32(repr(tensor.shape).encode())
+    for array in (tensor.labels.astype(np.uint32), tensor.offsets(), tensor.codebook == 0):
+        if array is not None:
+            crc = zlib.crc32(array.tobytes(), crc)
+    return torch.tensor([1 + (crc >> shift & 3) / 4 for shift in range(0, 32, 2)])
+
+
 def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Module:
     """Replace parameters of `model` by codebooks and labels, through torch.nn.utils.parametrize.
 
@@ -104,9 +134,9 @@ def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Modul
     torch.nn.Module
         `model`. For each ``layer.weight`` it now trains
         ``layer.parametrizations.weight.original``, the codebook (n, k), whose gradient is the sum
-        over the weights of each centroid. ``state_dict()`` holds labels (a byte a weight up to
-        k = 256) and codebooks; ``remove_parametrizations(layer, "weight")`` of
-        torch.nn.utils.parametrize goes back to a dense weight.
+        over the weights of each centroid. ``state_dict()`` holds codebooks and no labels: it loads
+        into a model that was parametrized by the same tensors. ``remove_parametrizations(layer,
+        "weight")`` of torch.nn.utils.parametrize goes back to a dense weight.
 
     Raises
     ------
