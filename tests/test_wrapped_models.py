@@ -121,6 +121,46 @@ def test_parametrize_looks_through_a_wrapper():
         assert torch.equal(tuned.state_dict()[name], value)
 
 
+@pytest.fixture
+def adapted():
+    """A network under a low-rank adapter of another library."""
+    peft = pytest.importorskip("peft", reason="needs peft: pip install --no-deps peft accelerate")
+    torch.manual_seed(0)
+    config = peft.LoraConfig(r=2, target_modules=["0"], modules_to_save=["2"])
+    return peft.get_peft_model(network(), config)
+
+
+def test_an_adapter_is_looked_through_and_said(adapted, tmp_path):
+    compressed = wkmeans.compress(adapted, k=4)
+    assert list(compressed) == list(network().state_dict())
+    assert any("lora_A" in name for name in compressed.left_out)
+    assert set(compressed.left_out.values()) == {"belongs to the wrapper, not to the model"}
+    compressed.apply_to(network())
+    before = {n: p.clone() for n, p in adapted.named_parameters() if "lora" in n}
+    compressed.apply_to(adapted)
+    base = adapted.base_model.model[0].base_layer.weight
+    assert torch.equal(base, compressed.state_dict()["0.weight"])
+    for name, parameter in adapted.named_parameters():
+        assert name not in before or torch.equal(parameter, before[name])
+
+
+def test_codebooks_are_trained_beneath_wrappers():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.DataParallel(network())
+
+    model = Outer()
+    compressed = wkmeans.compress(model, k=4)
+    assert "inner.0.weight" in compressed
+    compressed.parametrize(model)
+    assert model.inner.module[0].parametrizations.weight.original.shape == (1, 4)
+    with torch.no_grad():
+        model.inner.module[0].parametrizations.weight.original.mul_(2)
+    tuned = compressed.tuned(model)["inner.0.weight"].dequantize()
+    np.testing.assert_allclose(tuned, 2 * compressed["inner.0.weight"].dequantize(), rtol=1e-6)
+
+
 def test_evaluate_gets_the_wrapped_model():
     seen = []
     wkmeans.compress(nn.DataParallel(network()), k=4, evaluate=lambda m: seen.append(type(m)))

@@ -15,7 +15,7 @@ from wkmeans.compression._loading import load_state
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
 from wkmeans.compression.format.plain import plain_file
-from wkmeans.compression.source.wrappers import unwrapped
+from wkmeans.compression.source.wrappers import plain_names
 from wkmeans.compression.tensors.dtypes import as_torch, packed_as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
@@ -135,7 +135,12 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """
         from wkmeans.compression.tensors.parametrization import parametrize
 
-        parametrize(unwrapped(self.apply_to(model)), self)
+        self.apply_to(model)
+        held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
+        plain = plain_names(model, dict(held))
+        parametrize(
+            model, {name: self[known] for name, known in plain.items() if known and known in self}
+        )
         return model
 
     def tuned(self, model: nn.Module) -> CompressedModel:
@@ -146,7 +151,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         from wkmeans.compression.tensors.tuned import tuned_tensors
 
         return CompressedModel(
-            tuned_tensors(self._tensors, self._aliases, unwrapped(model)),
+            tuned_tensors(self._tensors, self._aliases, model),
             aliases=self._aliases,
             framework=self._framework,
             left_out=self._left_out,

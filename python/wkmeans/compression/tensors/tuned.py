@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
+from wkmeans.compression.source.wrappers import plainly_named
 from wkmeans.compression.tensors.dtypes import as_numpy
 from wkmeans.compression.tensors.exportable import recompressed
 from wkmeans.compression.tensors.parametrization import indexed_tensors
@@ -19,8 +20,8 @@ def tuned_tensors(
     model: nn.Module,
 ) -> dict[str, CompressedTensor | DenseTensor]:
     """`tensors` with the codebooks, and the dense values, that `model` has now."""
-    codebooks = indexed_tensors(model)
-    dense = model.state_dict()
+    codebooks = plainly_named(model, indexed_tensors(model))
+    dense = plainly_named(model, model.state_dict())
     names_of = {name: [name] for name in tensors}
     for alias, name in aliases.items():
         names_of[name].append(alias)
