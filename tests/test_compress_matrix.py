@@ -161,3 +161,65 @@ def test_costs_are_under_the_matrix():
     )
     assert 0 < fine["0.weight"].cost < coarse["0.weight"].cost
     assert np.isfinite(coarse.report().cost)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"k": 4},
+        {"bits": 2, "granularity": "channel"},
+        {"k": 3, "channel_scales": True, "coding": "packed"},
+        {"k": 4, "codebook_dtype": "int8"},
+        {"k": 4, "granularity": "channel", "codebook_dtype": "float16"},
+    ],
+)
+def test_codebooks_under_a_matrix(tmp_path, options):
+    model, x = network(), correlated(400, 48)
+    error = {}
+    for method in ("matrix", "diagonal"):
+        compressed = wkmeans.compress(model, calibration=[x], loss="mse", method=method, **options)
+        report = compressed.report()
+        assert report.divergence <= report.divergence_unweighted
+        error[method] = relative_error(model, compressed, network, correlated(400, 48, seed=5))
+    assert error["matrix"] < 0.6 * error["diagonal"]
+    compressed = wkmeans.compress(model, calibration=[x], loss="mse", **options)
+    assert min(compressed.report().tried, key=compressed.report().tried.get) == "matrix"
+    k = options.get("k", 4)
+    for name in ("0.weight", "2.weight"):
+        assert type(compressed[name]) is wkmeans.CompressedTensor and compressed[name].k <= k
+    compressed.save(tmp_path / "f.safetensors")
+    loaded = wkmeans.load(tmp_path / "f.safetensors").state_dict("torch")
+    for name, tensor in compressed.state_dict().items():
+        assert torch.equal(loaded[name], tensor)
+
+
+def test_codebooks_of_every_kind_of_layer():
+    model = Mixed().eval()
+    ids = torch.randint(0, 30, (120, 10), generator=torch.Generator().manual_seed(2))
+    for granularity in ("tensor", "channel"):
+        report = wkmeans.compress(
+            model, calibration=[ids], k=4, method="matrix", min_size=16, granularity=granularity
+        ).report()
+        assert report.divergence == report.tried["matrix"] < report.divergence_unweighted
+        dense = [
+            row.name for row in report.tensors if row.name == "depthwise.weight" and row.reason
+        ]
+        weighed = {row.name: row.weighed for row in report.tensors if row.weighed == "matrix"}
+        assert len(weighed) + len(dense) == 5
+
+
+def test_codebooks_are_the_same_for_any_number_of_threads():
+    model, x = network(), correlated(200, 48)
+    files = {
+        wkmeans.compress(model, calibration=[x], k=4, method="matrix", n_threads=n).to_bytes()
+        for n in (1, 3)
+    }
+    assert len(files) == 1
+
+
+@pytest.mark.parametrize("options", [{"granularity": 16}, {"keep_zeros": True}])
+def test_what_codebooks_do_not_serve_is_said(options):
+    model, x = network(), correlated(100, 48)
+    report = wkmeans.compress(model, calibration=[x], k=4, method="matrix", **options).report()
+    assert report.divergence == report.divergence_unweighted
+    assert "matrix was not tried" in str(report)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -17,12 +18,18 @@ from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._report import USED
 from wkmeans.compression._work import Tensors, Work
 from wkmeans.compression.budget.allocation import Choice, PricedSample
+from wkmeans.compression.calibration.codebooks import (
+    dense_bytes,
+    serves,
+    why_no_codebooks,
+    with_codebooks,
+)
 from wkmeans.compression.calibration.replay import FloatArray, Replay, Settings, Target
 from wkmeans.compression.lattice.quantise import PRICE, on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
 from wkmeans.compression.tensors.dtypes import as_numpy
-from wkmeans.compression.tensors.tensor import CompressedTensor
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 from wkmeans.importance._estimate import resolve_loss
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import Forward
@@ -78,10 +85,38 @@ class MatrixMethod:
         """The network by codewords or by size, as the request has it."""
         target = self.request.target_for(self.source)
         if target is None:
-            raise CannotError("codebooks under a whole matrix need a size in bytes")
+            return self._with_codebooks()
         if not _suits_lattice(self.request):
             raise CannotError("integers on a lattice have no codebooks to share or to prune")
         return _LatticeSearch(self, target).run()
+
+    def _with_codebooks(self) -> CompressedModel:
+        options, k = self.request.options, self.request.budget.k
+        assert k is not None
+        refusal = why_no_codebooks(options)
+        if refusal is not None:
+            raise CannotError(refusal)
+        made: dict[str, CompressedTensor] = {}
+        others = dict.fromkeys(self.others, Choice(k))
+
+        def quantise(target: Target) -> FloatArray:
+            name, layer = target.name, target.layer
+            entry = self.source.entries[name]
+            tensor: CompressedTensor | DenseTensor | None = None
+            if serves(target, options):
+                tensor = with_codebooks(target, k, options, entry.shape, entry.dtype)
+            if isinstance(tensor, CompressedTensor) and tensor.nbytes < dense_bytes(
+                entry.shape, entry.dtype
+            ):
+                made[name] = tensor
+            else:
+                others[name] = Choice(k)
+                tensor = self.work.made({name: Choice(k)})[name]
+            values = torch.from_numpy(tensor.dequantize().astype(np.float64))
+            return layer.matrices(values).numpy()
+
+        changed = self._replay.run(quantise)
+        return self.model_of(made, changed, others)
 
     @property
     def replay(self) -> Replay:
