@@ -56,7 +56,7 @@ def test_a_vector_of_importances_is_raised_as_the_tensor_is():
 
 @pytest.mark.parametrize("bad", [-0.1, float("nan"), float("inf")])
 def test_floors_are_not_negative(bad):
-    with pytest.raises(ValueError, match="floor: expected a number of at least 0"):
+    with pytest.raises(ValueError, match="floor: expected a finite, non-negative number"):
         wkmeans.compress({"w": weights_of(1, 9, 9)}, k=2, floor=bad)
 
 

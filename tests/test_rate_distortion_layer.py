@@ -78,13 +78,17 @@ def test_directions_without_inputs_are_free():
 def test_bad_arguments():
     fine = {"distortion": 1.0, "weight_variance": 1.0, "input_covariance": np.eye(3)}
     for name, value, message in (
-        ("distortion", 0.0, "distortion must be positive"),
-        ("weight_variance", -1.0, "weight_variance must be positive"),
-        ("weight_variance", np.ones(3), "weight_variance must be a number"),
-        ("input_covariance", np.ones((2, 3)), "input_covariance must be a square matrix"),
-        ("input_covariance", [[1, 2], [0, 1]], "input_covariance must be symmetric"),
-        ("input_covariance", [[1, 2], [2, 1]], "input_covariance must be positive semidefinite"),
-        ("input_covariance", np.full((2, 2), np.nan), "input_covariance must be finite"),
+        ("distortion", 0.0, "distortion: expected positive"),
+        ("weight_variance", -1.0, "weight_variance: expected positive"),
+        ("weight_variance", np.ones(3), "weight_variance: expected one number"),
+        ("input_covariance", np.ones((2, 3)), "input_covariance: expected a square matrix"),
+        ("input_covariance", [[1, 2], [0, 1]], "input_covariance: expected a symmetric"),
+        (
+            "input_covariance",
+            [[1, 2], [2, 1]],
+            "input_covariance: expected a positive semidef",
+        ),
+        ("input_covariance", np.full((2, 2), np.nan), "input_covariance: expected finite"),
     ):
         with pytest.raises(ValueError, match=message):
             layer_bound(**{**fine, name: value})

@@ -102,6 +102,20 @@ def test_no_folder_holds_too_many_files():
     assert len(list((PACKAGE / "importance").glob("*.py"))) <= 12
 
 
+def test_errors_speak_with_one_voice():
+    """``name: expected ..., got ...``, nowhere that something must be so."""
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+                said = " ".join(
+                    part.value
+                    for part in ast.walk(node.exc)
+                    if isinstance(part, ast.Constant) and isinstance(part.value, str)
+                )
+                for other in (" must be ", " must have ", "; got "):
+                    assert other not in said, f"{path}:{node.lineno}: {said}"
+
+
 def test_packages_only_import_and_export():
     """Nobody looks for code in an ``__init__``: it may find what it exports lazily, no more."""
     for path in PACKAGE.rglob("__init__.py"):

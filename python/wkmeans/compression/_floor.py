@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
-from wkmeans._kernels.checks import importance_pair
+from wkmeans._kernels.checks import checked_number, importance_pair
 from wkmeans.compression.tensors.dtypes import as_numpy
 
 DEFAULT_FLOOR = 1.0
@@ -109,12 +109,7 @@ def checked_floor(floor: Any) -> float:
     """`floor` as a number; None is the default."""
     if floor is None:
         return DEFAULT_FLOOR
-    if isinstance(floor, bool) or not hasattr(floor, "__float__"):
-        raise TypeError(f"floor: expected a number of at least 0, got {floor!r}")
-    value = float(floor)
-    if not 0 <= value < math.inf:
-        raise ValueError(f"floor: expected a number of at least 0, got {floor!r}")
-    return value
+    return checked_number("floor", floor)
 
 
 def _broadcasts(given: Weighed, shape: tuple[int, ...]) -> bool:

@@ -18,12 +18,12 @@ for any two covariances, and `decorrelate` the rotation through which Algorithm 
 
 from __future__ import annotations
 
-from ._compressor import channel_information, compress_linear
-from ._gaussian_bound import gaussian_bound
-from ._layer import layer_bound
-from ._relu import relu_distortion
-from ._rotation import Rotation, decorrelate, linear_bound_full
-from ._water_filling import LinearBound, linear_bound
+from wkmeans.rate_distortion._compressor import channel_information, compress_linear
+from wkmeans.rate_distortion._gaussian_bound import gaussian_bound
+from wkmeans.rate_distortion._layer import layer_bound
+from wkmeans.rate_distortion._relu import relu_distortion
+from wkmeans.rate_distortion._rotation import Rotation, decorrelate, linear_bound_full
+from wkmeans.rate_distortion._water_filling import LinearBound, linear_bound
 
 __all__ = [
     "LinearBound",

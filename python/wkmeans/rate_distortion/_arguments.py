@@ -12,6 +12,9 @@ from wkmeans._kernels.checks import shown_index
 from wkmeans._kernels.plain import check_plain_array
 
 FloatArray: TypeAlias = NDArray[np.float64]
+SYMMETRY = 1e-10
+"""What entries may differ by from those opposite, as a share of the largest: products of data that
+were summed in another order do."""
 
 
 def real(name: str, values: ArrayLike) -> FloatArray:
@@ -74,13 +77,19 @@ def gaussian_weights(
     return variances, covariance, squared_errors
 
 
-def cholesky(name: str, values: ArrayLike) -> FloatArray:
-    """Lower Cholesky factor of a covariance, refused unless it is clearly positive definite."""
+def symmetric_matrix(name: str, values: ArrayLike) -> FloatArray:
+    """A square matrix, not empty and symmetric to rounding."""
     matrix = finite(name, values)
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise ValueError(f"{name}: expected a square matrix, got shape {matrix.shape}")
-    rounding = 1e-10 * np.abs(matrix).max()
+    rounding = SYMMETRY * np.abs(matrix).max()
     check(name, matrix, np.abs(matrix - matrix.T) <= rounding, "a symmetric matrix")
+    return matrix
+
+
+def cholesky(name: str, values: ArrayLike) -> FloatArray:
+    """Lower Cholesky factor of a covariance, refused unless it is clearly positive definite."""
+    matrix = symmetric_matrix(name, values)
     with suppress(np.linalg.LinAlgError):
         factor = np.linalg.cholesky(matrix).astype(np.float64, copy=False)
         # A pivot that is nothing but rounding hides a singular matrix.

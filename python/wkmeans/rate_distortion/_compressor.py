@@ -7,8 +7,8 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ._arguments import FloatArray, check, finite, gaussian_weights
-from ._water_filling import linear_bound
+from wkmeans.rate_distortion._arguments import FloatArray, check, finite, gaussian_weights
+from wkmeans.rate_distortion._water_filling import linear_bound
 
 Seed: TypeAlias = np.random.Generator | np.random.BitGenerator | np.random.SeedSequence | int
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FloatArray, gaussian_weights
+from wkmeans.rate_distortion._arguments import FloatArray, gaussian_weights
 
 
 def gaussian_bound(weight_covariance: ArrayLike, coordinate_distortions: ArrayLike) -> float:

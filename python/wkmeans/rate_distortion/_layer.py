@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FloatArray, check, finite, positive
-from ._water_filling import LinearBound, linear_bound
+from wkmeans.rate_distortion._arguments import SYMMETRY, FloatArray, positive, symmetric_matrix
+from wkmeans.rate_distortion._water_filling import LinearBound, linear_bound
 
 
 def layer_bound(
@@ -58,7 +58,7 @@ def layer_bound(
     target = positive("distortion", distortion)
     variance = positive("weight_variance", weight_variance)
     if variance.ndim:
-        raise ValueError(f"weight_variance must be a number, got shape {variance.shape}")
+        raise ValueError(f"weight_variance: expected one number, got shape {variance.shape}")
     eigenvalues = _eigenvalues(input_covariance)
     n_zero = int(np.count_nonzero(eigenvalues == 0))
     levels = np.broadcast_to(variance, (*target.shape, len(eigenvalues))).copy()
@@ -73,17 +73,11 @@ def layer_bound(
 
 def _eigenvalues(covariance: ArrayLike) -> FloatArray:
     """Ascending; what is zero to rounding is zero."""
-    matrix = finite("input_covariance", covariance)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
-        raise ValueError(f"input_covariance must be a square matrix, got shape {matrix.shape}")
-    rounding = 1e-10 * np.abs(matrix).max()
-    check(
-        "input_covariance", matrix, np.abs(matrix - matrix.T) <= rounding, "symmetric to rounding"
-    )
+    matrix = symmetric_matrix("input_covariance", covariance)
     eigenvalues = np.asarray(np.linalg.eigvalsh(matrix), np.float64)
-    if eigenvalues[0] < -len(matrix) * rounding:
+    if eigenvalues[0] < -len(matrix) * SYMMETRY * np.abs(matrix).max():
         raise ValueError(
-            "input_covariance must be positive semidefinite, got smallest eigenvalue "
+            "input_covariance: expected a positive semidefinite matrix, got smallest eigenvalue "
             f"{eigenvalues[0]:g}"
         )
     floor = len(matrix) * np.finfo(np.float64).eps * eigenvalues[-1]

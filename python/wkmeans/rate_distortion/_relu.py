@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FloatArray, finite, variance_vector
+from wkmeans.rate_distortion._arguments import FloatArray, finite, variance_vector
 
 # Below it the difference of sines loses more digits than the first three terms of its series.
 _SMALL_ANGLE = 0.1

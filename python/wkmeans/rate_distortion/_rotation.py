@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FloatArray, cholesky, same_shape
-from ._water_filling import LinearBound, linear_bound
+from wkmeans.rate_distortion._arguments import FloatArray, cholesky, same_shape
+from wkmeans.rate_distortion._water_filling import LinearBound, linear_bound
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ._arguments import FloatArray, check, positive, same_shape, variance_vector
+from wkmeans.rate_distortion._arguments import (
+    FloatArray,
+    check,
+    positive,
+    same_shape,
+    variance_vector,
+)
 
 
 @dataclass(frozen=True, eq=False)
