@@ -1,7 +1,9 @@
 #include "cpu/cluster/cluster.h"
 
 #include <algorithm>
+#include <cmath>
 #include <optional>
+#include <set>
 
 #include "cpu/cluster/certificate.h"
 #include "cpu/cluster/solve.h"
@@ -9,6 +11,7 @@
 #include "cpu/label/assign.h"
 #include "cpu/label/bucket_labels.h"
 #include "cpu/label/half_labels.h"
+#include "cpu/layered/optimal_values.h"
 #include "cpu/read/buckets.h"
 #include "cpu/read/collect.h"
 #include "cpu/read/scaled_problem.h"
@@ -110,6 +113,34 @@ void cluster_one(const Call<Label>& call, std::int64_t problem, const Parallel& 
   report(call, problem, solution, labelled, hidden, exact);
 }
 
+// Fills the codebook with all weights that carry importance, if these are few enough.
+bool every_weight(const Problems& problems, std::int64_t problem, Zero zero,
+                  std::vector<double>& codebook) {
+  const std::int64_t n = problems.weights->n_items();
+  for (const bool all_count : {false, true}) {
+    std::set<double> weights;
+    ItemReader<double> reader;
+    for (std::int64_t begin = 0; begin < n && weights.size() <= codebook.size();
+         begin += kItemBlock) {
+      const ItemRun<double> items =
+          reader.read(problems, problem, begin, std::min(kItemBlock, n - begin));
+      for (std::int64_t i = 0; i < items.count; ++i) {
+        const bool counts = all_count || items.importance[i] > 0.0 ||
+                            (items.quartic_importance && items.quartic_importance[i] > 0.0);
+        if (counts) weights.insert(items.weight[i] + 0.0);
+      }
+    }
+    if (weights.empty()) continue;  // where none carries importance each does
+    if (zero == Zero::pinned) weights.insert(0.0);
+    if (weights.size() > codebook.size()) return false;
+    std::copy(weights.begin(), weights.end(), codebook.begin());
+    std::fill(codebook.begin() + static_cast<std::ptrdiff_t>(weights.size()), codebook.end(),
+              *weights.rbegin());
+    return true;
+  }
+  return false;
+}
+
 // The same of a problem that was brought into range; labels are those of the weights as they came.
 template <class Moments, class Label>
 void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::int64_t problem,
@@ -124,6 +155,17 @@ void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::i
   std::vector<double> centroids(inner.solver.k);
   const ClusterOutput<Label>& output = call.output;
   Label* labels = output.labels + problem * call.problems.weights->n_items();
+  const bool stores_all =
+      inner.solver.solver == Solver::optimal && inner.solver.format == CentroidFormat::float64;
+  if (stores_all && every_weight(call.problems, problem, inner.zero, centroids)) {
+    assign(call.problems, problem, centroids, false, parallel, labels);
+    std::copy(centroids.begin(), centroids.end(),
+              output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
+    output.costs[problem] = output.lower_bounds[problem] = 0.0;
+    output.scales[problem] = 1.0;
+    output.n_iters[problem] = 0;
+    return;
+  }
   double cost = 0.0;
   double lower_bound = 0.0;
   const Problems view = scaled.view();
@@ -136,11 +178,14 @@ void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::i
                            output.n_iters + problem}},
               0, parallel, workspace);
   std::for_each(centroids.begin(), centroids.end(), unscale);
-  assign(call.problems, problem, centroids, false, parallel, labels);
+  const double direct = assign(call.problems, problem, centroids, false, parallel, labels);
   std::copy(centroids.begin(), centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
   if (inner.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
   output.costs[problem] = scaled.unscaled_cost(cost);
+  // Next to what the largest weights could cost, that of others may have been lost.
+  if (ScaledProblem::may_be_lost(cost) && std::isfinite(direct))
+    output.costs[problem] = std::max(output.costs[problem], direct);
   output.lower_bounds[problem] = scaled.unscaled_bound(lower_bound);
 }
 
@@ -217,6 +262,12 @@ std::vector<double> curve_of(const Points& points, Pyramid<Moments>& pyramid, Ce
   pyramid.build(points, parallel);
   const Placement placement = placement_of(format, scale_of(format, points, exponent), exponent);
   const std::size_t k = std::min(k_max, points.size());
+  if (placement.grid()) {
+    if (auto found = optimal_values(points, pyramid, *placement.grid(), k, Want::costs)) {
+      found->costs.resize(k_max, found->costs.back());
+      return std::move(found->costs);
+    }
+  }
   std::vector<double> curve = optimal_curve(points, pyramid, placement, k, parallel);
   curve.resize(k_max, curve.back());
   return curve;

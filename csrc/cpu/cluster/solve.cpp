@@ -10,6 +10,7 @@
 #include "cpu/cluster/optimal.h"
 #include "cpu/intervals/leaf_sums.h"
 #include "cpu/label/codebook.h"
+#include "cpu/layered/optimal_values.h"
 #include "cpu/lloyd/initial_centroids.h"
 #include "cpu/lloyd/lloyd.h"
 #include "cpu/squeeze/search.h"
@@ -143,6 +144,54 @@ Solution solve_lloyd(const Points& points, const Pyramid<Moments>& pyramid,
   return solution;
 }
 
+QuarticMoments widened(const QuadraticMoments& m) { return {m.quadratic, {}}; }
+QuarticMoments widened(const QuarticMoments& m) { return m; }
+
+// All points from the format's last value on go to it, whatever the codebook: no boundary need lie
+// among them, and they are one. Nothing where that joins none.
+template <class Moments>
+std::optional<Points> joined_beyond(const Points& points, const CentroidGrid& grid,
+                                    const Pyramid<Moments>& pyramid) {
+  const auto first = points.weight.begin();
+  const auto last = points.weight.end();
+  const auto below = static_cast<std::size_t>(std::upper_bound(first, last, -grid.largest) - first);
+  const auto above = static_cast<std::size_t>(std::lower_bound(first, last, grid.largest) - first);
+  if (below < 2 && points.size() - above < 2) return std::nullopt;
+  Points joined;
+  joined.most_merged = points.most_merged;
+  const auto join = [&](std::size_t begin, std::size_t end) {
+    if (begin == end) return;
+    append_group(
+        {widened(pyramid.range(begin, end)), points.low(begin), points.high(end - 1), false},
+        points.quartic(), joined);
+  };
+  join(0, below);
+  append_weights(points, below, above, joined);
+  join(above, points.size());
+  if (points.pin != kNoPoint) joined.pin = points.pin - below + (below > 0 ? 1 : 0);
+  return joined;
+}
+
+// The optimum among a format's values; `pyramid` is that of the points.
+template <class Moments>
+Solution solve_on_grid(const Points& points, Pyramid<Moments>& pyramid, const Target& target,
+                       const SolverOptions& options, const Parallel& parallel) {
+  const CentroidGrid& grid = *target.placement.grid();
+  if (auto found = optimal_values(points, pyramid, grid, options.k, Want::boundaries)) {
+    Solution solution;
+    solution.centroids = std::move(found->values);
+    solution.scale = target.scale;
+    solution.lower_bound = found->lower_bound;
+    solution.n_iter = 1;
+    return solution;
+  }
+  const std::optional<Points> joined = joined_beyond(points, grid, pyramid);
+  if (joined) pyramid.build(*joined, parallel);
+  const Points& all = joined ? *joined : points;
+  const Optimum optimum = optimal(all, pyramid, target.placement, options.k, parallel);
+  return solution_of(optimum, all, target, clusters_of(pyramid));
+}
+
 // Leaves the pyramid as it is where squeezing finds the optimum.
 template <class Moments>
 Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
@@ -159,6 +208,8 @@ Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
     }
   }
   pyramid.build(points, parallel);
+  if (target.placement.grid() && search != Search::layers)
+    return solve_on_grid(points, pyramid, target, options, parallel);
   const Optimum optimum =
       search == Search::layers
           ? layered_optimum(points, pyramid, target.placement, options.k, parallel)

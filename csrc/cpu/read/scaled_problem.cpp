@@ -156,8 +156,10 @@ double ScaledProblem::unscaled_cost(double cost) const {
   return fell_short ? unscaled + std::numeric_limits<double>::denorm_min() : unscaled;
 }
 
+bool ScaledProblem::may_be_lost(double cost) { return cost < kLostToScaling; }
+
 double ScaledProblem::unscaled_bound(double bound) const {
-  if (bound < kLostToScaling) return 0.0;
+  if (may_be_lost(bound)) return 0.0;
   const double unscaled = std::ldexp(bound, -powers_.cost);
   if (std::isinf(unscaled)) return std::numeric_limits<double>::max();
   const bool is_beyond = std::ldexp(unscaled, powers_.cost) > bound;

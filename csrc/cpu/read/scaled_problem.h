@@ -26,6 +26,9 @@ public:
   double unscaled_weight(double value) const;
   // Rounded up, to infinity where the cost truly is beyond a double; and down.
   double unscaled_cost(double cost) const;
+  // Whether a scaled cost is so small beside what the largest weights could cost that more may have
+  // been lost.
+  static bool may_be_lost(double cost);
   double unscaled_bound(double bound) const;
 
 private:
