@@ -26,7 +26,7 @@ struct Join;
 template <>
 struct Join<QuadraticMoments> {
   template <class Where>
-  static WKM_ALWAYS_INLINE bool run(const double* starts, QuadraticMoments end, Front front,
+  static WKM_ALWAYS_INLINE void run(const double* starts, QuadraticMoments end, Front front,
                                     Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
@@ -36,14 +36,13 @@ struct Join<QuadraticMoments> {
       front.candidates[p] =
           front.costs[p] + where.cost_near(moments, m.origin + m.offset, m.second);
     }
-    return true;
   }
 };
 
 template <>
 struct Join<QuarticMoments> {
   template <class Where>
-  static WKM_ALWAYS_INLINE bool run(const double* starts, QuarticMoments end, Front front,
+  static WKM_ALWAYS_INLINE void run(const double* starts, QuarticMoments end, Front front,
                                     Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
@@ -51,9 +50,7 @@ struct Join<QuarticMoments> {
       QuarticFields::store(merge(QuarticFields::load(starts + p, front.stride), end),
                            front.state + p, front.stride);
     }
-    if (GrowQuartic::settle(front, where)) return true;
-    GrowQuartic::restart_loose(front);
-    return GrowQuartic::settle(front, where);
+    GrowQuartic::settle(front, where);
   }
 };
 
@@ -115,19 +112,18 @@ struct PathKernel {
       front.n_blocks = starting.last / kLanes + 1 - starting.first / kLanes;
       work += static_cast<double>(kLanes * front.n_blocks);
       stop_if_interrupted_after(kLanes * front.n_blocks);
-      const bool settled = Join<Moments>::run(starts, ends[i], front, where);
+      Join<Moments>::run(starts, ends[i], front, where);
       const double least = least_candidate(front);
       to.costs[i] = least - to.discounts[i];
       if (to.previous) to.previous[i] = to.first_start + first_at(front, least);
       if (nodes.size() == 1) continue;
       // By the Monge property nodes before this one have no better start beyond its own, nor those
-      // after it before; starts that tie within rounding all count as its own, and any where a cost
-      // is only bounded from below.
+      // after it before; starts that tie within rounding all count as its own.
       const double lost = least + kTie * std::fabs(least);
       std::size_t first = starting.first;
       std::size_t last = starting.last;
-      while (settled && first < last && front.candidates[first] > lost) ++first;
-      while (settled && last > first && front.candidates[last] > lost) --last;
+      while (first < last && front.candidates[first] > lost) ++first;
+      while (last > first && front.candidates[last] > lost) --last;
       if (nodes.begin < i) stack[depth++] = Halving{{nodes.begin, i}, {starting.first, last}};
       if (i + 1 < nodes.end) stack[depth++] = Halving{{i + 1, nodes.end}, {first, starting.last}};
     }

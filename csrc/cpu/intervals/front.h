@@ -53,10 +53,9 @@ WKM_ALWAYS_INLINE double least_candidate(const Front& front) {
 #define WKM_INDEPENDENT
 #endif
 
-// Growing says whether every candidate has the digits of its interval's cost.
 struct GrowQuadratic {
   template <class Where>
-  static WKM_ALWAYS_INLINE bool run(Front front, QuadraticMoments cell, Where where) {
+  static WKM_ALWAYS_INLINE void run(Front front, QuadraticMoments cell, Where where) {
     WKM_INDEPENDENT
     for (std::size_t i = 0; i < kLanes * front.n_blocks; ++i) {
       const std::size_t p = front.first + i;
@@ -67,24 +66,22 @@ struct GrowQuadratic {
       front.candidates[p] =
           front.costs[p] + where.cost_near(moments, m.origin + m.offset, m.second);
     }
-    return true;
   }
 };
 
 struct GrowQuartic {
   static constexpr int kSteps = 2;        // usually enough from the root of the step before
-  static constexpr int kMostRounds = 40;  // from anywhere
+  static constexpr int kMostRounds = 10;  // of so many steps
 
   template <class Where>
-  static WKM_ALWAYS_INLINE bool run(Front front, QuarticMoments cell, Where where) {
+  static WKM_ALWAYS_INLINE void run(Front front, QuarticMoments cell, Where where) {
     grow(front, cell);
-    return settle(front, where);
+    settle(front, where);
   }
 
   template <class Where>
-  static WKM_ALWAYS_INLINE bool settle(Front front, Where where) {
+  static WKM_ALWAYS_INLINE void settle(Front front, Where where) {
     refine(front, where);
-    bool settled = true;
     for (std::size_t block = 0; block < front.n_blocks; ++block) {
       Front alone = front;
       alone.first = front.first + kLanes * block;
@@ -94,17 +91,21 @@ struct GrowQuartic {
         refine(alone, where);
         loose = is_loose(alone);
       }
-      settled = settled && !loose;
+      if (loose) solve_loose(alone, where);
     }
-    return settled;
   }
 
-  // From far away Newton takes a step for every half a binade; the roots themselves are dearer.
-  static WKM_ALWAYS_INLINE void restart_loose(Front front) {
-    for (std::size_t p = front.first; p < front.first + kLanes * front.n_blocks; ++p) {
-      if (!(front.excess[p] > 0.0)) continue;
-      const QuarticMoments m = QuarticFields::load(front.state + p, front.stride);
-      front.roots[p] = mean_distance(anchor(m), centre(m));
+  // From far away Newton takes a step for every half a binade; and where a few heavy quartic
+  // importances hold the centroid, its distance to them drowns in that to the I-mean.
+  template <class Where>
+  static WKM_ALWAYS_INLINE void solve_loose(const Front& block, Where where) {
+    for (std::size_t p = block.first; p < block.first + kLanes * block.n_blocks; ++p) {
+      if (!(block.excess[p] > 0.0)) continue;
+      const QuarticMoments m = QuarticFields::load(block.state + p, block.stride);
+      const Centre found = centre(m);
+      block.roots[p] = mean_distance(anchor(m), found);
+      block.candidates[p] = block.costs[p] + where.cost_near(m, found.value(), found.cost);
+      block.excess[p] = 0.0;
     }
   }
 

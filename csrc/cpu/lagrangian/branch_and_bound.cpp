@@ -40,9 +40,11 @@ public:
     if (incumbent_.empty()) throw OutOfWork{};  // costs beyond what a double holds
     worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
-      const Verdict verdict = judge(grid);
+      Verdict verdict = judge(grid);
+      if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
       const std::vector<Positions> zones = open_zones(grid, verdict.alive);
       if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
+      if (!is_to_be_cut(grid, verdict)) halve_all(verdict);
       grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
     }
@@ -98,6 +100,12 @@ private:
     return false;
   }
 
+  // What cells may leave undecided is a share of the gap for each of k boundaries. Where they gain
+  // more than a multiplier, paths pass through many more, and the gap stays.
+  static void halve_all(Verdict& verdict) {
+    std::fill(verdict.n_parts.begin(), verdict.n_parts.end(), std::size_t{2});
+  }
+
   Remaining remaining(const Grid<Moments>& grid, const Verdict& verdict) const {
     Remaining found{std::vector<bool>(points_.size() + 1, false),
                     std::vector<bool>(points_.size(), false),
@@ -120,6 +128,7 @@ private:
   static constexpr int kMostRounds = 60;
   static constexpr int kLloydRounds = 20;
   static constexpr std::size_t kMostParts = 16;
+  static constexpr double kDrowned = 1e-14;  // beside a cost
   // How much a cell may leave undecided before it is cut: so much that k such cells make up
   // 1 / kReduction of the gap, or this share of what a boundary there costs anyway. Sweeps over
   // quartic cells take time by the square of their number, so that these are cut less finely.
@@ -142,10 +151,12 @@ private:
   void improve_on(const Grid<Moments>& grid) {
     if (grid.size() < k_) return;
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
-    if (path.multiplier > 0.0 && std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
+    if (std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
     take(boundaries);
+    // A multiplier that drowns in the cost's last digits orders nothing.
+    multiplier_ = std::max(multiplier_, kDrowned * upper_bound_ / static_cast<double>(k_));
   }
 
   // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper
@@ -195,6 +206,13 @@ private:
     return cost;
   }
 
+  // Whether the bounds have met as nearly as their own rounding lets them: a closer look would only
+  // order clusterings by what rounding makes of them.
+  bool is_decided() const {
+    constexpr double kSlacks = 4.0;
+    return upper_bound_ - lower_bound_ <= kSlacks * path_slack(upper_bound_, 0.0, k_);
+  }
+
   // What is undecided around a boundary of the incumbent makes paths through it look dearer than
   // the shortest: through every cell near it by that much.
   std::vector<double> least_excess_around(const Grid<Moments>& grid,
@@ -242,7 +260,7 @@ private:
       bound_half_gaps(points_, placement_, worth_, parallel_, grid);
       worth_of_half_gaps_ = worth_;
     }
-    const std::vector<double> gains = split_gains(points_, grid);
+    const std::vector<double> gains = split_gains(points_, placement_, grid);
     std::vector<double> discounts;
     boundary_discounts(gains, multiplier_, discounts);
     sweep_both_ways(grid.cells, discounts);

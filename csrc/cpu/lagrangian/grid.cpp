@@ -75,10 +75,13 @@ std::vector<double> measures_of_leaves(const Points& points, const Pyramid<Momen
 
 // What splitting an open cell between its neighbours' centroids can gain over leaving it whole.
 template <class Moments>
-double open_gain(const Moments& cell, double width, double half_gap) {
+double open_gain(const Placement& placement, const Moments& cell, double width, double half_gap) {
   const double one_boundary = split_gain(cell, width, half_gap);
-  // More: a centroid of the optimum lies inside the cell and can serve all of it.
-  return std::max(one_boundary, cost_within(width, cell.quadratic.mass, quartic_mass_of(cell)));
+  // More: a cluster of the optimum lies inside the cell and can take all of it. No point is further
+  // than the width from a centroid among them: where that says enough no root is looked for.
+  const double more = cost_within(width, cell.quadratic.mass, quartic_mass_of(cell));
+  if (more <= one_boundary && !placement.grid()) return one_boundary;
+  return std::max(one_boundary, placement.cost(cell));
 }
 
 // Cuts groups of points into cells of about equal share of the measure.
@@ -194,12 +197,13 @@ Grid<Moments> zoned_grid(const Points& points, const Pyramid<Moments>& pyramid,
 }
 
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid) {
+std::vector<double> split_gains(const Points& points, const Placement& placement,
+                                const Grid<Moments>& grid) {
   std::vector<double> gains(grid.size(), 0.0);
   for (std::size_t v = 0; v < grid.size(); ++v) {
     if (!grid.open[v]) continue;
     const double width = points.high(grid.borders[v + 1] - 1) - points.low(grid.borders[v]);
-    gains[v] = open_gain(grid.cells[v], width, grid.half_gaps[v]);
+    gains[v] = open_gain(placement, grid.cells[v], width, grid.half_gaps[v]);
   }
   return gains;
 }
@@ -266,18 +270,18 @@ std::vector<Positions> open_zones(const Grid<Moments>& grid, const std::vector<b
   return zones;
 }
 
-#define WKM_INSTANTIATE(Moments)                                                            \
-  template struct Grid<Moments>;                                                            \
-  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t, \
-                                       const Parallel&);                                    \
-  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                   \
-                                    const std::vector<Positions>&, const Parallel&);        \
-  template Grid<Moments> zoned_grid(const Points&, const Pyramid<Moments>&,                 \
-                                    const std::vector<std::size_t>&, const Parallel&);      \
-  template std::vector<double> split_gains(const Points&, const Grid<Moments>&);            \
-  template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,               \
-                                      const Grid<Moments>&, const Verdict&,                 \
-                                      const std::vector<std::size_t>&, const Parallel&);    \
+#define WKM_INSTANTIATE(Moments)                                                                   \
+  template struct Grid<Moments>;                                                                   \
+  template Grid<Moments> measured_grid(const Points&, const Pyramid<Moments>&, std::size_t,        \
+                                       const Parallel&);                                           \
+  template Grid<Moments> exact_grid(const Pyramid<Moments>&, std::size_t,                          \
+                                    const std::vector<Positions>&, const Parallel&);               \
+  template Grid<Moments> zoned_grid(const Points&, const Pyramid<Moments>&,                        \
+                                    const std::vector<std::size_t>&, const Parallel&);             \
+  template std::vector<double> split_gains(const Points&, const Placement&, const Grid<Moments>&); \
+  template Grid<Moments> refined_grid(const Points&, const Pyramid<Moments>&,                      \
+                                      const Grid<Moments>&, const Verdict&,                        \
+                                      const std::vector<std::size_t>&, const Parallel&);           \
   template std::vector<Positions> open_zones(const Grid<Moments>&, const std::vector<bool>&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

@@ -46,7 +46,8 @@ Grid<Moments> zoned_grid(const Points& points, const Pyramid<Moments>& pyramid,
 // gains[v]: how much a clustering with boundaries inside cell v can cost less than the same
 // centroids with the cell whole.
 template <class Moments>
-std::vector<double> split_gains(const Points& points, const Grid<Moments>& grid);
+std::vector<double> split_gains(const Points& points, const Placement& placement,
+                                const Grid<Moments>& grid);
 
 // What the bounds say of each cell.
 struct Verdict {

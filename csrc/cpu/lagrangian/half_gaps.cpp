@@ -9,7 +9,8 @@ namespace wkmeans {
 namespace {
 
 // Sums over a range of terms, which are not negative, as differences of sums from the first on:
-// held in two doubles each. Where even those drown a light range in a heavy one, term by term.
+// held in two doubles each. Where even those drown a light range in a heavy one, from the sums of
+// aligned pairs, pairs of pairs and so on, which hold nothing else.
 class RunningSums {
 public:
   explicit RunningSums(std::size_t n) {
@@ -33,17 +34,37 @@ public:
     const double difference =
         (sums_[end].sum - sums_[begin].sum) + (sums_[end].rest - sums_[begin].rest);
     if (difference > kDigits * (n * n * 0x1p-104) * sums_[end].sum) return difference;
-    double sum = 0.0;
-    for (std::size_t i = begin; i < end; ++i) sum += terms_[i];
-    return sum;
+    return sum_of_groups(begin, end);
+  }
+
+  // To be called once after the last term.
+  void group() {
+    levels_.assign(1, std::move(terms_));
+    while (levels_.back().size() > 1) {
+      const std::vector<double>& fine = levels_.back();
+      std::vector<double> coarse(fine.size() / 2);
+      for (std::size_t i = 0; i < coarse.size(); ++i) coarse[i] = fine[2 * i] + fine[2 * i + 1];
+      levels_.push_back(std::move(coarse));
+    }
   }
 
 private:
   struct Sum {
     double sum, rest;
   };
+
+  double sum_of_groups(std::size_t begin, std::size_t end) const {
+    double sum = 0.0;
+    for (std::size_t level = 0; begin < end; ++level, begin /= 2, end /= 2) {
+      if (begin % 2 == 1) sum += levels_[level][begin++];
+      if (end % 2 == 1 && begin < end) sum += levels_[level][--end];
+    }
+    return sum;
+  }
+
   std::vector<Sum> sums_;
   std::vector<double> terms_;
+  std::vector<std::vector<double>> levels_;  // level l: sums of aligned groups of 2^l terms
 };
 
 // Of a range of cells.
@@ -60,6 +81,8 @@ public:
       importance_.add(cell.quadratic.mass);
       if constexpr (Moments::kQuartic) quartic_importance_.add(cell.quartic.mass);
     }
+    importance_.group();
+    quartic_importance_.group();
   }
 
   Masses between(std::size_t begin, std::size_t end) const {

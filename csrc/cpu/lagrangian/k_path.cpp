@@ -11,6 +11,7 @@ namespace {
 // What one multiplier showed.
 struct Probe {
   double multiplier = 0.0;
+  double length = 0.0;  // of the shortest path
   std::vector<std::uint32_t> nodes;
 
   std::size_t n_edges() const { return nodes.size() - 1; }
@@ -61,17 +62,19 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
                     Sweeper<Moments>& sweeper) {
   constexpr int kMostProbes = 200;
   constexpr double kNarrow = 1.0 + 1e-14;
+  constexpr double kDrowned = 1e-17;
   double lower_bound = 0.0;
   const auto probe_at = [&](double multiplier) {
     const Potentials& potentials = sweeper.run(cells, multiplier, {});
     const double bound = potentials.costs.back() - multiplier * static_cast<double>(k);
     lower_bound = std::max(lower_bound, bound - path_slack(std::fabs(bound), multiplier, k));
-    return Probe{multiplier, shortest_path(potentials)};
+    return Probe{multiplier, potentials.costs.back(), shortest_path(potentials)};
   };
   // Without a multiplier every cell is a cluster of its own; from the cost of the whole on, all are
   // one.
-  Probe more{0.0, every_node(cells.size())};
+  Probe more{0.0, 0.0, every_node(cells.size())};
   Probe fewer{std::numeric_limits<double>::infinity(),
+              std::numeric_limits<double>::infinity(),
               {0, static_cast<std::uint32_t>(cells.size())}};
   std::vector<std::uint32_t> found;
   double found_cost = std::numeric_limits<double>::infinity();
@@ -94,6 +97,11 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     }
     (probe.n_edges() > k ? more : fewer) = std::move(probe);
     if (fewer.multiplier <= more.multiplier * kNarrow) break;
+    // Next to the cost of few edges the multipliers of all cells are nothing: what more edges save
+    // is beneath its last digit.
+    const bool is_known = std::isfinite(fewer.length);
+    const double of_all = fewer.multiplier * static_cast<double>(cells.size());
+    if (is_known && of_all <= kDrowned * fewer.length) break;
     const bool bracketed = more.multiplier > 0.0 && std::isfinite(fewer.multiplier);
     multiplier = bracketed ? between(more, fewer, k, step)
                            : beyond(more.multiplier > 0.0 ? more : fewer, k, step + 1);

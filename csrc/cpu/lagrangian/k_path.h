@@ -26,11 +26,14 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
 std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
                                   const std::vector<std::uint32_t>& more, std::size_t k);
 
-// What rounding can take from or add to a path's cost plus k multipliers: each edge may have lost
-// to another by a rounding of the whole.
+// What rounding can take from or add to a path's cost plus k multipliers: clusters' costs come from
+// merged moments, and each edge may have lost to another by a few roundings of the whole. The
+// multipliers alone have no moments: where they come to far more than the cost they are exact.
 inline double path_slack(double cost, double multiplier, std::size_t k) {
+  constexpr double kOfMoments = 1e-12;
+  constexpr double kOfAnEdge = 5e-16;
   const auto n_edges = static_cast<double>(k);
-  return (1e-12 + 1e-15 * n_edges) * (cost + multiplier * n_edges);
+  return kOfMoments * (cost + multiplier) + kOfAnEdge * n_edges * (cost + multiplier * n_edges);
 }
 
 }  // namespace wkmeans

@@ -81,11 +81,11 @@ private:
   // Returns the length of the shortest path to `end`, but for its last edge's multiplier.
   WKM_ALWAYS_INLINE double reach(std::size_t end) {
     if (end % kLanes == 0) gather(end);
-    bool settled = wake(best_, end);
+    wake(best_, end);
     double least = buffers_.bounds[best_];
     for (std::size_t block = first_; block <= newest_; ++block) {
       if (block == best_ || buffers_.bounds[block] > lost_to(least)) continue;
-      settled = wake(block, end) && settled;
+      wake(block, end);
       least = buffers_.bounds[block] < least ? buffers_.bounds[block] : least;
     }
     best_ = first_;
@@ -94,22 +94,21 @@ private:
     while (start + 1 < end && buffers_.front.candidates[start] > least) ++start;
     buffers_.previous[end] = static_cast<std::uint32_t>(start);
     // By the Monge property a start that has lost to a later one loses for good; starts that tie
-    // within rounding have not lost, nor has any to a cost that is only bounded from below.
-    while (settled && first_ < best_ && buffers_.bounds[first_] > lost_to(least)) ++first_;
+    // within rounding have not lost.
+    while (first_ < best_ && buffers_.bounds[first_] > lost_to(least)) ++first_;
     return least;
   }
 
-  // Returns whether the bound is the length of the block's shortest path.
-  WKM_ALWAYS_INLINE bool wake(std::size_t block, std::size_t end) {
+  // Makes the bound the length of the block's shortest path.
+  WKM_ALWAYS_INLINE void wake(std::size_t block, std::size_t end) {
     if (block < newest_) {
       catch_up(block);
     } else if (end % kLanes != 0) {
       gather(end);
     }
-    const bool settled = GrowQuartic::settle(alone(block), where_);
+    GrowQuartic::settle(alone(block), where_);
     buffers_.bounds[block] = least_candidate(alone(block));
     work_ += static_cast<double>(kLanes);
-    return settled;
   }
 
   WKM_ALWAYS_INLINE double lost_to(double least) const {

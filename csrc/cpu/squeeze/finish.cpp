@@ -17,8 +17,8 @@ constexpr double kRounding = 1e-12;
 
 template <class Moments>
 struct GrowOnce {
-  static WKM_ALWAYS_INLINE bool run(Front front, Moments cell) {
-    return GrowFor<Moments>::Type::run(front, cell, Anywhere{});
+  static WKM_ALWAYS_INLINE void run(Front front, Moments cell) {
+    GrowFor<Moments>::Type::run(front, cell, Anywhere{});
   }
 };
 
