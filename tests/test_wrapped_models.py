@@ -121,6 +121,26 @@ def test_parametrize_looks_through_a_wrapper():
         assert torch.equal(tuned.state_dict()[name], value)
 
 
+def test_importances_and_patterns_may_have_the_names_within_wrappers():
+    class Outer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.DataParallel(network())
+
+        def forward(self, x):
+            return self.inner.module(x)
+
+    batches = [(torch.randn(4, 12), torch.randint(8, (4,))) for _ in range(6)]
+    for model in (Outer(), nn.DataParallel(Outer())):
+        importances = wkmeans.importance.estimate(model, batches, objective="fisher")
+        assert any("module" in name for name in importances)
+        compressed = wkmeans.compress(model, k=4, importances=importances)
+        assert compressed["inner.0.weight"].k == 4
+        compressed = wkmeans.compress(model, k=4, exclude=["*module.2.weight"])
+        assert compressed["inner.2.weight"].reason is not None
+        wkmeans.compress(model, k=4, calibration=batches)
+
+
 @pytest.fixture
 def adapted():
     """A network under a low-rank adapter of another library."""

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wkmeans._wrappers import unwrapped
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import checked_floor
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._plan import make_budget, make_options
 from wkmeans.compression._work import Progress
 from wkmeans.compression.source import open_source
-from wkmeans.compression.source.wrappers import unwrapped
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup

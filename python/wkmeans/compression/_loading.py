@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wkmeans._wrappers import plain_names, unwrapped, without_wrappers
 from wkmeans.compression._conversion import as_transformers_holds
-from wkmeans.compression.source.wrappers import plain_names, unwrapped, without_wrappers
 
 if TYPE_CHECKING:
     from torch import nn

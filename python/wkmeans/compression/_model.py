@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from wkmeans._files.output import check_output, write_file
 from wkmeans._files.safetensors import size_in_bytes
+from wkmeans._wrappers import plain_names
 from wkmeans.compression._findings import Findings
 from wkmeans.compression._loading import load_state
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
 from wkmeans.compression.format.plain import plain_file
-from wkmeans.compression.source.wrappers import plain_names
 from wkmeans.compression.tensors.dtypes import as_torch, packed_as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 

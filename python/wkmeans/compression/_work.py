@@ -202,7 +202,6 @@ def _check_names(importances: Mapping[str, Any] | None, source: Source) -> None:
     if not isinstance(importances, Mapping):
         kind = type(importances).__name__
         raise TypeError(f"importances: expected a mapping from names, got {kind}")
-    known = source.entries.keys() | source.aliases.keys()
-    unknown = sorted(map(str, set(importances) - known))
+    unknown = sorted(map(str, set(importances) - source.names().keys()))
     if unknown:
         raise ValueError(f"importances: the model has no tensor {unknown[0]!r}")

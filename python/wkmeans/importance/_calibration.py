@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
+from wkmeans._wrappers import unwrapped
 from wkmeans.importance.losses.alignment import Alignment
 from wkmeans.importance.losses.cross_entropy import IGNORED, CrossEntropy
 from wkmeans.importance.model.batches import read_batch
@@ -19,7 +20,6 @@ from wkmeans.importance.model.functional import (
     require_independent_examples,
 )
 from wkmeans.importance.model.lease import Lease
-from wkmeans.importance.model.wrappers import unwrapped
 
 _HALVINGS = 60
 

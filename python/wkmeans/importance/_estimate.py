@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wkmeans._wrappers import unwrapped
 from wkmeans.importance._importances import Importances
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.losses.losses import Loss, LossFunction, SquaredError
@@ -22,7 +23,6 @@ from wkmeans.importance.model.functional import (
     require_independent_examples,
 )
 from wkmeans.importance.model.lease import Lease
-from wkmeans.importance.model.wrappers import unwrapped
 from wkmeans.importance.run.checkpoint import Checkpoint
 from wkmeans.importance.run.progress import ProgressFunction, reporting
 from wkmeans.importance.run.run import Run

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wkmeans._wrappers import plain_names
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
@@ -143,10 +144,9 @@ class _Trial:
 
 def _named_as(source: Source, model: nn.Module, found: Mapping[str, Any]) -> Mapping[str, Any]:
     """Importances under the names of the source, and the mean for tensors that have none."""
-    first = {id(p): name for name, p in model.named_parameters()}
-    named = {n: first[id(p)] for n, p in model.named_parameters(remove_duplicate=False)}
-    names = {n: n if n in found else named.get(n, n) for n in source.entries}
-    known = {n: found[other] for n, other in names.items() if other in found}
+    stored, plain = source.names(), plain_names(model, found)
+    names = {stored[name]: given for given, name in plain.items() if name in stored}
+    known = {name: found[given] for name, given in names.items()}
     means = [_mean(pair) for pair in known.values()]
     one = torch.full((), sum(means) / max(len(means), 1), dtype=torch.float64)
     return known | {n: (one, None) for n in source.entries if n not in known}

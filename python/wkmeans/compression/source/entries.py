@@ -50,6 +50,8 @@ class Source:
         From every further name of a tied tensor to the first.
     left_out : dict of str
         From what belonged to the model and is no tensor of it to the reason.
+    wrapped : dict of str
+        From names that tensors have within wrappers of the module to their plain ones.
     inputs : tuple of Path
         The files that entries are read from, and what said which these are.
     """
@@ -58,8 +60,11 @@ class Source:
     framework: str
     aliases: dict[str, str] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
+    wrapped: dict[str, str] = field(default_factory=dict)
     inputs: tuple[Path, ...] = ()
 
     def names(self) -> dict[str, str]:
         """Every name that a tensor has, and the one it is stored under."""
-        return {name: name for name in self.entries} | self.aliases
+        plain = {name: name for name in self.entries} | self.aliases
+        wrapped = {name: plain[known] for name, known in self.wrapped.items() if known in plain}
+        return wrapped | plain

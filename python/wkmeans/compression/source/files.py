@@ -42,7 +42,7 @@ def source_of_files(paths: list[Path]) -> Source:
         "torch" if metadata.get("format") == "pt" else "numpy",
         _ties(metadata, entries),
         left_out,
-        tuple(inputs),
+        inputs=tuple(inputs),
     )
 
 

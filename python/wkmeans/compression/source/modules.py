@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from wkmeans._kernels.arrays import is_torch_tensor
+from wkmeans._wrappers import plain_names, unwrapped
 from wkmeans.compression.source.entries import Entry, Source
-from wkmeans.compression.source.wrappers import plain_names
 from wkmeans.compression.tensors.dtypes import as_numpy
 
 
@@ -28,19 +29,22 @@ def source_of_module(model: Any) -> Source:
             left_out[known_as] = f"extra state, not a tensor ({type(value).__name__})"
         else:
             tensors[known_as] = value
+    inner = unwrapped(model)
+    of_inner = plain_names(inner, (name for name, _ in inner.named_parameters()))
+    wrapped = {name: known for name, known in (plain | of_inner).items() if known and known != name}
     buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
     of_buffers = {name for name in map(plain_names(model, buffers).get, buffers) if name}
-    return _source(tensors, of_buffers, left_out)
+    return replace(_source(tensors, of_buffers), left_out=left_out, wrapped=wrapped)
 
 
 def source_of_state_dict(tensors: Mapping[str, Any]) -> Source:
     for name in tensors:
         if not isinstance(name, str):
             raise TypeError(f"model: expected names that are strings, got {name!r}")
-    return _source(tensors, set(), {})
+    return _source(tensors, set())
 
 
-def _source(tensors: Mapping[str, Any], buffers: set[str], left_out: dict[str, str]) -> Source:
+def _source(tensors: Mapping[str, Any], buffers: set[str]) -> Source:
     entries: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
     first_of: dict[tuple[Any, ...], str] = {}
@@ -55,4 +59,4 @@ def _source(tensors: Mapping[str, Any], buffers: set[str], left_out: dict[str, s
         read = partial(np.asarray, array)
         entries[name] = Entry(array.shape, array.dtype.name, read, is_buffer=name in buffers)
     is_torch = any(is_torch_tensor(tensor) for tensor in tensors.values())
-    return Source(entries, "torch" if is_torch else "numpy", aliases, left_out)
+    return Source(entries, "torch" if is_torch else "numpy", aliases)

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from torch import nn
 
-from wkmeans.compression.source.wrappers import plainly_named
+from wkmeans._wrappers import plainly_named
 from wkmeans.compression.tensors.dtypes import as_numpy
 from wkmeans.compression.tensors.exportable import recompressed
 from wkmeans.compression.tensors.parametrization import indexed_tensors

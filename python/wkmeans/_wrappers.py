@@ -12,23 +12,27 @@ from typing import Any, TypeVar
 
 Value = TypeVar("Value")
 
-_HOLDERS = {
+_RUNNERS = {
+    "torch._dynamo.eval_frame.OptimizedModule": "_orig_mod",
     "torch.nn.parallel.data_parallel.DataParallel": "module",
     "torch.nn.parallel.distributed.DistributedDataParallel": "module",
     "torch.optim.swa_utils.AveragedModel": "module",
+}
+"""Wrappers that change how a module runs, not what it computes, and the child that it is."""
+_HOLDERS = _RUNNERS | {
     "peft.peft_model.PeftModel": "base_model",
     "peft.tuners.tuners_utils.BaseTuner": "model",
     "peft.tuners.tuners_utils.BaseTunerLayer": "base_layer",
     "peft.utils.other.AuxiliaryTrainingWrapper": "original_module",
 }
-"""Wrappers, and the child that is what they wrap; what else they hold is their own."""
+"""All wrappers, by name so that nothing is imported; what else they hold is their own."""
 _UNMISTAKABLE = ("_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module")
 """Names that torch gives to what it wraps, and nobody to a layer."""
 
 
 def unwrapped(model: Any) -> Any:
-    """The module inside of all wrappers around it; itself where there are none."""
-    while (child := _wrapped_child(model)) is not None:
+    """The module inside of what runs it; itself where nothing else does."""
+    while (child := _child(model, _RUNNERS)) is not None:
         model = getattr(model, child)
     return model
 
@@ -73,8 +77,13 @@ def _wrapped_child(module: Any) -> str | None:
     for name in _UNMISTAKABLE:
         if name in children:
             return name
+    return _child(module, _HOLDERS)
+
+
+def _child(module: Any, wrappers: Mapping[str, str]) -> str | None:
+    """The name of what a wrapper holds; None for what is none of the `wrappers`."""
     for base in type(module).__mro__:
-        child = _HOLDERS.get(f"{base.__module__}.{base.__qualname__}")
-        if child is not None and child in children:
+        child = wrappers.get(f"{base.__module__}.{base.__qualname__}")
+        if child is not None and child in getattr(module, "_modules", {}):
             return child
     return None
