@@ -16,6 +16,7 @@ CALLS = {
     "wkmeans": lambda w: wkmeans(w, 2),
     "lloyd": lambda w: wkmeans(w, 2, solver="lloyd"),
     "importance": lambda w: wkmeans(W, 2, importance=w),
+    "importance_matrix": lambda w: wkmeans(W, 2, importance_matrix=w),
     "cost_curve": lambda w: cost_curve(w, 2),
     "prune": lambda w: prune(w, 0.5),
     "mapping": lambda w: prune({"w": W, "other": w}, 0.5),

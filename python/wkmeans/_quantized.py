@@ -39,6 +39,7 @@ class Quantized(ABC):
 
     @property
     def n_codebooks(self) -> int:
+        """How many codebooks the weights are shared among."""
         return prod(self._stored().shape[:-1])
 
     @property

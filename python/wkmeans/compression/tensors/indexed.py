@@ -83,6 +83,7 @@ class IndexedTensor(Quantized):
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the weights."""
         return self.labels.shape
 
     def offsets(self) -> npt.NDArray[np.int64] | None:

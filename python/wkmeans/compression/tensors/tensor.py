@@ -50,10 +50,12 @@ class CompressedTensor(Quantized):
 
     @property
     def layout(self) -> Layout:
+        """How the weights are cut into pieces that share a codebook."""
         return layout_of(self.shape, self.granularity)
 
     @property
     def size(self) -> int:
+        """How many weights there are."""
         return self.encoded.size
 
     @property
@@ -130,18 +132,22 @@ class DenseTensor:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Of the tensor in the model."""
         return self.values.shape if self.packed_shape is None else self.packed_shape
 
     @property
     def size(self) -> int:
+        """How many values there are."""
         return math.prod(self.shape)
 
     @property
     def nbytes(self) -> int:
+        """Bytes of the values in the file."""
         return int(self.values.nbytes)
 
     @property
     def stored_dtype(self) -> str:
+        """What the file holds the values in."""
         return self.dtype if self.dtype in PACKED else self.values.dtype.name
 
     def dequantize(self) -> Array:
