@@ -179,7 +179,7 @@ def test_forged_files_with_the_right_checksum_are_refused_or_read(files, tmp_pat
         (lambda h, m: m["tensors"]["packed"].update(k=0), "unexpected k '0'"),
         (lambda h, m: m["tensors"]["packed"].update(k=2**20), "unexpected k '1048576'"),
         (lambda h, m: m["tensors"]["packed"].update(coding="zip"), "unexpected coding 'zip'"),
-        (lambda h, m: m["tensors"]["packed"].update(kind="lattice"), "unknown kind 'lattice'"),
+        (lambda h, m: m["tensors"]["packed"].update(kind="wavelet"), "unknown kind 'wavelet'"),
         (lambda h, m: m["tensors"]["packed"].pop("kind"), "expected kind as text"),
         (lambda h, m: m["tensors"]["packed"].update(cost="low"), "expected a cost"),
         (lambda h, m: m["tensors"]["packed"].update(later=1), "unknown member 'later'"),
