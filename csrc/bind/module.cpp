@@ -6,6 +6,7 @@ PYBIND11_MODULE(_core, module) {
   module.doc() = "CPU kernels of wkmeans.";
   wkmeans::bind_problems(module);
   wkmeans::bind_cluster(module);
+  wkmeans::bind_codes(module);
   wkmeans::bind_entropy_constrained(module);
   wkmeans::bind_feedback(module);
   wkmeans::bind_prune(module);

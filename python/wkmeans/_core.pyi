@@ -148,3 +148,18 @@ def refit_codebooks(
 def round_to_format(
     values: npt.NDArray[np.float64], format: str, scales: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]: ...
+
+class PackedMatrix:
+    def __init__(
+        self,
+        codes: npt.NDArray[np.uint8],
+        rows: int,
+        columns: int,
+        bits: int,
+        tables: npt.NDArray[np.float32],
+        group: int,
+        is_shared: bool,
+    ) -> None: ...
+    def multiply(
+        self, inputs: npt.NDArray[np.float32], n_threads: int
+    ) -> npt.NDArray[np.float32]: ...

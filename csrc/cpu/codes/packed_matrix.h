@@ -1,0 +1,39 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cpu/base/parallel.h"
+
+namespace wkmeans {
+
+// Bytes behind the last row that may be read, whatever they hold.
+constexpr std::int64_t kCodePadding = 32;
+
+// A weight matrix (rows, columns) as codes into codebooks, the way files have it: code i of a row
+// takes its bits [i b, (i + 1) b), the least significant first. Each row begins with a byte of its
+// own, which in files is so where columns * b is a multiple of 8.
+struct PackedMatrix {
+  const std::uint8_t* codes;  // rows, of row_bytes() each, then kCodePadding
+  std::int64_t rows;
+  std::int64_t columns;
+  int bits;             // 1 to 8
+  const float* tables;  // (codebooks, 2^bits), finite
+  // Columns that share a codebook: codebook row * groups() + column / group, or the only one.
+  std::int64_t group;
+  bool is_shared;
+
+  std::int64_t row_bytes() const { return (columns * bits + 7) / 8; }
+  std::int64_t groups() const { return (columns + group - 1) / group; }
+  const float* table(std::int64_t row, std::int64_t number) const {
+    return tables + (is_shared ? 0 : (row * groups() + number) << bits);
+  }
+};
+
+// outputs (batch, rows) = inputs (batch, columns) times the transpose of the matrix, in single
+// precision; each row is summed in an order of its own, whatever the number of threads. Up to
+// kFromCodes inputs are multiplied by codes as they are looked up, more by tiles that are unpacked.
+constexpr std::int64_t kFromCodes = 16;
+void multiply_by_codes(const PackedMatrix& matrix, const float* inputs, std::int64_t batch,
+                       const Parallel& parallel, float* outputs);
+
+}  // namespace wkmeans

@@ -1,0 +1,162 @@
+"""Products with weight matrices that stay codes: looked up as they are multiplied.
+
+**The layout.** A matrix ``(rows, columns)`` has ``b = ceil(log2 k)`` bits a code, 1 to 8. Code i of
+a row takes its bits ``[i b, (i + 1) b)``, bit j being bit ``j mod 8``, the least significant first,
+of byte ``j div 8``; each row begins with a byte of its own. Where ``columns * b`` is a multiple of
+8 these are the bytes of a file's coding ``packed`` as they stand; other rows are moved to whole
+bytes, and a single codeword, for which files spend no bits, takes one. Codebooks are single
+precision, ``2^b`` values each: one for the matrix, for each row, or for each group of columns of a
+row.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+import wkmeans._core as _core
+from wkmeans._kernels.threads import resolve_n_threads
+
+Bytes = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+MAX_BITS = 8
+# Bytes and values that the kernels may read behind the last row and the last codebook.
+_CODE_PADDING = 32
+_TABLE_PADDING = 16
+
+
+@dataclass(frozen=True, eq=False)
+class PackedMatrix:
+    """A weight matrix as packed codes and codebooks; made by `from_packed` or `from_labels`.
+
+    Attributes
+    ----------
+    codes : uint8 array
+        The rows, and some bytes behind them.
+    tables : float32 array
+        The codebooks, and some values behind them.
+    shape : (int, int)
+        Rows and columns.
+    bits : int
+        Of each code.
+    group : int
+        Columns that share a codebook.
+    """
+
+    codes: Bytes
+    tables: Floats
+    shape: tuple[int, int]
+    bits: int
+    group: int
+    kernel: _core.PackedMatrix
+
+    @property
+    def nbytes(self) -> int:
+        """Memory of codes and codebooks."""
+        return int(self.codes.nbytes + self.tables.nbytes)
+
+    def multiply(self, inputs: Floats, n_threads: int | None = None) -> Floats:
+        """``inputs @ weights.T`` of inputs ``(batch, columns)``, without the weights.
+
+        Up to 16 inputs are multiplied by codes as these are looked up, in permuted registers for
+        codes of up to 4 bits; more of them by tiles that are unpacked. Sums are single precision.
+        The same bits for every number of threads.
+        """
+        values = np.ascontiguousarray(inputs, np.float32)
+        if values.ndim != 2 or values.shape[1] != self.shape[1]:
+            raise ValueError(f"inputs: expected shape (batch, {self.shape[1]}), got {values.shape}")
+        return self.kernel.multiply(values, resolve_n_threads(n_threads))
+
+
+def from_packed(
+    payload: Bytes,
+    codebooks: npt.ArrayLike,
+    shape: tuple[int, int],
+    *,
+    group: int | None = None,
+) -> PackedMatrix:
+    """Of a file's packed codes.
+
+    Parameters
+    ----------
+    payload : uint8 array
+        ``ceil(rows columns b / 8)`` bytes: code i of the whole matrix, in C order, takes bits ``[i
+        b, (i + 1) b)``.
+    codebooks : array (count, k)
+        What codes stand for, scales multiplied in; taken as float32. One for the matrix, or with
+        `group` those of all groups of the first row, then of the second and so on.
+    shape : (int, int)
+        Rows and columns.
+    group : int, optional
+        Columns of a row that share a codebook; None where all weights do.
+
+    Raises
+    ------
+    ValueError
+        For more than 256 codewords, numbers of bytes or codebooks that do not fit, or codewords
+        that are not finite.
+    """
+    rows, columns = shape
+    tables, bits = _tables(codebooks, shape, group)
+    if np.shape(codebooks)[1] == 1 and not payload.size:
+        payload = np.zeros((rows * columns + 7) // 8, np.uint8)
+    expected = (rows * columns * bits + 7) // 8
+    if payload.dtype != np.uint8 or payload.shape != (expected,):
+        raise ValueError(
+            f"payload: expected {expected} bytes for {rows} x {columns} codes of {bits} bits, got "
+            f"shape {payload.shape} of {payload.dtype}"
+        )
+    if columns * bits % 8:
+        unpacked = np.unpackbits(payload, count=rows * columns * bits, bitorder="little")
+        payload = np.packbits(unpacked.reshape(rows, -1), axis=1, bitorder="little").reshape(-1)
+    codes = np.zeros(payload.size + _CODE_PADDING, np.uint8)
+    codes[: payload.size] = payload
+    wide = columns if group is None else group
+    kernel = _core.PackedMatrix(codes, rows, columns, bits, tables, wide, group is None)
+    return PackedMatrix(codes, tables, (rows, columns), bits, wide, kernel)
+
+
+def from_labels(
+    labels: npt.NDArray[np.integer], codebooks: npt.ArrayLike, *, group: int | None = None
+) -> PackedMatrix:
+    """Of labels ``(rows, columns)``; other parameters as for `from_packed`."""
+    if labels.ndim != 2:
+        raise ValueError(f"labels: expected shape (rows, columns), got {labels.shape}")
+    k = np.shape(codebooks)[-1]
+    if labels.size and not 0 <= labels.min() <= labels.max() < k:
+        raise ValueError(f"labels: expected 0 to {k - 1}, got {labels.min()} to {labels.max()}")
+    shifts = np.arange(_bits(k), dtype=np.uint8)
+    bits = (labels.astype(np.uint8)[:, :, None] >> shifts) & 1
+    payload = np.packbits(bits.reshape(-1), bitorder="little")
+    return from_packed(payload, codebooks, labels.shape, group=group)
+
+
+def _bits(k: int) -> int:
+    return max(1, (k - 1).bit_length())
+
+
+def _tables(
+    codebooks: npt.ArrayLike, shape: tuple[int, int], group: int | None
+) -> tuple[Floats, int]:
+    """Codebooks of 2^bits values each: the largest label may be less, codes are masked to bits."""
+    values = np.asarray(codebooks, np.float32)
+    rows, columns = shape
+    if rows < 1 or columns < 1:
+        raise ValueError(f"shape: expected positive numbers, got {shape}")
+    if group is not None and group < 1:
+        raise ValueError(f"group: expected at least 1, got {group}")
+    count = 1 if group is None else rows * -(-columns // group)
+    if values.ndim != 2 or values.shape[0] != count or not 1 <= values.shape[1] <= 1 << MAX_BITS:
+        raise ValueError(
+            f"codebooks: expected shape ({count}, k) with k up to {1 << MAX_BITS}, got "
+            f"{values.shape}"
+        )
+    if not np.isfinite(values).all():
+        raise ValueError("codebooks: expected finite codewords in single precision")
+    bits = _bits(values.shape[1])
+    tables = np.zeros(count * (1 << bits) + _TABLE_PADDING, np.float32)
+    tables[: count * (1 << bits)].reshape(count, -1)[:, : values.shape[1]] = values
+    return tables, bits
