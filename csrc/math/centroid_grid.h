@@ -11,8 +11,8 @@ namespace wkmeans {
 
 // The values that a storage format holds: multiples of a step that doubles with every binade
 // (floating point) or stays (integers with a scale). A cluster's cost is convex in its centroid, so
-// the best value of the format is one of the two around the free optimum, and the interval costs
-// stay Monge.
+// the best value of the format is one of the two around the free optimum (Lemma 13), and the
+// interval costs stay Monge (Lemma 2).
 struct CentroidGrid {
   double relative_step;  // step / binade; 0 where the step is the same everywhere
   double smallest_step;

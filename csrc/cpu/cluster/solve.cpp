@@ -47,7 +47,8 @@ Target target_of(const Points& points, const SolverOptions& options) {
   return {scale, storage_of(options.format, scale, options.exponent), options.placement(scale)};
 }
 
-// Every point's nearest value, if no more than k of them are different: nothing can be better.
+// Every point's nearest value, if no more than k of them are different: nothing can be better
+// (Lemma 17).
 bool few_values_suffice(const Points& points, const Placement& placement, std::size_t k,
                         std::vector<double>& values) {
   for (const double weight : points.weight) {

@@ -13,11 +13,12 @@
 namespace wkmeans {
 namespace {
 
-// The numbers of clusters from which to descend, side by side: each to that of the next. The work
-// on one number goes with it, so that their squares are evenly spaced.
+// The numbers of clusters from which to descend side by side, each to where the next one starts.
+// Solving for m clusters takes work in proportion to m: for equal shares of the work the squares of
+// these numbers are evenly spaced.
 std::vector<std::size_t> starts_of_descents(std::size_t k) {
   constexpr std::size_t kMostDescents = 4;
-  constexpr std::size_t kShortest = 32;  // lest finding where to start cost more than descending
+  constexpr std::size_t kShortest = 32;  // or finding the start costs more than the descent
   const std::size_t n = std::clamp(k / kShortest, std::size_t{1}, kMostDescents);
   std::vector<std::size_t> starts;
   for (std::size_t i = 0; i < n; ++i) {

@@ -117,14 +117,14 @@ double Descent<Moments>::worth_of_a_cluster() const {
     const double apart = placement_.cost(clusters_[j]) + placement_.cost(clusters_[j + 1]);
     least = std::min(least, placement_.cost(merge(clusters_[j], clusters_[j + 1])) - apart);
   }
-  return std::max({0.0, last_saving_, least / 3.0});  // rounding may make of little less than none
+  return std::max({0.0, last_saving_, least / 3.0});  // rounding may make little negative
 }
 
 template <class Moments>
 void Descent<Moments>::cut_whole_windows(std::size_t k) {
-  constexpr double kLeast = 0.02;  // of what a cluster is worth: for all boundaries together,
-  constexpr double kMost = 0.04;   // and for one
-  constexpr double kStale = 0.7;   // worth less than that of today: cut more finely than needed
+  constexpr double kLeast = 0.02;  // of what a cluster is worth, shared by all boundaries
+  constexpr double kMost = 0.04;   // of the same, for one boundary
+  constexpr double kStale = 0.7;   // cells cut for less than that of today's worth are too fine
   const double worth = worth_of_a_cluster();
   const Tolerance tolerance{kLeast * worth / static_cast<double>(k), kMost * worth};
   std::swap(whole_, last_whole_);
@@ -168,8 +168,8 @@ template <class Moments>
 Strips<Moments> Descent<Moments>::refined(const Strips<Moments>& windows,
                                           const std::vector<double>& through, double least,
                                           double limit) const {
-  // A cell may leave undecided so small a part of the gap that all boundaries' are a fraction of
-  // it, or this share of what a boundary there costs anyway.
+  // How much a cell may leave undecided before it is cut: so much that k such cells make up
+  // 1 / kReduction of the gap, or this share of what a boundary there costs anyway.
   constexpr double kReduction = 64.0;
   constexpr double kShare = 0.25;
   const std::size_t k = windows.size() - 1;

@@ -10,10 +10,9 @@
 namespace wkmeans {
 
 // From the optimum with one more cluster to the next. Boundary j of the optimum with k clusters
-// lies between boundaries j and j + 1 of that with k + 1 (exchange what lies outside: by the Monge
-// inequality that saves on one what it costs on the other). So every boundary has a window, the
-// windows do not overlap, and shortest paths through them need no multiplier. Costs fall with k:
-// what rounding hides of one optimum it hides of the next, too.
+// lies between boundaries j and j + 1 of that with k + 1 (Lemma 4). So every boundary has a window,
+// the windows do not overlap, and shortest paths through them need no multiplier. What rounding may
+// hide of one optimum's cost it may also hide of the next: the doubts add up, while costs grow.
 template <class Moments>
 class Descent {
 public:

@@ -117,8 +117,8 @@ struct PathKernel {
       to.costs[i] = least - to.discounts[i];
       if (to.previous) to.previous[i] = to.first_start + first_at(front, least);
       if (nodes.size() == 1) continue;
-      // By the Monge property nodes before this one have no better start beyond its own, nor those
-      // after it before; starts that tie within rounding all count as its own.
+      // Lemma 2: nodes before this one have no better start beyond its own, those after it none
+      // before. Starts that tie within rounding all count as its own.
       const double lost = least + kTie * std::fabs(least);
       std::size_t first = starting.first;
       std::size_t last = starting.last;

@@ -12,15 +12,16 @@ namespace wkmeans {
 
 // The lemmas by which searches exclude clusterings, each once: what one more centroid is worth, how
 // far apart that lets two centroids lie, what splitting a cell between them can gain, and what a
-// path over cells is credited for it.
+// path over cells is credited for it. Their proofs, and those of all lemmas that code cites by
+// number, are in docs/solver.md.
 
-// The optimal cost is convex in k: the k-th centroid saves no more than each of those between
-// `fewer` and k saves on average, and all of them no more than there is to save.
+// Lemma 9. The optimal cost is convex in k: the k-th centroid saves no more than each of those
+// between `fewer` and k saves on average, and all of them no more than there is to save.
 inline double worth_of_a_centroid(double cost_with_fewer, std::size_t fewer, std::size_t k) {
   return cost_with_fewer / static_cast<double>(k - fewer);
 }
 
-// Half-gaps. Let two neighbouring centroids lie 2d apart around a boundary, and points of
+// Half-gaps, Lemma 8. Let two neighbouring centroids lie 2d apart around a boundary, and points of
 // importances I and H within r of it. One more centroid, at the boundary, would save at least
 // d (d - 2r) (I + H d^2 / 2) on each: no more than one is worth. The sums bound d.
 
@@ -33,8 +34,9 @@ WKM_HD double quartic_half_gap(double twice_r, double twice_worth) {
   return twice_r + std::sqrt(std::sqrt(twice_worth));
 }
 
-// Gains. Two centroids at most 2d apart have their boundary inside a cell. A weight t away from the
-// boundary gains (i I + h H) t by its own centroid over the other: i = 4 d, h = 8 d (t^2 + d^2).
+// Gains, Lemma 7. Two centroids at most 2d apart have their boundary inside a cell. A weight t away
+// from the boundary gains (i I + h H) t by its own centroid over the other: i = 4 d, h = 8 d (t^2 +
+// d^2).
 struct GainRates {
   double importance, quartic_importance;
 };
@@ -62,10 +64,10 @@ double split_gain(const Moments& cell, double width, double half_gap) {
   return 0.5 * std::sqrt(gains.mass) * std::sqrt(gains.second);
 }
 
-// Discounts. A path over whole cells earns at node i what clusterings with a boundary inside the
-// cell before it or after it can gain over one with the boundary moved to the node; nothing at the
-// ends. Both cells are cut and moved to one node only where a cluster between them vanishes, and
-// its edge, which costs `multiplier`.
+// Discounts, Lemma 10. A path over whole cells earns at node i what clusterings with a boundary
+// inside the cell before it or after it can gain over one with the boundary moved to the node;
+// nothing at the ends. Both cells are cut and moved to one node only where a cluster between them
+// vanishes, and its edge, which costs `multiplier`.
 inline void boundary_discounts(const std::vector<double>& gains, double multiplier,
                                std::vector<double>& discounts) {
   discounts.assign(gains.size() + 1, 0.0);

@@ -10,13 +10,14 @@
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
+#include "math/range.h"
 
 namespace wkmeans {
 
 // A sweep over cells with quadratic moments. Ends are taken up to eight at a time: the starts
 // before the first of them, the anchor among them, are known, and an interval is one merge of what
-// lies left of the anchor with what lies right of it. By the Monge property the best starts never
-// fall from one end to the next, so those of the last end bound what the others look at.
+// lies left of the anchor with what lies right of it. The best starts never fall from one end to
+// the next (Lemma 2), so those of the last end bound what the others look at.
 template <class Where>
 class BlockSweep {
 public:
@@ -39,7 +40,7 @@ public:
       last_end = std::min(last_end, n - 1 - sweep.anchor_);
       sweep.sum_cells(last_end + 1);
       sweep.sum_rights(last_end + 1);
-      const Starts last = sweep.starts_of(last_end);
+      const Positions last = sweep.starts_of(last_end);
       sweep.find_best(last.last, last_end + 1);
       const std::size_t n_intervals = sweep.n_intervals(last);
       work += static_cast<double>(n_intervals);
@@ -52,10 +53,6 @@ public:
   }
 
 private:
-  struct Starts {
-    std::size_t first, last;
-  };
-
   WKM_ALWAYS_INLINE BlockSweep(const QuadraticMoments* cells, double multiplier, Where where,
                                Buffers buffers)
       : cells_(cells), multiplier_(multiplier), where_(where), buffers_(buffers) {
@@ -77,7 +74,7 @@ private:
     return where_.cost_near(moments, m.origin + m.offset, m.second);
   }
   WKM_ALWAYS_INLINE std::size_t n_blocks() const { return (anchor_ - first_) / Eight::kCount + 1; }
-  WKM_ALWAYS_INLINE std::size_t n_intervals(const Starts& last) const {
+  WKM_ALWAYS_INLINE std::size_t n_intervals(const Positions& last) const {
     return Eight::kCount * (n_blocks() + last.last - first_ + 1);
   }
 
@@ -123,7 +120,7 @@ private:
   }
 
   // Of the paths to an end, those that are shortest or tie with these within rounding.
-  WKM_ALWAYS_INLINE Starts starts_of(std::size_t end) const {
+  WKM_ALWAYS_INLINE Positions starts_of(std::size_t end) const {
     const QuadraticMoments rest = right(end);
     double* candidates = buffers_.candidates + first_;
     const std::size_t n_starts = Eight::kCount * n_blocks();
@@ -134,7 +131,7 @@ private:
     }
     const double shortest = least_of(candidates, n_starts);
     const double lost = shortest + kTie * (std::fabs(shortest) + multiplier_);
-    Starts starts{first_, anchor_};
+    Positions starts{first_, anchor_};
     while (buffers_.candidates[starts.first] > lost) ++starts.first;
     while (buffers_.candidates[starts.last] > lost) --starts.last;
     return starts;

@@ -20,9 +20,9 @@ struct Start {
 };
 
 // The optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
-// shortest paths over coarse cells bound every clustering from below, cells that cannot hold a
-// boundary of the optimum are closed, the others refined until only single points are left. Nothing
-// where that takes more than `budget` intervals; it need not be certified.
+// shortest paths over coarse cells bound every clustering from below (Lemma 10), cells that cannot
+// hold a boundary of the optimum are closed, the others refined until only single points are left.
+// Nothing where that takes more than `budget` intervals; it need not be certified.
 template <class Moments>
 std::optional<Optimum> branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
                                         const Placement& placement, std::size_t k, double budget,

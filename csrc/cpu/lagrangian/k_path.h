@@ -16,7 +16,7 @@ struct KPath {
 };
 
 // The cheapest path of exactly k edges, 1 <= k <= cells.size(). The cost is convex in k, so some
-// multiplier on the number of edges finds it; `guess` > 0 is where to look first.
+// multiplier on the number of edges finds it (Lemma 6); `guess` > 0 is where to look first.
 template <class Moments>
 KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
                     Sweeper<Moments>& sweeper);

@@ -93,8 +93,8 @@ private:
     std::size_t start = best_ * kLanes;
     while (start + 1 < end && buffers_.front.candidates[start] > least) ++start;
     buffers_.previous[end] = static_cast<std::uint32_t>(start);
-    // By the Monge property a start that has lost to a later one loses for good; starts that tie
-    // within rounding have not lost.
+    // A start that has lost to a later one loses for good (Lemma 2). Those that tie within rounding
+    // have not lost.
     while (first_ < best_ && buffers_.bounds[first_] > lost_to(least)) ++first_;
     return least;
   }

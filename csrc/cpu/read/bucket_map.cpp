@@ -13,11 +13,11 @@ namespace {
 constexpr int kFloatMantissa = 23;
 constexpr int kDoubleMantissa = 52;
 
-// The few weights far out count most, and a sample misses them: binades next to the outermost ones
-// that it names are expected to hold some too, ever fewer.
+// The few weights far out count most, and a sample misses them: the binades beyond the outermost
+// ones of the sample are expected to hold some, fewer from one to the next.
 void expect_rare_weights(std::vector<double>& counts) {
   constexpr std::size_t kBinadesBeyond = 12;
-  constexpr double kFall = 0.125;  // about t5's tails, and steeper than any that need it not
+  constexpr double kFall = 0.125;  // about as Student's t with 5 degrees of freedom falls
   const auto is_named = [](double count) { return count > 0.0; };
   const std::size_t size = counts.size();
   const auto first = static_cast<std::size_t>(std::find_if(counts.begin(), counts.end(), is_named) -

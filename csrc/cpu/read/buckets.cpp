@@ -92,8 +92,8 @@ struct SelectOpen {
   }
 };
 
-// As many parts as there can be threads, whatever their number is, where the sums of a part are few
-// beside its items.
+// Into how many parts items are summed, whatever the number of threads: enough to share out, where
+// every part has many more items than sums.
 std::int64_t part_count(std::int64_t n_items) {
   constexpr std::int64_t kMostParts = 8;
   constexpr std::int64_t kFewestItems = std::int64_t{1} << 15;

@@ -14,7 +14,8 @@
 namespace wkmeans {
 
 // Ordering all weights costs more than reading them. One pass sums the moments of narrow buckets,
-// which bound where the optimum's boundaries can lie; a second one collects the few weights there.
+// which bound where the optimum's boundaries can lie (Lemma 16); a second one collects the few
+// weights there.
 
 // What the rounding of buckets' sums adds up to.
 class BucketRounding {

@@ -19,8 +19,8 @@ void insert_zero(std::ptrdiff_t index, Points& points) {
 
 }  // namespace
 
-// A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others:
-// so many decades above them, its centroid moves off zero by less than any digit shows.
+// A centroid fixed at zero is the limit of a point at zero whose importance outweighs all others
+// (Lemma 14): so many decades above them, its centroid moves off zero by less than any digit shows.
 void pin_zero(Points& points) {
   constexpr double kDecades = 1e60;
   double mass = 0.0;

@@ -7,7 +7,7 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kTolerated = 1e-5;  // slack, of the limit: next to discounts it is nothing
+constexpr double kTolerated = 1e-5;  // slack, as a share of the limit: little beside discounts
 
 struct Rows {
   float* values;

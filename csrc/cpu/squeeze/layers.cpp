@@ -41,8 +41,8 @@ WKM_ALWAYS_INLINE void relax(const float* from_rows, std::size_t stride, std::si
   even.store(out, discount);
 }
 
-// relax() for all layers, as wide as they suffice. `in` and `out` are what it reads and writes of
-// a row.
+// relax() for all layers, in the widest steps that their number fills. `in` and `out` are the parts
+// of a row that it reads and writes.
 template <class CostAt>
 WKM_ALWAYS_INLINE void relax_all(const Table& table, const float* in, std::size_t begin,
                                  std::size_t end, CostAt&& cost_at, float discount, float* out) {
@@ -159,7 +159,7 @@ double Layers::least(std::size_t n_edges) const {
   return unit_ * (least * (1.0 + rounding()) + kUnderflow);
 }
 
-// An edge is rounded to a float and added, a discount too.
+// Two roundings for each edge: to a float, and of the sum; and two for each discount.
 double Layers::rounding() const {
   constexpr double kRoundingsAnEdge = 4.0;
   return kRoundingsAnEdge * static_cast<double>(k_ + 1) * 0.5 *

@@ -17,18 +17,19 @@
 namespace wkmeans {
 namespace {
 
-constexpr double kFirstCells = 13.0;      // a cluster, of the first round
-constexpr std::size_t kThinning = 3;      // of those, to find an incumbent
-constexpr double kRefinement = 2.0;       // of cells, from round to round
-constexpr std::size_t kFewPositions = 6;  // a boundary: to be tried out one by one
+constexpr double kFirstCells = 13.0;      // for each cluster, in the first round
+constexpr std::size_t kThinning = 3;      // so many of those are one cell to the first incumbent
+constexpr double kRefinement = 2.0;       // times as many cells from round to round
+constexpr std::size_t kFewPositions = 6;  // for each boundary: then all are tried
 constexpr std::size_t kMostCells = 768;   // beyond, a Lagrangian is the quicker way
 constexpr int kMostRounds = 16;
 constexpr int kPolishingRounds = 20;
 constexpr int kSqueezingRounds = 8;
-// What rounding may move all costs by, relative to the optimum.
+// The search gives up where rounding could move costs by more than this share of the optimum.
 constexpr double kMostRounding = 1e-3;
 constexpr double kLeastUnit = 1e-280;
-// An edge of a path, the incumbent's, and a cell that makes a cluster, each rounded.
+// Costs that are rounded for each edge of a path: its own, the incumbent's, and on either side that
+// of a cell which makes a cluster.
 constexpr double kCostsAnEdge = 4.0;
 
 // Memory that one problem after another uses.
@@ -133,7 +134,7 @@ private:
     s_.ranges.push_back({n, n});
   }
 
-  // False where the limit is no unit of costs.
+  // Costs are counted in units of the limit; false where its inverse is not finite.
   bool fill_costs(double limit) {
     if (!(limit > kLeastUnit && limit < kInfinity)) return false;
     const std::size_t n = s_.grid.size();
@@ -151,7 +152,7 @@ private:
     return true;
   }
 
-  // By all nodes of one path.
+  // The most that the inner nodes of one path can earn together.
   double most_discounted() {
     const std::size_t n_inner = std::min(k_ - 1, s_.discounts.size());
     s_.largest.assign(s_.discounts.begin(), s_.discounts.end());
@@ -191,7 +192,7 @@ private:
     }
   }
 
-  // Leaves of the stretches what lies in some window.
+  // Cuts off what lies in no window.
   void clip_stretches() {
     s_.clipped.swap(s_.stretches);
     s_.stretches.clear();
@@ -264,7 +265,7 @@ private:
   bool narrow_windows() {
     find_gains(s_.sums, s_.grid, s_.gains);
     boundary_discounts(s_.gains, s_.discounts);
-    // No edge of such a path costs more by itself.
+    // An edge that costs more by itself lies on no path as good as the incumbent.
     if (!fill_costs(upper_bound_ + most_discounted() + margin_)) return false;
     s_.layers.run_forward(s_.costs, k_, s_.discounts);
     if (!bound_above()) return false;

@@ -28,9 +28,10 @@ public:
   // Moves the boundaries for at most `max_rounds` rounds, leaving no cluster empty.
   void polish(int max_rounds, std::vector<std::size_t>& boundaries);
 
-  // Narrows the windows: a cluster's centroid grows with either of its boundaries, and boundaries
-  // of the optimum lie halfway between its centroids, so the lowest that all can be, moved by a
-  // round of Lloyd, still are no higher than the optimum's. False where nothing remains.
+  // Narrows the windows by Lemma 5: a cluster's centroid grows with either of its boundaries, and
+  // the optimum's boundaries lie halfway between its centroids. So a round of Lloyd from the lowest
+  // boundaries that are possible leads to boundaries that are still no higher than the optimum's,
+  // and one from the highest to none that are lower. False where a window has nothing left.
   bool squeeze(int max_rounds, Windows& windows);
 
   // Between what each cluster's centroid must lie, from the centre of the sums.
