@@ -241,7 +241,8 @@ def label_nearest(
     rows = problem.rows["weights"]
     if not rows.isfinite().all():
         raise _bad_value(problem, "weights")
-    thresholds = torch.from_numpy(_core.label_thresholds(centroids)).to(rows.device)
+    thresholds = problem.empty((len(centroids), centroids.shape[1] - 1), torch.float64)
+    thresholds.copy_(torch.from_numpy(_core.label_thresholds(centroids)))
     labels = torch.searchsorted(thresholds, rows.double().contiguous(), out_int32=True)
     return problem.arrange(labels.to(torch.uint8 if centroids.shape[1] <= 256 else torch.int32))
 
