@@ -107,6 +107,50 @@ def test_a_tie_survives_being_written_and_compressed_again(architecture, tmp_pat
     again.apply_to(miniature(architecture))
 
 
+FORMER_BUFFERS = {
+    "GPT-2": ("transformer.h.0.attn.bias", (1, 1, 32, 32)),
+    "BERT": ("bert.embeddings.position_ids", (1, 512)),
+    "Llama": ("model.layers.0.self_attn.rotary_emb.inv_freq", (4,)),
+}
+
+
+@pytest.mark.parametrize("architecture", FORMER_BUFFERS)
+def test_buffers_of_former_releases_are_no_obstacle(architecture, tmp_path):
+    """Files keep what live models now make themselves."""
+    from safetensors.torch import load_file, save_file
+
+    save(architecture, tmp_path / "model")
+    path = tmp_path / "model" / "model.safetensors"
+    name, shape = FORMER_BUFFERS[architecture]
+    save_file(load_file(path) | {name: torch.ones(shape)}, path, {"format": "pt"})
+    compressed = compressed_by_the_shell(tmp_path / "model", tmp_path / "small")
+    assert name in compressed
+    live = compressed.apply_to(miniature(architecture))
+    with torch.no_grad():
+        assert torch.isfinite(live(**inputs_of(architecture)).logits).all()
+
+
+@pytest.mark.parametrize("architecture", ["GPT-2", "Llama", "BERT"])
+def test_a_base_models_folder_fits_the_model_with_a_tied_head(architecture, tmp_path):
+    """The hub's GPT-2 is a base model's file: names lack the prefix, and the head is tied."""
+    model = miniature(architecture)
+    prefix = model.base_model_prefix + "."
+    state = {
+        name.removeprefix(prefix): value
+        for name, value in model.state_dict().items()
+        if name.startswith(prefix) or architecture != "GPT-2"
+    }
+    compressed = wkmeans.compress({n: v.clone() for n, v in state.items()}, bits=3)
+    live = compressed.apply_to(miniature(architecture))
+    embedding = live.get_input_embeddings().weight
+    name = next(
+        n
+        for n in state
+        if n.endswith(("wte.weight", "embed_tokens.weight", "word_embeddings.weight"))
+    )
+    assert torch.equal(embedding, compressed.state_dict("torch")[name])
+
+
 def test_a_size_and_patterns_for_a_folder_of_bfloat16(tmp_path):
     save("Llama", tmp_path / "model", "bfloat16")
     finished = run_wkmeans(

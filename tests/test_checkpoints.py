@@ -244,6 +244,10 @@ def test_other_kinds_of_file_are_called_what_they_are(tmp_path, capsys, name, co
 def test_directories_are_called_what_they_are(tmp_path, capsys):
     assert cli.main(["inspect", str(tmp_path)]) == 1
     assert "expected a safetensors file, got a directory" in capsys.readouterr().err
+    (tmp_path / "a.safetensors").touch()
+    assert cli.main(["decompress", str(tmp_path), "-o", str(tmp_path / "out")]) == 1
+    assert "name a file of it, such as a.safetensors" in capsys.readouterr().err
+    (tmp_path / "a.safetensors").unlink()
     (tmp_path / "pytorch_model.bin").write_bytes(b"PK")
     assert cli.main(["compress", str(tmp_path), "--k", "2", "-o", str(tmp_path / "o")]) == 1
     error = capsys.readouterr().err

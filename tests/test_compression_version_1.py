@@ -18,7 +18,7 @@ for module in ("safetensors", "constriction", "ml_dtypes"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 
 DATA = Path(__file__).parent / "data"
-KINDS = ("packed", "int8", "scales", "tied")
+KINDS = ("packed", "int8", "scales", "tied", "classes")
 DTYPES = {"F32": "float32", "F16": "float16", "I8": "int8", "U8": "uint8", "I64": "int64"}
 
 

@@ -43,8 +43,8 @@ _MAX_DIMENSIONS = 64
 
 def bits_of(dtype: str) -> int:
     """Bits that one value of a dtype of the specification takes in a file."""
-    width = _CODE_OF[dtype].split("_")[0].lstrip("BFIUC")
-    return 8 if width == "OOL" else int(width)
+    code = _CODE_OF[dtype]
+    return 8 if code == "BOOL" else int(code.split("_")[0].lstrip("BFIUC"))
 
 
 def size_in_bytes(dtype: str, shape: tuple[int, ...]) -> int:
@@ -96,7 +96,9 @@ def open_safetensors(path: Path) -> SafetensorsFile:
         Where it cannot be read.
     """
     if path.is_dir():
-        raise IsADirectoryError(f"{path}: expected a safetensors file, got a directory")
+        held = sorted(file.name for file in path.glob("*.safetensors"))
+        hint = f"; name a file of it, such as {held[0]}" if held else ""
+        raise IsADirectoryError(f"{path}: expected a safetensors file, got a directory{hint}")
     if path.exists() and not path.is_file():
         raise FormatError(f"{path}: expected a regular file, which can be read more than once")
     with open(path, "rb") as file:

@@ -18,7 +18,8 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
 
     A name that the tensors lack is no fault where the module ties it to one that they have, nor
     where it is extra state; one that the module lacks is none where the module says so itself
-    (``_keys_to_ignore_on_load_unexpected``, as transformers' models do).
+    (``_keys_to_ignore_on_load_unexpected``, as transformers' models do), or where it is a buffer
+    that the module now makes itself (positions, masks, frequencies: ``persistent=False``).
     """
     state = model.state_dict(keep_vars=True)
     plain = plain_names(model, state)
@@ -36,7 +37,7 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
         and not _is_extra_state(name)
         and _memory(state[name]) not in tied
     ]
-    unexpected = _not_ignored(model, [name for name in given if name not in expected])
+    unexpected = _not_ignored(model, [name for name in given if name not in expected], plain)
     faults = [f"missing {name!r}" for name in missing]
     faults += [f"unexpected {name!r}" for name in unexpected]
     faults += [
@@ -78,6 +79,18 @@ def _is_extra_state(name: str) -> bool:
     return name.split(".")[-1] == "_extra_state"
 
 
-def _not_ignored(model: nn.Module, names: Iterable[str]) -> list[str]:
+def _not_ignored(
+    model: nn.Module, names: Iterable[str], persistent: Mapping[str, Any]
+) -> list[str]:
     patterns: Any = getattr(model, "_keys_to_ignore_on_load_unexpected", None) or ()
-    return [name for name in names if not any(re.search(pattern, name) for pattern in patterns)]
+    made = {_ending(name) for name, _ in model.named_buffers() if name not in persistent}
+    return [
+        name
+        for name in names
+        if _ending(name) not in made and not any(re.search(pattern, name) for pattern in patterns)
+    ]
+
+
+def _ending(name: str) -> tuple[str, ...]:
+    """A buffer and its module: where the module stands has changed between releases."""
+    return tuple(name.split(".")[-2:])
