@@ -16,7 +16,7 @@ FLOORS = [
     ["math"],
     ["cpu/base"],
     ["cpu/sort", "cpu/prune", "cpu/products"],
-    ["cpu/read"],
+    ["cpu/read", "cpu/codes"],
     ["cpu/label"],
     ["cpu/intervals"],
     ["cpu/layered", "cpu/squeeze", "cpu/lloyd", "cpu/feedback"],
