@@ -1,4 +1,4 @@
-"""A source in, a compressed model out: by codewords or by size, under one set of importances."""
+"""A source in, a compressed model out: by k or by size, under one set of importances."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Request:
         return "entropy-constrained" if priced else "optimal"
 
     def target_for(self, source: Source) -> int | None:
-        """Bytes of the file; None where codewords are counted."""
+        """Bytes of the file; None where k is given."""
         return self.budget.bytes_for(sum(entry.size for entry in source.entries.values()))
 
 

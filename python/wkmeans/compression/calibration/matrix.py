@@ -1,4 +1,4 @@
-"""Whole importance matrices: layer after layer, by codewords or by size."""
+"""Whole importance matrices: layer after layer, by k or by size."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class MatrixMethod:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
 
     def build(self) -> CompressedModel:
-        """The network by codewords or by size, as the request has it."""
+        """The network by k or by size, as the request has it."""
         target = self.request.target_for(self.source)
         if target is None:
             return self._with_codebooks()
