@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bind/gil.h"
 #include "bind/interruptible.h"
 #include "bind/module.h"
 #include "bind/names.h"
@@ -51,7 +52,7 @@ std::optional<std::int64_t> bound_cholesky(Doubles& matrix, int n_threads) {
 FeedbackFactor make_factor(const Doubles& lower, int n_threads) {
   const std::int64_t n = side_of("lower", lower);
   const double* values = lower.data();
-  const py::gil_scoped_release release;
+  const WithoutGil release;
   return {values, n, Parallel(n_threads)};
 }
 
@@ -112,7 +113,7 @@ struct BoundMatrices {
     const std::int64_t n = values.shape(1);
     const double* from = values.data();
     const double* factors = lower.data();
-    const py::gil_scoped_release release;
+    const WithoutGil release;
     return {from, factors, count, n, Parallel(n_threads)};
   }
 

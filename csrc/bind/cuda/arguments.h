@@ -6,6 +6,7 @@
 #include <string>
 #include <utility>
 
+#include "bind/gil.h"
 #include "cuda/batch_outputs.h"
 #include "cuda/device.h"
 
@@ -40,16 +41,16 @@ public:
   template <class Task>
   void run(Task&& task) const {
     const DeviceMemory memory([this](std::size_t size) { return allocate(size); });
-    const py::gil_scoped_release released;
+    const WithoutGil released;
     task(Queue{stream_, memory});
   }
 
 private:
   DeviceBytes allocate(std::size_t size) const {
-    const py::gil_scoped_acquire held;
+    const WithGil held;
     auto [owner, address] = allocate_(size).cast<std::pair<py::object, std::uintptr_t>>();
     return {pointer_to<void>(address), [owner = std::move(owner)](void*) mutable {
-              const py::gil_scoped_acquire held_again;
+              const WithGil held_again;
               owner = py::object();
             }};
   }
