@@ -133,9 +133,11 @@ def test_importances_and_patterns_may_have_the_names_within_wrappers():
     batches = [(torch.randn(4, 12), torch.randint(8, (4,))) for _ in range(6)]
     for model in (Outer(), nn.DataParallel(Outer())):
         importances = wkmeans.importance.estimate(model, batches, objective="fisher")
-        assert any("module" in name for name in importances)
-        compressed = wkmeans.compress(model, k=4, importances=importances)
-        assert compressed["inner.0.weight"].k == 4
+        assert "inner.0.weight" in importances
+        within = {n.replace("inner.", "inner.module."): importances[n][0] for n in importances}
+        for given in (importances, within):
+            compressed = wkmeans.compress(model, k=4, importances=given)
+            assert compressed["inner.0.weight"].k == 4
         compressed = wkmeans.compress(model, k=4, exclude=["*module.2.weight"])
         assert compressed["inner.2.weight"].reason is not None
         wkmeans.compress(model, k=4, calibration=batches)

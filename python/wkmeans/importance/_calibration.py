@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from wkmeans._wrappers import unwrapped
 from wkmeans.importance.losses.alignment import Alignment
 from wkmeans.importance.losses.cross_entropy import IGNORED, CrossEntropy
 from wkmeans.importance.model.batches import read_batch
@@ -18,6 +17,7 @@ from wkmeans.importance.model.functional import (
     Forward,
     FunctionalModel,
     require_independent_examples,
+    whole,
 )
 from wkmeans.importance.model.lease import Lease
 
@@ -187,7 +187,7 @@ def _collect(
     model: nn.Module, batches: Iterable[Any], forward: Forward | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``(n, classes)``, float64, and labels of everything that has one."""
-    model = unwrapped(model)
+    model = whole(model)
     require_independent_examples(model)
     lease, loss = Lease(model), CrossEntropy(1.0)
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from wkmeans._wrappers import unwrapped
 from wkmeans.importance._importances import Importances
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.losses.losses import Loss, LossFunction, SquaredError
@@ -21,6 +20,7 @@ from wkmeans.importance.model.functional import (
     FunctionalModel,
     ParameterFilter,
     require_independent_examples,
+    whole,
 )
 from wkmeans.importance.model.lease import Lease
 from wkmeans.importance.run.checkpoint import Checkpoint
@@ -176,7 +176,7 @@ def estimate(
     _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
     if curvature not in CURVATURES:
         raise ValueError(f"curvature: expected one of {', '.join(CURVATURES)}, got {curvature!r}")
-    model = unwrapped(model)
+    model = whole(model)
     lease = Lease(model)
     with lease:
         functional = FunctionalModel.of(model, parameters, forward)

@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from wkmeans._wrappers import plain_names, unwrapped
 from wkmeans.importance.model.batches import Inputs
 
 Forward = Callable[[nn.Module, Any], Any]
@@ -29,13 +30,16 @@ class FunctionalModel:
 
     ``parameters`` are those differentiated, detached; every other parameter and a copy of every
     buffer are constants, so neither ``.grad`` nor a running statistic is ever written. ``forward``
-    replaces ``module(input)`` where the user gave it.
+    replaces ``module(input)`` where the user gave it. Names are those without wrappers within the
+    module; ``wrapped`` says what the module calls those that differ.
     """
 
     def __init__(
-        self, module: nn.Module, parameters: Tensors, constants: Tensors, forward: Forward | None
-    ) -> None:
+        self, module: nn.Module, parameters: Tensors, constants: Tensors, forward: Forward | None,
+        wrapped: Mapping[str, str],
+    ) -> None:  # fmt: skip
         self.module = module
+        self._wrapped = wrapped
         self.parameters = parameters
         self._constants = constants
         self._forward = forward
@@ -46,22 +50,25 @@ class FunctionalModel:
         cls, module: nn.Module, wanted: ParameterFilter | None, forward: Forward | None = None
     ) -> FunctionalModel:
         """Differentiate the ``wanted`` parameters of ``module``; see ``select_parameters``."""
-        everything = {name: p.detach() for name, p in module.named_parameters()}
+        plain = _plain(module)
+        everything = {plain[name]: p.detach() for name, p in module.named_parameters()}
         names = select_parameters(module, wanted)
         constants = {name: p for name, p in everything.items() if name not in names}
-        constants |= {name: b.detach().clone() for name, b in module.named_buffers()}
-        return cls(module, {name: everything[name] for name in names}, constants, forward)
+        constants |= {plain[name]: b.detach().clone() for name, b in module.named_buffers()}
+        wrapped = {name: own for own, name in plain.items() if own != name}
+        return cls(module, {name: everything[name] for name in names}, constants, forward, wrapped)
 
     def restricted_to(self, names: Iterable[str]) -> FunctionalModel:
         """The same model, differentiated with respect to fewer parameters."""
         kept = {name: self.parameters[name] for name in names}
-        return FunctionalModel(self.module, kept, self._constants | self.parameters, self._forward)
+        return self._with(kept, self._constants | self.parameters)
 
     def with_parameters(self, tensors: Tensors) -> FunctionalModel:
         """The same model with other values of some parameters."""
-        return FunctionalModel(
-            self.module, self.parameters | tensors, self._constants, self._forward
-        )
+        return self._with(self.parameters | tensors, self._constants)
+
+    def _with(self, parameters: Tensors, constants: Tensors) -> FunctionalModel:
+        return FunctionalModel(self.module, parameters, constants, self._forward, self._wrapped)
 
     def leaves(self) -> Tensors:
         """The parameters as leaves of a new graph."""
@@ -91,7 +98,7 @@ class FunctionalModel:
         value = inputs.value()
         if not isinstance(value, Mapping) or not _takes_labels(self.module):
             return None
-        tensors = self._constants | self.parameters
+        tensors = self._named_as_within(self._constants | self.parameters)
         try:
             with torch.no_grad(), _unchanged_config(self.module):
                 found = torch.func.functional_call(
@@ -124,7 +131,11 @@ class FunctionalModel:
             "first"
         )
 
+    def _named_as_within(self, tensors: Tensors) -> Tensors:
+        return {self._wrapped.get(name, name): tensor for name, tensor in tensors.items()}
+
     def _outputs(self, tensors: Tensors, inputs: Inputs) -> Any:
+        tensors = self._named_as_within(tensors)
         if self._forward is None:
 
             def call(*args: Any, **kwargs: Any) -> Any:
@@ -156,6 +167,34 @@ def _has_ties(module: nn.Module) -> bool:
         len(list(tensors())) < len(list(tensors(remove_duplicate=False)))
         for tensors in (module.named_parameters, module.named_buffers)
     )
+
+
+def _plain(module: nn.Module) -> dict[str, str]:
+    """The names of all parameters and buffers, aliases included, without wrappers within."""
+    names = [
+        name
+        for tensors in (module.named_parameters, module.named_buffers)
+        for name, _ in tensors(remove_duplicate=False)
+    ]
+    return {name: plain or name for name, plain in plain_names(module, names).items()}
+
+
+def whole(module: nn.Module) -> nn.Module:
+    """The model inside its wrappers; ``ValueError`` for one in shards.
+
+    No rank of that has the parameters that its layers multiply by.
+    """
+    for name, child in module.named_modules():
+        if any(
+            kind.__module__.startswith("torch.distributed.fsdp") for kind in type(child).__mro__
+        ):
+            raise ValueError(
+                f"model: expected whole parameters, got those of {name or 'the model'} "
+                f"({type(child).__name__}) in shards over ranks; estimate before sharding, each "
+                "rank over its own examples, and merge by Importances.all_reduce"
+            )
+    found: nn.Module = unwrapped(module)
+    return found
 
 
 def _takes_labels(module: nn.Module) -> bool:
@@ -211,7 +250,8 @@ def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list
     ``(name, parameter) -> bool`` or names take exactly what they say. A parameter that is used
     under several names (tied) is one parameter, under its first name.
     """
-    canonical = dict(module.named_parameters())
+    plain = _plain(module)
+    canonical = {plain[name]: p for name, p in module.named_parameters()}
     if wanted is None:
         chosen = {n for n, p in canonical.items() if p.requires_grad and p.is_floating_point()}
     elif callable(wanted):
@@ -230,8 +270,10 @@ def select_parameters(module: nn.Module, wanted: ParameterFilter | None) -> list
 
 
 def _canonical_names(module: nn.Module, names: Iterable[str]) -> set[str]:
-    first_name = {id(p): name for name, p in module.named_parameters()}
-    aliases = {n: first_name[id(p)] for n, p in module.named_parameters(remove_duplicate=False)}
+    plain = _plain(module)
+    first_name = {id(p): plain[name] for name, p in module.named_parameters()}
+    everything = module.named_parameters(remove_duplicate=False)
+    aliases = {plain[name]: first_name[id(p)] for name, p in everything}
     chosen = set()
     for name in names:
         if name not in aliases:
