@@ -142,10 +142,10 @@ def test_methods_say_how_each_parameter_was_found():
 
 
 def test_what_would_take_too_long_is_said_not_done(monkeypatch):
-    """Propagation does not cover recurrent layers, and Hutchinson's estimates take too long too."""
+    """Propagation does not cover a state's parameters, and other estimates take too long too."""
     monkeypatch.setattr(curvature, "MOST_WORK", 3 * 48)
     net = Recurrent().double()
-    with pytest.warns(UserWarning, match=r"stands in for the Hessian's of 4 of 6.*'lstm"):
+    with pytest.warns(UserWarning, match=r"stands in for the Hessian's of 2 of 6.*'lstm"):
         result = estimate(net, [examples()], objective="hessian")
     assert result.methods["lstm.weight_hh_l0"] == "gauss-newton"
     assert result.methods["head.bias"] == "gauss-newton, certified"

@@ -11,6 +11,8 @@ torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmea
 pytest.importorskip("safetensors", reason="needs the extra: pip install 'wkmeans[torch]'")
 
 from importance_oracle import assert_close, examples, mlp  # noqa: E402
+from safetensors import safe_open  # noqa: E402
+from safetensors.torch import load_file, save_file  # noqa: E402
 
 from wkmeans.importance import OBJECTIVES, Importances, estimate  # noqa: E402
 
@@ -102,7 +104,13 @@ def test_damaged_files_are_refused(tmp_path):
 def test_sums_that_no_estimate_gives_are_refused(tmp_path, value):
     path = tmp_path / "importances.safetensors"
     result = estimate(mlp(), [], objective="baseline")
-    result.sums["0.weight"][1, 2] = value
     result.save(path)
+    sums = load_file(path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    result.sums["0.weight"][1, 2] = sums["importance:0.weight"][1, 2] = value
+    save_file(sums, path, metadata)
     with pytest.raises(ValueError, match=r"0\.weight.*index \(1, 2\)"):
         Importances.load(path)
+    with pytest.raises(ValueError, match=r"0\.weight.*index \(1, 2\)"):
+        result.save(path)

@@ -38,6 +38,8 @@ _log = logging.getLogger(__name__)
 # Deltas of all seeds at one time stay under this: near what caches hold, or enough to fill a GPU.
 DELTA_BYTES = 32 * 2**20
 DELTA_BYTES_OF_GPU = 256 * 2**20
+# Where a layer goes through its steps one by one the more go along the better.
+DELTA_BYTES_OF_STEPS = 128 * 2**20
 # The gradients of the fall-back stay under this.
 FALL_BACK_BYTES = 32 * 2**20
 
@@ -71,6 +73,8 @@ class Recording:
     def fitting(self, n: int) -> int:
         """How many times ``n`` deltas stay within bounds, one at least."""
         bound = DELTA_BYTES if self.outputs.is_cpu else DELTA_BYTES_OF_GPU
+        if any(use.rule.at is not None for use in self.uses):
+            bound = max(bound, DELTA_BYTES_OF_STEPS)
         return max(1, bound // max(1, n * self.plan.delta_bytes))
 
 

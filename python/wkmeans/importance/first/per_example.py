@@ -53,7 +53,11 @@ class PerExampleEngine:
                     totals[name] = totals[name].add_(square) if name in totals else square
             return totals
 
-        return self.map(of_one, vectors, weights, *inputs.tensors)
+        if self.vectorized:
+            return self.map(of_one, vectors, weights, *inputs.tensors)
+        rows = zip(vectors, weights, *inputs.tensors, strict=True)
+        each = [_squares_of_one(model, inputs, *row) for row in rows]
+        return {name: torch.stack([one[name] for one in each]) for name in each[0]}
 
     def map(self, function: Callable[..., Tensors], *batched: torch.Tensor) -> Tensors:
         """``function`` of each row of ``batched``, stacked."""
@@ -62,6 +66,28 @@ class PerExampleEngine:
             return mapped
         each = [function(*example) for example in zip(*batched, strict=True)]
         return {name: torch.stack([one[name] for one in each]) for name in each[0]}
+
+
+def _squares_of_one(
+    model: FunctionalModel, inputs: Inputs, vectors: torch.Tensor, weights: torch.Tensor,
+    *example: torch.Tensor,
+) -> Tensors:  # fmt: skip
+    """The same by plain autograd, which takes what torch.func refuses: packed sequences, say."""
+    leaves = model.leaves()
+    with torch.enable_grad():
+        output = model(leaves, _alone(inputs, example))
+    totals = {n: torch.zeros_like(p, dtype=torch.float64) for n, p in model.parameters.items()}
+    if not output.requires_grad:
+        return totals
+    for vector, weight in zip(vectors.to(output.dtype), weights.double(), strict=True):
+        gradients = torch.autograd.grad(
+            output, list(leaves.values()), vector.unsqueeze(0),
+            retain_graph=True, allow_unused=True,
+        )  # fmt: skip
+        for total, gradient in zip(totals.values(), gradients, strict=True):
+            if gradient is not None:
+                total.add_(gradient.double().square_().mul_(weight))
+    return totals
 
 
 def _alone(inputs: Inputs, example: tuple[torch.Tensor, ...]) -> Inputs:

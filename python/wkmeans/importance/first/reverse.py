@@ -2,7 +2,8 @@
 
 autograd maps a backward pass over seeds operation by operation, by a loop where it knows no better,
 and copies what each round gives. Most of a network's operations take seeds as more examples. Here
-autograd's own graph is walked, with what it saved; where a node is not known, all is left to it.
+autograd's own graph is walked, with what it saved; where a node is not known, all is left to it,
+unless there are recurrent layers, whose many steps gain more than one node's loop loses.
 """
 
 from __future__ import annotations
@@ -13,11 +14,14 @@ from typing import Any
 import torch
 from torch.autograd.graph import GradientEdge
 
+from wkmeans.importance.first.recurrence import pulled_back
+
 # ``(node, deltas, which of its inputs, that input's shape) -> deltas there``, each with seeds in
 # front; ``None`` for what the rule does not know.
 NodeRule = Callable[[Any, torch.Tensor, int, tuple[int, ...]], torch.Tensor | None]
 _NODE_RULES: dict[str, NodeRule] = {}
 _aten = torch.ops.aten
+_STEPS = "_RecurrenceBackward"
 
 
 class UnknownOperationError(Exception):
@@ -36,11 +40,14 @@ def pull_back(
     root = torch.autograd.graph.get_gradient_edge(outputs)
     pending = {(root.node, root.output_nr): vectors}
     with torch.no_grad():
-        for node, inputs in _in_order(root.node, {node for node, _ in wanted}):
+        nodes = list(_in_order(root.node, {node for node, _ in wanted}))
+        has_steps = any(node.name() == _STEPS for node, _ in nodes)
+        for node, inputs in nodes:
             arrived = {key: pending.pop(key) for key in list(pending) if key[0] is node}
             found |= {key: delta for key, delta in arrived.items() if key in wanted}
-            for key, index in inputs:
-                delta = _apply(node, arrived, index, key)
+            for (key, _), delta in zip(
+                inputs, _through(node, arrived, inputs, has_steps), strict=True
+            ):
                 pending[key] = pending[key] + delta if key in pending else delta
     return [found.get((edge.node, edge.output_nr)) for edge in edges]
 
@@ -71,16 +78,57 @@ def _in_order(root: Any, targets: set[Any]) -> Iterator[tuple[Any, list[tuple[An
             yield node, leads[node]
 
 
+def _through(
+    node: Any,
+    arrived: dict[tuple[Any, int], torch.Tensor],
+    inputs: Sequence[tuple[tuple[Any, int], int]],
+    has_steps: bool,
+) -> list[torch.Tensor]:
+    """Deltas at those of the node's inputs, in order."""
+    try:
+        return [_apply(node, arrived, index, key) for key, index in inputs]
+    except UnknownOperationError:
+        if not has_steps or not inputs:
+            raise
+        return _seed_by_seed(node, arrived, inputs)
+
+
+def _seed_by_seed(
+    node: Any,
+    arrived: dict[tuple[Any, int], torch.Tensor],
+    inputs: Sequence[tuple[tuple[Any, int], int]],
+) -> list[torch.Tensor]:
+    """What autograd's own node makes of each seed, summed over what it broadcast."""
+    at = {output: delta for (_, output), delta in arrived.items()}
+    each = []
+    for seed in range(len(next(iter(at.values())))):
+        given = [at[i][seed] if i in at else None for i in range(len(node._input_metadata))]
+        found = node(*given)
+        found = found if isinstance(found, tuple) else (found,)
+        each.append([found[index] for _, index in inputs])
+    if any(delta is None for one in each for delta in one):
+        raise UnknownOperationError(node.name())
+    shapes = [_shape_at(key) for key, _ in inputs]
+    return [
+        torch.stack([delta.sum_to_size(shape) for delta in deltas])
+        for shape, deltas in zip(shapes, zip(*each, strict=True), strict=True)
+    ]
+
+
 def _apply(
     node: Any, arrived: dict[tuple[Any, int], torch.Tensor], index: int, key: tuple[Any, int]
 ) -> torch.Tensor:
     rule = _NODE_RULES.get(node.name())
     if rule is not None and [output for _, output in arrived] == [0]:
         (delta,) = arrived.values()
-        found = rule(node, delta, index, tuple(key[0]._input_metadata[key[1]].shape))
+        found = rule(node, delta, index, _shape_at(key))
         if found is not None:
             return found
     raise UnknownOperationError(node.name())
+
+
+def _shape_at(key: tuple[Any, int]) -> tuple[int, ...]:
+    return tuple(key[0]._input_metadata[key[1]].shape)
 
 
 def _node_rule(*names: str) -> Callable[[NodeRule], NodeRule]:
@@ -182,6 +230,84 @@ def _convolution(
         node._saved_output_padding, node._saved_groups, [True, False, False],
     )[0]  # fmt: skip
     return found.reshape(-1, *shape)
+
+
+@_node_rule("CloneBackward0")
+def _clone(_: Any, delta: torch.Tensor, __: int, ___: Any) -> torch.Tensor:
+    return delta
+
+
+@_node_rule("TransposeBackward0")
+def _transpose(node: Any, delta: torch.Tensor, _: int, shape: tuple[int, ...]) -> torch.Tensor:
+    n = len(shape)
+    return delta.transpose(_axis(node._saved_dim0, n), _axis(node._saved_dim1, n))
+
+
+@_node_rule("PermuteBackward0")
+def _permute(node: Any, delta: torch.Tensor, _: int, shape: tuple[int, ...]) -> torch.Tensor:
+    found = delta
+    order = [_axis(dimension, len(shape)) for dimension in node._saved_dims]
+    return found.permute(0, *(1 + order.index(d) for d in range(1, len(shape) + 1)))
+
+
+@_node_rule("SelectBackward0")
+def _select(node: Any, delta: torch.Tensor, _: int, shape: tuple[int, ...]) -> torch.Tensor:
+    found = delta.new_zeros(len(delta), *shape)
+    axis = _axis(node._saved_dim, len(shape))
+    found.select(axis, _signed(node._saved_index)).copy_(delta)
+    return found
+
+
+@_node_rule("SliceBackward0")
+def _slice(node: Any, delta: torch.Tensor, _: int, shape: tuple[int, ...]) -> torch.Tensor:
+    found = delta.new_zeros(len(delta), *shape)
+    axis = _axis(node._saved_dim, len(shape))
+    part = slice(_signed(node._saved_start), _signed(node._saved_end), node._saved_step)
+    found[(slice(None),) * axis + (part,)] = delta
+    return found
+
+
+@_node_rule("CatBackward0")
+def _cat(node: Any, delta: torch.Tensor, index: int, shape: tuple[int, ...]) -> torch.Tensor | None:
+    axis = _axis(node._saved_dim, len(shape))
+    before = 0
+    for other, output in node.next_functions[:index]:
+        if other is None:
+            return None  # its size is not known
+        before += other._input_metadata[output].shape[axis - 1]
+    return delta.narrow(axis, before, shape[axis - 1])
+
+
+@_node_rule("StackBackward0")
+def _stack(node: Any, delta: torch.Tensor, index: int, shape: tuple[int, ...]) -> torch.Tensor:
+    return delta.select(_axis(node._saved_dim, len(shape) + 1), index)
+
+
+@_node_rule("TanhBackward0")
+def _tanh(node: Any, delta: torch.Tensor, _: int, __: Any) -> torch.Tensor:
+    result: torch.Tensor = node._saved_result.detach()
+    return delta * (1 - result.square())
+
+
+@_node_rule("SigmoidBackward0")
+def _sigmoid(node: Any, delta: torch.Tensor, _: int, __: Any) -> torch.Tensor:
+    result: torch.Tensor = node._saved_result.detach()
+    return delta * (result * (1 - result))
+
+
+@_node_rule(_STEPS)
+def _recurrence(node: Any, delta: torch.Tensor, index: int, _: Any) -> torch.Tensor | None:
+    return pulled_back(node, delta)[index] if index < 3 else None
+
+
+def _axis(dimension: int, n: int) -> int:
+    """A dimension as autograd saves it, where seeds are in front."""
+    return _signed(dimension) % n + 1
+
+
+def _signed(value: int) -> int:
+    """Autograd saves numbers below zero without their sign."""
+    return value - 2**64 if value >= 2**63 else value
 
 
 def _repeated(values: torch.Tensor, delta: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch.nn import functional
 from wkmeans.importance.first.contributions import Contribution, Rows, Values
 from wkmeans.importance.first.convolution import Geometry, Windows, padded
 from wkmeans.importance.first.products import Held, Products
+from wkmeans.importance.first.recurrence import recurrence
 
 Arguments = dict[str, Any]
 Split = Callable[[torch.Tensor], torch.Tensor]
@@ -32,13 +33,16 @@ class Rule:
 
     ``lead(arguments, output)`` is the number of leading dimensions of the output among which the
     examples are; 0 where the rule does not cover the call. ``parameters`` names the arguments that
-    ``contribute`` knows the gradients of.
+    ``contribute`` knows the gradients of. Where the function's deltas are those at an argument, not
+    at the output, ``at`` names it. ``is_affine``: the output is, in the parameters.
     """
 
     arguments: tuple[str, ...]
     parameters: tuple[str, ...]
     lead: Lead
     contribute: Contribute
+    at: str | None = None
+    is_affine: bool = True
 
 
 RULES: dict[Callable[..., Any], Rule] = {}
@@ -49,9 +53,12 @@ def _rule(
     arguments: str,
     lead: Lead,
     parameters: str = "weight bias",
+    at: str | None = None,
+    is_affine: bool = True,
 ) -> Callable[[Contribute], Contribute]:
     def register(contribute: Contribute) -> Contribute:
-        rule = Rule(tuple(arguments.split()), tuple(parameters.split()), lead, contribute)
+        names, known = tuple(arguments.split()), tuple(parameters.split())
+        rule = Rule(names, known, lead, contribute, at, is_affine)
         RULES.update(dict.fromkeys(functions, rule))
         return contribute
 
@@ -80,6 +87,20 @@ def _over_positions(values: torch.Tensor) -> torch.Tensor:
 @_rule(functional.linear, arguments="input weight bias", lead=_all_but_features)
 def _linear(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     weight = Products(_held(delta), _held(split(call["input"])), tuple(call["weight"].shape))
+    return {"weight": weight, "bias": Values(_over_positions(delta))}
+
+
+@_rule(
+    recurrence, arguments="gates hidden cell weight bias kind reverse", lead=_all_but_features,
+    at="gates", is_affine=False,
+)  # fmt: skip
+def _recurrence(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
+    """Every step takes the state before it through the same weight."""
+    steps = call["steps"]
+    if steps.factor is not None:
+        delta = delta * split(steps.factor.to(delta.dtype))
+    previous = split(steps.previous.to(delta.dtype))
+    weight = Products(_held(delta), _held(previous), tuple(call["weight"].shape))
     return {"weight": weight, "bias": Values(_over_positions(delta))}
 
 

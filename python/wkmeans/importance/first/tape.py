@@ -20,6 +20,7 @@ from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
 from wkmeans.importance.first.contributions import Contribution, Values
+from wkmeans.importance.first.recurrent import in_parts
 from wkmeans.importance.first.rules import RULES, Arguments, Rule, Split
 
 # ``(module, inputs, delta) -> {parameter: per-example gradients}``; see `register_rule`.
@@ -135,6 +136,10 @@ class Tape(TorchFunctionMode):
         if func is functional.multi_head_attention_forward:
             with self:
                 return _transparent_attention(*args, **kwargs)
+        parts = in_parts(func, args) if not kwargs else None
+        if parts is not None:
+            with self:
+                return parts()
         output = func(*args, **kwargs)
         rule = RULES.get(func)
         if rule is not None and isinstance(output, torch.Tensor) and output.requires_grad:
@@ -169,9 +174,13 @@ class Tape(TorchFunctionMode):
         }
         if not slots or not all(a in arguments for a in rule.arguments[:2]):
             return
-        lead = rule.lead(arguments, output)
+        place = output
+        if rule.at is not None:
+            place, node = arguments[rule.at], output.grad_fn
+            arguments = arguments | {"steps": node.steps}  # type: ignore[union-attr]
+        lead = rule.lead(arguments, place)
         if lead > 0:
-            self._append(rule, arguments, slots, output, lead)
+            self._append(rule, arguments, slots, place, lead)
             if rule is RULES[functional.embedding]:
                 self._tables[id(output)] = output, self.uses[-1]
 
@@ -210,7 +219,8 @@ class Tape(TorchFunctionMode):
         kept = {k: v.detach() if isinstance(v, torch.Tensor) else v for k, v in arguments.items()}
         edge = get_gradient_edge(output)
         shape = tuple(output.shape[:lead])
-        self.uses.append(Use(rule, kept, slots, edge, shape, output.nbytes, tuple(output.shape)))
+        size = output.nbytes if rule.at is None else 0  # the same deltas as the argument's own
+        self.uses.append(Use(rule, kept, slots, edge, shape, size, tuple(output.shape)))
 
     def _slot(self, argument: Any) -> Slot | None:
         if not isinstance(argument, torch.Tensor):

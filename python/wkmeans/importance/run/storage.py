@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,9 +49,6 @@ def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None =
         "methods": json.dumps(state.methods, sort_keys=True),
     } | (extra or {})
     _interpreted("importances to save", metadata, tensors)
-    target = os.path.realpath(path)  # a link stays one
-    if os.path.exists(target) and not os.path.isfile(target):
-        raise ValueError(f"path: expected a regular file or a new one, got {fspath(path)}")
     arrays = {name: total.detach().cpu().numpy() for name, total in tensors.items()}
     pieces = {name: Piece(a.dtype.name, a.shape, (a,)) for name, a in sorted(arrays.items())}
     write_file(Path(path), file_of(pieces, dict(sorted(metadata.items()))))

@@ -35,7 +35,7 @@ def single_uses(recording: Recording, names: Collection[str]) -> list[tuple[Use,
     return [
         (use, layout)
         for use, layout in zip(recording.uses, recording.plan.layouts, strict=True)
-        if layout is not None and use.rule.arguments
+        if layout is not None and use.rule.arguments and use.rule.is_affine
         and all(slot.name in recording.plan.covered for slot in use.slots.values())
         and any(slot.name in names for slot in use.slots.values())
         and all(uses_of[slot.name] == 1 and not slot.rows for slot in use.slots.values())
