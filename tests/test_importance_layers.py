@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="importance needs torch")
@@ -11,7 +13,7 @@ from torch import nn  # noqa: E402
 from wkmeans.importance.first.engine import Engine  # noqa: E402
 from wkmeans.importance.losses.losses import SquaredError  # noqa: E402
 from wkmeans.importance.matrices.layers import deltas_of, inputs_of  # noqa: E402
-from wkmeans.importance.matrices.moments import MomentSums, PairedSums  # noqa: E402
+from wkmeans.importance.matrices.moments import MomentSums  # noqa: E402
 from wkmeans.importance.matrices.outputs import output_importances  # noqa: E402
 from wkmeans.importance.model.batches import Inputs  # noqa: E402
 from wkmeans.importance.model.functional import FunctionalModel  # noqa: E402
@@ -66,7 +68,6 @@ def test_rows_times_inputs_are_the_outputs(name):
     back = found.layer.restored(matrices, tuple(module.weight.shape))
     assert torch.equal(back, module.weight)
     products = torch.cat([matrices @ part for part in found.parts()], 2)
-    assert products.shape[2] == found.n_positions
     # The same rearrangement of the outputs: what would be their derivatives.
     arranged = deltas_of(use, outputs.detach().reshape(1, *use.output_shape))[0]
     if module.bias is not None:
@@ -105,21 +106,32 @@ def test_moments_are_means_over_positions():
     a = nn.functional.unfold(x, 3, padding=1).movedim(1, 0).flatten(1).reshape(2, 18, -1).double()
     b = nn.functional.unfold(y, 3, padding=1).movedim(1, 0).flatten(1).reshape(2, 18, -1).double()
     n = a.shape[2]
-    sums, paired = MomentSums(), PairedSums()
-    sums.add(one)
-    paired.add(one, other)
-    torch.testing.assert_close(sums.moments().second, a @ a.mT / n, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(sums.moments().first, a.mean(2), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(paired.moments().cross, a @ b.mT / n, rtol=1e-5, atol=1e-5)
-    centred = paired.moments().centred()
+    sums, same = MomentSums(), MomentSums()
+    sums.add(one, other)
+    same.add(one, one)
+    found = sums.moments()
+    close = {"rtol": 1e-5, "atol": 1e-5}
+    torch.testing.assert_close(found.second, b @ b.mT / n, **close)
+    torch.testing.assert_close(found.cross, a @ b.mT / n, **close)
+    torch.testing.assert_close(found.first, b.mean(2), **close)
+    torch.testing.assert_close(
+        found.original_energy, (a @ a.mT / n).diagonal(0, 1, 2).sum(1), **close
+    )
+    torch.testing.assert_close(same.moments().cross, a @ a.mT / n, **close)
     a0, b0 = a - a.mean(2, True), b - b.mean(2, True)
-    torch.testing.assert_close(centred.cross, a0 @ b0.mT / n, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(centred.other.second, b0 @ b0.mT / n, rtol=1e-5, atol=1e-5)
-    weighted = MomentSums()
-    weights = torch.rand(n, generator=torch.Generator().manual_seed(2))
-    weighted.add(one, weights)
-    expected = (a * weights) @ a.mT / weights.sum()
-    torch.testing.assert_close(weighted.moments().second, expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.centred().cross, a0 @ b0.mT / n, **close)
+    torch.testing.assert_close(found.centred().second, b0 @ b0.mT / n, **close)
+
+
+def test_some_positions_stand_for_all_and_pair():
+    conv = nn.Conv2d(4, 6, 3, padding=1)
+    x = torch.randn(6, 4, 9, 9, generator=torch.Generator().manual_seed(1))
+    one, other = (inputs_of(uses_of(conv, v)[1][0]) for v in (x, 2 * x))
+    some, twice = (torch.cat(list(replace(v, most=20).parts()), 2) for v in (one, other))
+    assert some.shape == (1, 36, 6 * 20)
+    torch.testing.assert_close(2 * some, twice)
+    everything = {tuple(v) for v in torch.cat(list(one.parts()), 2)[0].T.tolist()}
+    assert {tuple(v) for v in some[0].T.tolist()} <= everything
 
 
 def test_importances_of_outputs_are_squared_derivatives():

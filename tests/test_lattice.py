@@ -38,6 +38,12 @@ def test_integers_come_back(seed, rows, columns, spread):
     )
 
 
+def test_small_tensors_of_large_integers_have_no_tables():
+    z, a, b = integers(6, 8, 9, 3000.0)
+    encoded = encode_integers(z, a, b)
+    assert encoded.payload.size == -(-z.size * (encoded.k - 1).bit_length() // 8)
+
+
 def test_classes_of_spread_shorten_the_code():
     z, a, b = integers(1, 200, 300, 4.0)
     encoded = encode_integers(z, a, b)

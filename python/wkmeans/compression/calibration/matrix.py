@@ -189,11 +189,9 @@ class _LatticeSearch:
 
     def run(self) -> CompressedModel:
         """Compress anew at level after level, between those known to be too low and high enough."""
-        exponent = math.log2(self._first_level())
+        exponent = self._without_drift()
         best: CompressedModel | None = None
-        found: list[
-            tuple[float, float]
-        ] = []  # exponents of 2 of levels, and bytes less those asked
+        found: list[tuple[float, float]] = []  # log2 of a level, log of bytes over those asked for
         for _ in range(_ROUNDS):
             model = self._compressed(2.0**exponent)
             size = model.nbytes
@@ -207,6 +205,25 @@ class _LatticeSearch:
             raise CannotError(f"no file of {self._target:,} bytes was found")
         return best
 
+    def _without_drift(self) -> float:
+        """The exponent of 2 of the level that is right if layers met the original's inputs.
+
+        Which takes one forward pass for all levels.
+        """
+        method = self._method
+        targets = method.replay.original_targets()
+        exponent = math.log2(self._first_level())
+        found: list[tuple[float, float]] = []
+        for _ in range(_ROUNDS):
+            level = 2.0**exponent
+            made = {t.name: self._on_lattice(t, level)[0] for t in targets}
+            size = method.model_of(made, {}, self._choices(level)).nbytes
+            found.append((exponent, math.log(size / (_AIM * self._target))))
+            if abs(found[-1][1]) < 1 - USED:
+                break
+            exponent = _next_exponent(found)
+        return min(found, key=lambda point: abs(point[1]))[0]
+
     def _first_level(self) -> float:
         """Right for independent weights of one spread, all of them active."""
         work = self._method.work
@@ -218,21 +235,28 @@ class _LatticeSearch:
         made: dict[str, CompressedTensor] = {}
 
         def quantise(target: Target) -> FloatArray:
-            found = on_lattice(target, level, self._n_threads)
-            entry = self._method.source.entries[target.name]
-            made[target.name] = lattice_tensor(
-                found.encoded,
-                entry.shape,
-                entry.dtype,
-                transposed=target.layer.transposed,
-                cost=found.cost,
-            )
-            return found.values
+            made[target.name], values = self._on_lattice(target, level)
+            return values
 
         changed = self._method.replay.run(quantise)
+        return self._method.model_of(made, changed, self._choices(level))
+
+    def _on_lattice(self, target: Target, level: float) -> tuple[CompressedTensor, FloatArray]:
+        found = on_lattice(target, level, self._n_threads)
+        entry = self._method.source.entries[target.name]
+        tensor = lattice_tensor(
+            found.encoded,
+            entry.shape,
+            entry.dtype,
+            transposed=target.layer.transposed,
+            cost=found.cost,
+        )
+        return tensor, found.values
+
+    def _choices(self, level: float) -> dict[str, Choice]:
+        """Of tensors without a matrix, at the same slope of cost against bits."""
         price = PRICE * level**2
-        others = {name: sample.at(price)[2] for name, sample in self._priced.items()}
-        return self._method.model_of(made, changed, others)
+        return {name: sample.at(price)[2] for name, sample in self._priced.items()}
 
 
 def _next_exponent(found: list[tuple[float, float]]) -> float:

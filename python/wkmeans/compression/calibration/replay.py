@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -18,11 +18,14 @@ from torch import nn
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
 from wkmeans.importance.losses.losses import Loss
-from wkmeans.importance.matrices.layers import Layer, inputs_of
-from wkmeans.importance.matrices.moments import Moments, PairedMoments, PairedSums
+from wkmeans.importance.matrices.layers import Layer, LayerInput, inputs_of
+from wkmeans.importance.matrices.moments import Moments, MomentSums
 from wkmeans.importance.matrices.outputs import output_importances
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import Forward, FunctionalModel
+
+_POSITIONS = 128
+"""Positions that are looked at for each input of a layer, where there are more."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -107,15 +110,20 @@ class Replay:
         changed: dict[str, torch.Tensor] = {}
         for stage in self.stages:
             moments = self._moments(stage, changed)
-            for name, (layer, paired) in moments.items():
-                changed |= self._solved(name, layer, paired, quantise)
+            for name, (layer, found) in moments.items():
+                changed |= self._solved(name, layer, found, quantise)
         return changed
 
+    def original_targets(self) -> list[Target]:
+        """Every layer's, were the inputs it meets the original's."""
+        moments = self._moments(self.names, {})
+        return [self._target(name, *moments[name])[0] for name in self.names]
+
     def _moments(
-        self, stage: Sequence[str], changed: dict[str, torch.Tensor]
-    ) -> dict[str, tuple[Layer, PairedMoments]]:
+        self, names: Collection[str], changed: dict[str, torch.Tensor]
+    ) -> dict[str, tuple[Layer, Moments]]:
         other = Engine(self._model.with_parameters(changed)) if changed else self._original
-        sums = {name: PairedSums() for name in stage}
+        sums = {name: MomentSums() for name in names}
         layers: dict[str, Layer] = {}
         for inputs in self._inputs:
             before = self._original.run(inputs)[1]
@@ -124,64 +132,74 @@ class Replay:
                 name = _weight_of(first)
                 if name not in sums:
                     continue
-                x, y = inputs_of(first), inputs_of(second)
-                assert x is not None and y is not None
+                x = self._input_of(first)
                 layers[name] = x.layer
-                sums[name].add(x, y)
-        return {name: (layers[name], sums[name].moments()) for name in stage}
+                sums[name].add(x, x if second is first else self._input_of(second))
+        return {name: (layers[name], sums[name].moments()) for name in names}
 
-    def _solved(
-        self, name: str, layer: Layer, paired: PairedMoments, quantise: Quantise
-    ) -> dict[str, torch.Tensor]:
-        parameter = self._model.parameters[name]
-        weights = layer.matrices(parameter.double())
+    def _input_of(self, use: Use) -> LayerInput:
+        found = inputs_of(use)
+        assert found is not None
+        enough = _POSITIONS * found.layer.inputs
+        return replace(found, most=-(-enough // sum(map(len, self._inputs))))
+
+    def _target(self, name: str, layer: Layer, moments: Moments) -> tuple[Target, bool]:
+        """What is to be reached, and whether the layer's bias makes up for means."""
+        weights = layer.matrices(self._model.parameters[name].double())
         bias = layer.bias
         corrects = bias is not None and bias.rows is None and bias.name in self._free_biases
-        importance = self._output_importance(name, layer, paired.original)
-        used = paired.centred() if corrects else paired
+        used = moments.centred() if corrects else moments
         target = Target(
             name,
             layer,
             self._corrected(weights, used).numpy(),
-            _damped(used.other.second, self._settings.damping).numpy(),
-            importance.numpy(),
+            _damped(used.second, self._settings.damping).numpy(),
+            self._output_importance(name, layer, moments).numpy(),
         )
+        return target, corrects
+
+    def _solved(
+        self, name: str, layer: Layer, moments: Moments, quantise: Quantise
+    ) -> dict[str, torch.Tensor]:
+        parameter = self._model.parameters[name]
+        target, corrects = self._target(name, layer, moments)
         values = torch.from_numpy(quantise(target))
         stored = layer.restored(values, tuple(parameter.shape)).to(parameter.dtype)
         found = {name: stored}
-        if corrects and bias is not None:
-            values = layer.matrices(stored.double())  # as rounded to the parameter's dtype
-            moved = _means(weights, paired.original.first) - _means(values, paired.other.first)
-            old = self._model.parameters[bias.name]
-            found[bias.name] = (old.double() + moved.reshape(old.shape)).to(old.dtype)
+        if corrects and layer.bias is not None:
+            # As rounded to the parameter's dtype.
+            after = _means(layer.matrices(stored.double()), moments.first)
+            before = _means(layer.matrices(parameter.double()), moments.original_first)
+            old = self._model.parameters[layer.bias.name]
+            moved = (before - after).reshape(old.shape)
+            found[layer.bias.name] = (old.double() + moved).to(old.dtype)
         return found
 
-    def _output_importance(self, name: str, layer: Layer, original: Moments) -> torch.Tensor:
+    def _output_importance(self, name: str, layer: Layer, moments: Moments) -> torch.Tensor:
         """``g``, in such a unit that with S it adds up to what the diagonal importances do."""
-        trace = original.second.diagonal(dim1=1, dim2=2).sum(1, keepdim=True)
         g = self._outputs.get(name, torch.zeros(1, dtype=torch.float64)).expand(
             layer.groups, layer.outputs
         )
-        product = float((g * trace).sum())
+        product = float((g * moments.original_energy[:, None]).sum())
         if not product > 0:
             return torch.ones(layer.groups, layer.outputs, dtype=torch.float64)
         g = g * (float(self._diagonals[name].sum()) / product)
         mean = g.mean()
         return (1 - self._settings.floor) * g + self._settings.floor * mean
 
-    def _corrected(self, weights: torch.Tensor, paired: PairedMoments) -> torch.Tensor:
+    def _corrected(self, weights: torch.Tensor, moments: Moments) -> torch.Tensor:
         """Weights that give, from what the compressed layers before give, what the original's do.
 
         ``W (E x y' + r I) (E y y' + r I)^-1``
         """
-        second = paired.other.second
+        second = moments.second
         mean = second.diagonal(dim1=1, dim2=2).mean(1)
         eye = torch.eye(second.shape[-1], dtype=torch.float64)
         ridge = self._settings.ridge * mean[:, None, None] * eye
         solvable = mean > 0
         if not bool(solvable.any()):
             return weights
-        right = (weights @ (paired.cross + ridge)).mT
+        right = (weights @ (moments.cross + ridge)).mT
         left = second + ridge + (~solvable).double()[:, None, None] * eye
         solved = torch.linalg.solve(left, right).mT
         return torch.where(solvable[:, None, None], solved, weights)

@@ -51,7 +51,7 @@ class EncodedCodes:
     def decode(self) -> Array:
         """Codes, shape ``(rows, columns)``; raises `FormatError` where the payload is unsound."""
         if self.coding == "packed":
-            return _unpack(self.payload, self.size, self.k).reshape(self.rows, self.columns)
+            return unpack(self.payload, self.size, self.k).reshape(self.rows, self.columns)
         return _decode_ans(self)
 
     def counts(self) -> Array:
@@ -66,10 +66,10 @@ def encode(codes: Array, k: int, coding: str = "auto") -> EncodedCodes:
     """Codes ``(rows, columns)``, in the coding asked for or, for "auto", the shortest."""
     rows, columns = codes.shape
     if coding == "packed" or codes.size == 0:
-        return EncodedCodes(_pack(codes, k), rows, columns, k, "packed")
+        return EncodedCodes(pack(codes, k), rows, columns, k, "packed")
     entropy_coded = _encode_ans(codes, k, _best_plan(codes, k))
     if coding == "auto" and packed_size(codes.size, k) <= entropy_coded.payload.size:
-        return EncodedCodes(_pack(codes, k), rows, columns, k, "packed")
+        return EncodedCodes(pack(codes, k), rows, columns, k, "packed")
     return entropy_coded
 
 
@@ -92,7 +92,8 @@ def packed_size(size: int, k: int) -> int:
 _CHUNK = 1 << 16  # codes; a multiple of eight, so every chunk starts on a whole byte
 
 
-def _pack(codes: Array, k: int) -> Array:
+def pack(codes: Array, k: int) -> Array:
+    """Codes below k, in order, each in as many bits as k needs."""
     bits = width(k)
     flat = codes.reshape(-1)
     payload = np.zeros(packed_size(flat.size, k), np.uint8)
@@ -104,7 +105,8 @@ def _pack(codes: Array, k: int) -> Array:
     return payload
 
 
-def _unpack(payload: Array, size: int, k: int) -> Array:
+def unpack(payload: Array, size: int, k: int) -> Array:
+    """What `pack` wrote."""
     bits = width(k)
     if not bits:
         return np.broadcast_to(np.zeros((), code_dtype(k)), (size,))
@@ -228,7 +230,7 @@ def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
     words = coder.get_compressed().astype("<u4")
     head = b"".join(varints(table) for table in reversed(tables))
     if plan.classes is not None:
-        head += _pack(plan.of_line, plan.classes[1]).tobytes()
+        head += pack(plan.of_line, plan.classes[1]).tobytes()
     payload = np.frombuffer(head + words.tobytes(), np.uint8)
     rows, columns = codes.shape
     return EncodedCodes(payload, rows, columns, k, "ans", plan.classes)
@@ -279,7 +281,7 @@ def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
         end = position + packed_size(n_lines, n_classes)
         if end > encoded.payload.size:
             raise FormatError("codes: the payload ends within the classes of lines")
-        of_line = _unpack(encoded.payload[position:end], n_lines, n_classes)
+        of_line = unpack(encoded.payload[position:end], n_lines, n_classes)
         position = end
     expected = np.bincount(of_line, minlength=n_classes) * line_size
     totals = [sum(map(int, table)) for table in tables]

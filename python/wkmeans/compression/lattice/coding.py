@@ -17,12 +17,17 @@ from wkmeans.compression.format.coding import (
     code_dtype,
     constriction,
     model_of,
+    pack,
+    packed_size,
     read_varints,
+    unpack,
     varints,
 )
 from wkmeans.compression.lattice.scales import IntArray
 
-WIDTHS = (4, 8, 16, 32, 1 << 20)
+PACKED = 0
+"""In place of a width: codes of one length and no tables, for small tensors."""
+WIDTHS = (PACKED, 4, 8, 16, 32, 1 << 20)
 """Sixteenths of an octave that one class may span; the last is one class for all."""
 
 _CHUNK = 1 << 16
@@ -66,6 +71,8 @@ class EncodedIntegers:
 
     def decode(self) -> Array:
         """Labels ``(rows, columns)``; raises `FormatError` where the payload is unsound."""
+        if self.width == PACKED:
+            return unpack(self.payload, self.size, self.k).reshape(self.rows, self.columns)
         tables, words = read_tables(self)
         try:
             coder = constriction().stream.stack.AnsCoder(words)
@@ -91,7 +98,18 @@ class EncodedIntegers:
 
     def counts(self) -> Array:
         """How many weights carry each label, int64 (k,)."""
+        if self.width == PACKED:
+            return np.bincount(self.decode().reshape(-1), minlength=self.k)
         return np.asarray(np.sum(read_tables(self)[0], axis=0))
+
+    def check(self) -> None:
+        """Raise `FormatError` where the payload cannot be these integers, before it is decoded."""
+        if self.width != PACKED:
+            read_tables(self)
+        elif self.payload.size != packed_size(self.size, self.k):
+            raise FormatError(
+                f"codes: expected {packed_size(self.size, self.k)} bytes, got {self.payload.size}"
+            )
 
     def _classes(self) -> Array:
         return class_of(self.row_exponents, self.column_exponents, self.width)
@@ -110,7 +128,12 @@ def encode_integers(integers: Array, rows: IntArray, columns: IntArray) -> Encod
         raise ValueError(f"integers: expected less than {_LARGEST}, got {low} to {high}")
     labels = integers - low
     k = high - low + 1
-    payloads = {width: _payload(labels, k, class_of(rows, columns, width)) for width in WIDTHS}
+    payloads = {
+        width: pack(labels, k)
+        if width == PACKED
+        else _payload(labels, k, class_of(rows, columns, width))
+        for width in WIDTHS
+    }
     width = min(WIDTHS, key=lambda w: payloads[w].size)
     return EncodedIntegers(payloads[width], rows, columns, width, low, k)
 

@@ -46,27 +46,33 @@ class Layer:
 
 @dataclass(frozen=True)
 class LayerInput:
-    """What a layer multiplied in one forward pass."""
+    """What a layer multiplied in one forward pass.
+
+    ``most`` bounds the positions of an example that are looked at: more of one image's windows say
+    little that some of them do not. Which ones hangs on their number alone, so that two passes over
+    the same examples pair.
+    """
 
     layer: Layer
     factor: Factor
-
-    @property
-    def n_positions(self) -> int:
-        """How many vectors of inputs there are."""
-        return self.factor.shape[1] * self.factor.shape[4]
+    most: int | None = None
 
     def parts(self) -> Iterator[torch.Tensor]:
-        """The inputs, ``(groups, inputs, positions)``, a bounded number of positions at a time.
-
-        Positions are in one order whatever the values: two passes over the same examples pair.
-        """
+        """The inputs, ``(groups, inputs, positions)``, a bounded number of positions at a time."""
         _, examples, groups, rows, positions = self.factor.shape
         each = max(1, groups * rows * positions * self.factor.dtype.itemsize)
         step = max(1, _BYTES_AT_ONCE // each)
         for start in range(0, examples, step):
             values = self.factor.cut(slice(None), slice(start, start + step))[0]
+            if self.most is not None and positions > self.most:
+                values = values[..., _some(positions, self.most)]
             yield values.permute(1, 2, 0, 3).reshape(groups, rows, -1)
+
+
+def _some(n: int, kept: int) -> torch.Tensor:
+    """So many of n positions, in order, without a pattern that could be the data's own."""
+    generator = torch.Generator().manual_seed(n)
+    return torch.randperm(n, generator=generator)[:kept].sort().values
 
 
 def inputs_of(use: Use) -> LayerInput | None:

@@ -1,4 +1,4 @@
-"""Second moments of a layer's inputs, of one network or of two that see the same examples."""
+"""Second moments of a layer's inputs in a network, beside those in the network it came from."""
 
 from __future__ import annotations
 
@@ -11,91 +11,76 @@ from wkmeans.importance.matrices.layers import LayerInput
 
 @dataclass(frozen=True)
 class Moments:
-    """Means over positions, each group's own: float64.
+    """Means over positions, for each group: of inputs ``x`` in the original and ``y`` in another.
+
+    All float64.
 
     Attributes
     ----------
-    second : tensor (groups, inputs, inputs)
-        ``E x x'``
-    first : tensor (groups, inputs)
-        ``E x``
+    second, cross : tensor (groups, inputs, inputs)
+        ``E y y'`` and ``E x y'``.
+    first, original_first : tensor (groups, inputs)
+        ``E y`` and ``E x``.
+    original_energy : tensor (groups,)
+        ``E x'x``
     """
 
     second: torch.Tensor
+    cross: torch.Tensor
     first: torch.Tensor
+    original_first: torch.Tensor
+    original_energy: torch.Tensor
 
     def centred(self) -> Moments:
-        """About the mean, which a bias makes up for."""
-        return Moments(_about(self.second, self.first, self.first), self.first)
-
-
-@dataclass(frozen=True)
-class PairedMoments:
-    """Moments of the inputs of a layer in the original, ``x``, and in another network, ``y``.
-
-    ``cross`` is ``E x y'``.
-    """
-
-    original: Moments
-    other: Moments
-    cross: torch.Tensor
-
-    def centred(self) -> PairedMoments:
-        """About the means, which a bias makes up for."""
-        cross = _about(self.cross, self.original.first, self.other.first)
-        return PairedMoments(self.original.centred(), self.other.centred(), cross)
+        """Second moments about the means, which a bias makes up for; the rest as it is."""
+        return Moments(
+            self.second - _outer(self.first, self.first),
+            self.cross - _outer(self.original_first, self.first),
+            self.first,
+            self.original_first,
+            self.original_energy,
+        )
 
 
 class MomentSums:
     """Sums over positions, in double; products of a part at a time in single where inputs are."""
 
     def __init__(self) -> None:
-        self._second = self._first = torch.zeros((), dtype=torch.float64)
-        self._weight = 0.0
+        zero = torch.zeros((), dtype=torch.float64)
+        self._second = self._cross = self._first = self._original_first = self._energy = zero
+        self._count = 0
 
-    def add(self, inputs: LayerInput, weights: torch.Tensor | None = None) -> None:
-        """All positions of a pass; `weights` are theirs, 1 by default."""
-        start = 0
-        for x in inputs.parts():
-            part = None if weights is None else weights[start : start + x.shape[2]].to(x.dtype)
-            scaled = x if part is None else x * part
-            self._second = self._second + (scaled @ x.mT).double()
-            self._first = self._first + scaled.sum(2, dtype=torch.float64)
-            self._weight += x.shape[2] if part is None else float(part.sum(dtype=torch.float64))
-            start += x.shape[2]
+    def add(self, original: LayerInput, other: LayerInput) -> None:
+        """What one layer multiplies in both networks, for the same examples; or twice the same."""
+        if other is original:
+            for x in original.parts():
+                product = (x @ x.mT).double()
+                self._add(x, x, product, product)
+            return
+        for x, y in zip(original.parts(), other.parts(), strict=True):
+            self._add(x, y, (y @ y.mT).double(), (x @ y.mT).double())
+
+    def _add(
+        self, x: torch.Tensor, y: torch.Tensor, second: torch.Tensor, cross: torch.Tensor
+    ) -> None:
+        self._second = self._second + second
+        self._cross = self._cross + cross
+        self._first = self._first + y.sum(2, dtype=torch.float64)
+        self._original_first = self._original_first + x.sum(2, dtype=torch.float64)
+        self._energy = self._energy + x.square().sum((1, 2), dtype=torch.float64)
+        self._count += x.shape[2]
 
     def moments(self) -> Moments:
-        """What has been summed so far; of nothing seen, zeros."""
-        scale = 1 / self._weight if self._weight else 0.0
-        return Moments(self._second * scale, self._first * scale)
-
-
-class PairedSums:
-    """Sums for `PairedMoments`."""
-
-    def __init__(self) -> None:
-        self._original, self._other = MomentSums(), MomentSums()
-        self._cross = torch.zeros((), dtype=torch.float64)
-        self._weight = 0.0
-
-    def add(
-        self, original: LayerInput, other: LayerInput, weights: torch.Tensor | None = None
-    ) -> None:
-        """The same examples in both networks."""
-        self._original.add(original, weights)
-        self._other.add(other, weights)
-        start = 0
-        for x, y in zip(original.parts(), other.parts(), strict=True):
-            part = None if weights is None else weights[start : start + x.shape[2]].to(x.dtype)
-            self._cross = self._cross + ((x if part is None else x * part) @ y.mT).double()
-            self._weight += x.shape[2] if part is None else float(part.sum(dtype=torch.float64))
-            start += x.shape[2]
-
-    def moments(self) -> PairedMoments:
         """What has been summed so far."""
-        scale = 1 / self._weight if self._weight else 0.0
-        return PairedMoments(self._original.moments(), self._other.moments(), self._cross * scale)
+        scale = 1 / self._count
+        return Moments(
+            self._second * scale,
+            self._cross * scale,
+            self._first * scale,
+            self._original_first * scale,
+            self._energy * scale,
+        )
 
 
-def _about(second: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
-    return second - left.unsqueeze(2) * right.unsqueeze(1)
+def _outer(left: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    return left.unsqueeze(2) * right.unsqueeze(1)

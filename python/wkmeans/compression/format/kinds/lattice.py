@@ -12,7 +12,7 @@ from wkmeans._kernels.checks import MAX_K
 from wkmeans._kernels.dtypes import FLOAT_DTYPES
 from wkmeans.compression.format.fields import Fields, Payload
 from wkmeans.compression.format.kinds.kind import Kind
-from wkmeans.compression.lattice.coding import WIDTHS, EncodedIntegers, read_tables
+from wkmeans.compression.lattice.coding import WIDTHS, EncodedIntegers
 from wkmeans.compression.lattice.scales import MOST, IntArray
 from wkmeans.compression.lattice.tensor import LatticeTensor, exponents_fit, lattice_tensor
 
@@ -68,7 +68,7 @@ def _read(fields: Fields, payload: Payload) -> LatticeTensor:
     codes = payload.take(fields, "codes", "uint8", (size,))
     encoded = EncodedIntegers(codes, rows, columns, WIDTHS[width], low, k)
     try:
-        read_tables(encoded)
+        encoded.check()
     except FormatError as error:
         raise FormatError(f"{fields.where}: {error}") from None
     return lattice_tensor(
