@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from wkmeans._files.errors import FormatError
 
+from wkmeans._files.errors import FormatError
 from wkmeans.compression.format.coding import encode, frequencies, packed_size, read_counts
 from wkmeans.rate import entropy_bits
 
