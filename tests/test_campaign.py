@@ -14,7 +14,10 @@ ONCE_FAILED = {
     159: "clusters' costs 600 decades apart",
     213: "as many centroids as weights, the lightest of them lost in scaling",
     216: "no cell was cut any more, and no bound moved",
+    492: "weights narrower than a format's step, and more centroids than it has values for them",
     553: "roots beside a heavy quartic importance drowned in their distance to the mean",
+    910: "zero pinned where every codebook costs the same to the last digit",
+    1017: "a cost lost beside weights without importance",
 }
 
 

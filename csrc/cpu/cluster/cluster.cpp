@@ -113,6 +113,27 @@ void cluster_one(const Call<Label>& call, std::int64_t problem, const Parallel& 
   report(call, problem, solution, labelled, hidden, exact);
 }
 
+// Summed item by item, in an order of factors that neither leaves a double's range on the way nor
+// meets weights without importance.
+template <class Label>
+double direct_cost(const Problems& problems, std::int64_t problem,
+                   const std::vector<double>& centroids, const Label* labels) {
+  const std::int64_t n = problems.weights->n_items();
+  ItemReader<double> reader;
+  double cost = 0.0;
+  for (std::int64_t begin = 0; begin < n; begin += kItemBlock) {
+    const ItemRun<double> items =
+        reader.read(problems, problem, begin, std::min(kItemBlock, n - begin));
+    for (std::int64_t i = 0; i < items.count; ++i) {
+      const double distance = std::fabs(items.weight[i] - centroids[labels[begin + i]]);
+      const double h = items.quartic_importance ? items.quartic_importance[i] : 0.0;
+      if (items.importance[i] > 0.0) cost += items.importance[i] * distance * distance;
+      if (h > 0.0) cost += h * distance * distance * distance * distance;
+    }
+  }
+  return cost;
+}
+
 // Fills the codebook with all weights that carry importance, if these are few enough.
 bool every_weight(const Problems& problems, std::int64_t problem, Zero zero,
                   std::vector<double>& codebook) {
@@ -178,14 +199,16 @@ void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::i
                            output.n_iters + problem}},
               0, parallel, workspace);
   std::for_each(centroids.begin(), centroids.end(), unscale);
-  const double direct = assign(call.problems, problem, centroids, false, parallel, labels);
+  assign(call.problems, problem, centroids, false, parallel, labels);
   std::copy(centroids.begin(), centroids.end(),
             output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
   if (inner.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
   output.costs[problem] = scaled.unscaled_cost(cost);
   // Next to what the largest weights could cost, that of others may have been lost.
-  if (ScaledProblem::may_be_lost(cost) && std::isfinite(direct))
-    output.costs[problem] = std::max(output.costs[problem], direct);
+  if (ScaledProblem::may_be_lost(cost)) {
+    output.costs[problem] =
+        std::max(output.costs[problem], direct_cost(call.problems, problem, centroids, labels));
+  }
   output.lower_bounds[problem] = scaled.unscaled_bound(lower_bound);
 }
 

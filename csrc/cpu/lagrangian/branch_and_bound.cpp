@@ -260,6 +260,7 @@ private:
       bound_half_gaps(points_, placement_, worth_, parallel_, grid);
       worth_of_half_gaps_ = worth_;
     }
+    close_between_values(points_, placement_, grid);
     const std::vector<double> gains = split_gains(points_, placement_, grid);
     std::vector<double> discounts;
     boundary_discounts(gains, multiplier_, discounts);
@@ -274,7 +275,10 @@ private:
     Verdict verdict{std::vector<bool>(n + 1, false), std::vector<std::size_t>(n, 1)};
     for (std::size_t i = 0; i <= n; ++i) {
       through[i] = forward[i] + backward[n - i] + discounts[i];
-      verdict.alive[i] = i > 0 && i < n && !(through[i] > limit + slack);
+      if (i == 0 || i == n || through[i] > limit + slack) continue;
+      // A boundary may have been moved here from inside a cell, or lie here.
+      verdict.alive[i] =
+          grid.open[i - 1] || grid.open[i] || may_hold_boundary_at(points_, placement_, grid, i);
     }
     const double least = forward.back();
     const std::vector<double> unavoidable = least_excess_around(grid, through);
@@ -304,9 +308,11 @@ private:
   // optimum.
   Optimum finish(const std::vector<Positions>& zones) {
     const Grid<Moments> grid = exact_grid(pyramid_, points_.size(), zones, parallel_);
-    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    // Between a format's values there may be no place for so many clusters.
+    const std::size_t k = std::min(k_, grid.size());
+    const KPath path = cheapest_path(grid.cells, k, multiplier_, sweeper_);
     Optimum optimum;
-    for (std::size_t j = 1; j <= k_; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
+    for (std::size_t j = 1; j <= k; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
     optimum.cost = cost_of(optimum.boundaries);
     optimum.lower_bound = std::min(path.lower_bound, optimum.cost);
     optimum.n_rounds = std::max(1, round_);

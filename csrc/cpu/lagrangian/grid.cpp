@@ -242,6 +242,8 @@ Grid<Moments> refined_grid(const Points& points, const Pyramid<Moments>& pyramid
     }
     const bool next_open =
         v + 1 < grid.size() && grid.open[v + 1] && (verdict.alive[v + 1] || verdict.alive[v + 2]);
+    // Of the cells that are fused each has its own, which bounds nothing at the others.
+    half_gap = std::numeric_limits<double>::infinity();
     if (v + 1 == grid.size() || verdict.alive[v + 1] || next_open) cut(end, v, false);
   }
   fill_cells(fine, parallel, [&](std::size_t cell, std::size_t begin, std::size_t end) {

@@ -197,9 +197,53 @@ void bound_half_gaps(const Points& points, const Placement& placement, double wo
   });
 }
 
+namespace {
+
+// Whether a threshold t between centroids on the grid, low <= t < high, can exist.
+bool holds_threshold(const Placement& placement, double low, double high, double half_gap) {
+  const double least = low - 2.0 * half_gap;
+  const double most = high + 2.0 * half_gap;
+  const bool spans_zero = least <= 0.0 && most >= 0.0;
+  const double nearest = spans_zero ? 0.0 : std::min(std::fabs(least), std::fabs(most));
+  const double step = 0.5 * placement.step_at(nearest);
+  return !(std::ceil(low / step) * step >= high);
+}
+
+}  // namespace
+
+template <class Moments>
+void close_between_values(const Points& points, const Placement& placement, Grid<Moments>& grid) {
+  if (!placement.grid()) return;
+  for (std::size_t v = 0; v < grid.size(); ++v) {
+    if (!grid.open[v]) continue;
+    const double low = points.low(grid.borders[v]);
+    const double high = points.high(grid.borders[v + 1] - 1);
+    grid.open[v] = holds_threshold(placement, low, high, grid.half_gaps[v]);
+  }
+}
+
+template <class Moments>
+bool may_hold_boundary_at(const Points& points, const Placement& placement,
+                          const Grid<Moments>& grid, std::size_t node) {
+  if (!placement.grid()) return true;
+  const double low = points.high(grid.borders[node] - 1);
+  const double high = points.low(grid.borders[node]);
+  // The points that bound the half-gap inside a cell are further from here by no more than this.
+  const double half_gap =
+      std::min(grid.half_gaps[node - 1], grid.half_gaps[node]) + 2.0 * (high - low);
+  return holds_threshold(placement, low, high, half_gap);
+}
+
 template void bound_half_gaps(const Points&, const Placement&, double, const Parallel&,
                               Grid<QuadraticMoments>&);
 template void bound_half_gaps(const Points&, const Placement&, double, const Parallel&,
                               Grid<QuarticMoments>&);
+
+template void close_between_values(const Points&, const Placement&, Grid<QuadraticMoments>&);
+template void close_between_values(const Points&, const Placement&, Grid<QuarticMoments>&);
+template bool may_hold_boundary_at(const Points&, const Placement&, const Grid<QuadraticMoments>&,
+                                   std::size_t);
+template bool may_hold_boundary_at(const Points&, const Placement&, const Grid<QuarticMoments>&,
+                                   std::size_t);
 
 }  // namespace wkmeans

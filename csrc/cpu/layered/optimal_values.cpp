@@ -46,6 +46,10 @@ public:
     sums_behind_.assign(size(), {0.0});
     sums_before_.assign(size(), {0.0});
     edges_.assign(size() * size(), -1.0);
+    if (points_.pin != kNoPoint) {
+      const auto zero = std::find(values_.begin(), values_.end(), 0.0);
+      zero_ = static_cast<std::size_t>(zero - values_.begin());
+    }
   }
 
   // What some codebook of k values costs.
@@ -77,8 +81,11 @@ public:
     std::vector<double> reached(size());
     std::vector<double> rest(size());
     for (std::size_t v = 0; v < size(); ++v) {
-      reached[v] = about(before_, values_[v]) + sum_before(v, v);
-      rest[v] = about(behind_, values_[v]) + sum_behind(v, cells_.size() - v);
+      const bool before_zero = zero_ != kNowhere && v < zero_;
+      const bool behind_zero = zero_ != kNowhere && v > zero_;
+      reached[v] = behind_zero ? kInfinity : about(before_, values_[v]) + sum_before(v, v);
+      rest[v] =
+          before_zero ? kInfinity : about(behind_, values_[v]) + sum_behind(v, cells_.size() - v);
     }
     std::vector<std::vector<std::uint16_t>> previous(1);
     OptimalValues optimum;
@@ -119,6 +126,7 @@ private:
   static constexpr double kRounding = 1e-12;  // of merged moments and costs, as elsewhere
   static constexpr double kRoundingOfAValue = 1e-15;
   static constexpr double kTie = 1e-14;
+  static constexpr auto kNowhere = static_cast<std::size_t>(-1);
   static constexpr std::size_t kStepsOfARow = 64;
 
   std::size_t size() const { return values_.size(); }
@@ -188,6 +196,7 @@ private:
   double edge(std::size_t u, std::size_t v) {
     double& known = edges_[u * size() + v];
     if (known >= 0.0) return known;
+    if (zero_ != kNowhere && u < zero_ && zero_ < v) return known = kInfinity;
     const double threshold = split_point(values_[u], values_[v]);
     const auto from = values_.begin() + static_cast<std::ptrdiff_t>(u);
     const auto next = static_cast<std::size_t>(
@@ -246,6 +255,7 @@ private:
   std::vector<std::size_t> ends_;  // of the points up to each value
   std::vector<Moments> cells_;     // of those between each value and the next
   Moments before_{}, behind_{};    // of those up to the first and beyond the last
+  std::size_t zero_ = kNowhere;    // where it is pinned: in every codebook, whatever it saves
   double limit_ = kInfinity;
   std::vector<std::vector<double>> sums_behind_, sums_before_;  // as far as they were asked for
   std::vector<double> edges_;                                   // [u][v]; negative: not asked for
