@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,6 +90,42 @@ def test_a_files_packed_codes_are_taken(k, columns):
         np.testing.assert_array_equal(matrix.codes[: payload.size], payload)
     inputs = rng.normal(size=(2, columns)).astype(np.float32)
     assert_close(matrix.multiply(inputs), inputs, dense(labels, codebooks, columns))
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64"])
+@pytest.mark.parametrize("k", [5, 16, 90])
+def test_codebooks_keep_their_dtype(dtype, k):
+    torch = pytest.importorskip("torch")
+    rng = np.random.default_rng(k)
+    labels, codebooks = problem(rng, 21, 200, k, 32)
+    narrow = torch.from_numpy(codebooks).to(getattr(torch, dtype))
+    narrow[0, :3] = torch.tensor([0.0, 3e-7, 60000.0])  # zero, a denormal half, a large one
+    matrix = from_labels(labels, narrow, group=32)
+    weights = dense(labels, narrow.double().numpy(), 32)
+    for batch in (1, 5, 20):
+        inputs = rng.normal(size=(batch, 200)).astype(np.float32)
+        assert_close(matrix.multiply(inputs), inputs, weights)
+    if dtype != "float64":
+        assert matrix.tables.nbytes == 2 * (len(codebooks) * (1 << matrix.bits) + 16)
+
+
+@pytest.mark.parametrize("isa", ["baseline", "avx2", "avx512"])
+def test_every_instruction_set(isa):
+    """In a process of its own: the set is chosen once, the narrower of this one and the widest."""
+    script = """
+import numpy as np
+from wkmeans._kernels.codes import from_labels
+rng = np.random.default_rng(0)
+for k in (2, 8, 16, 100):
+    for batch in (1, 6, 30):
+        labels, codebook = rng.integers(0, k, (37, 150)), rng.normal(size=(1, k))
+        inputs = rng.normal(size=(batch, 150)).astype(np.float32)
+        outputs = from_labels(labels, codebook).multiply(inputs)
+        expected = inputs @ codebook[0][labels].T
+        assert np.linalg.norm(outputs - expected) <= 1e-6 * np.linalg.norm(expected)
+"""
+    environment = {**os.environ, "WKMEANS_ISA": isa}
+    subprocess.run([sys.executable, "-c", script], env=environment, check=True, timeout=120)
 
 
 def test_memory_is_that_of_codes_and_codebooks():

@@ -156,7 +156,8 @@ class PackedMatrix:
         rows: int,
         columns: int,
         bits: int,
-        tables: npt.NDArray[np.float32],
+        tables: npt.NDArray[np.uint8],
+        type: str,
         group: int,
         is_shared: bool,
     ) -> None: ...

@@ -32,9 +32,10 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
   const std::int64_t bytes = matrix.row_bytes();
   const std::uint8_t* codes = matrix.codes + row * bytes;
   typename Lanes::Values sums[Rows][Batch] = {};
+  float spare[Rows][Short ? 16 : 256];
   for (std::int64_t number = 0; number < matrix.groups(); ++number) {
     typename Lanes::Table tables[Rows];
-    for (int r = 0; r < Rows; ++r) tables[r].load(matrix.table(row + r, number));
+    for (int r = 0; r < Rows; ++r) tables[r].load(matrix.table(row + r, number, spare[r]));
     const std::int64_t begin = number * matrix.group;
     const std::int64_t end = std::min(matrix.columns, begin + matrix.group);
     for (std::int64_t column = begin; column < end; column += Width) {
@@ -115,12 +116,19 @@ struct UnpackPanel {
       }
       const std::uint8_t* codes = matrix->codes + row * matrix->row_bytes();
       const std::uint32_t mask = (1u << matrix->bits) - 1;
+      float spare[256];
+      const float* table = nullptr;
+      std::int64_t group_end = 0;  // of the codebook in `table`
       for (std::int64_t i = 0; i < columns.size(); ++i) {
         const std::int64_t column = columns.begin + i;
+        if (column >= group_end) {
+          const std::int64_t number = column / matrix->group;
+          table = matrix->table(row, number, spare);
+          group_end = (number + 1) * matrix->group;
+        }
         const std::int64_t bit = column * matrix->bits;
         const std::uint32_t two_bytes = codes[bit / 8] | std::uint32_t{codes[bit / 8 + 1]} << 8;
-        panel[i * FloatTile::kColumns + r] =
-            matrix->table(row, column / matrix->group)[(two_bytes >> (bit % 8)) & mask];
+        panel[i * FloatTile::kColumns + r] = table[(two_bytes >> (bit % 8)) & mask];
       }
     }
   }

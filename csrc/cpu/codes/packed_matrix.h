@@ -2,9 +2,15 @@
 
 #include <cstdint>
 
+#include "cpu/base/isa.h"
 #include "cpu/base/parallel.h"
+#include "math/half.h"
 
 namespace wkmeans {
+
+enum class CodewordType { float32, float16, bfloat16 };
+
+constexpr std::int64_t size_of(CodewordType type) { return type == CodewordType::float32 ? 4 : 2; }
 
 // Bytes behind the last row that may be read, whatever they hold.
 constexpr std::int64_t kCodePadding = 32;
@@ -16,16 +22,28 @@ struct PackedMatrix {
   const std::uint8_t* codes;  // rows, of row_bytes() each, then kCodePadding
   std::int64_t rows;
   std::int64_t columns;
-  int bits;             // 1 to 8
-  const float* tables;  // (codebooks, 2^bits), finite
+  int bits;            // 1 to 8
+  const void* tables;  // (codebooks, 2^bits), finite
+  CodewordType type;
   // Columns that share a codebook: codebook row * groups() + column / group, or the only one.
   std::int64_t group;
   bool is_shared;
 
   std::int64_t row_bytes() const { return (columns * bits + 7) / 8; }
   std::int64_t groups() const { return (columns + group - 1) / group; }
-  const float* table(std::int64_t row, std::int64_t number) const {
-    return tables + (is_shared ? 0 : (row * groups() + number) << bits);
+  // The codebook of a row's group: where it lies, or of at least 2^bits values in `spare`.
+  WKM_ALWAYS_INLINE const float* table(std::int64_t row, std::int64_t number, float* spare) const {
+    const std::int64_t at = is_shared ? 0 : (row * groups() + number) << bits;
+    if (type == CodewordType::float32) return static_cast<const float*>(tables) + at;
+    const auto* halves = static_cast<const std::uint16_t*>(tables) + at;
+    // By sixteen, of which a small codebook has neighbours: as vectors.
+    const int count = bits <= 4 ? 16 : 1 << bits;
+    if (type == CodewordType::float16) {
+      for (int j = 0; j < count; ++j) spare[j] = float16_to_float(halves[j]);
+    } else {
+      for (int j = 0; j < count; ++j) spare[j] = bfloat16_to_float(halves[j]);
+    }
+    return spare;
   }
 };
 

@@ -4,9 +4,9 @@
 a row takes its bits ``[i b, (i + 1) b)``, bit j being bit ``j mod 8``, the least significant first,
 of byte ``j div 8``; each row begins with a byte of its own. Where ``columns * b`` is a multiple of
 8 these are the bytes of a file's coding ``packed`` as they stand; other rows are moved to whole
-bytes, and a single codeword, for which files spend no bits, takes one. Codebooks are single
-precision, ``2^b`` values each: one for the matrix, for each row, or for each group of columns of a
-row.
+bytes, and a single codeword, for which files spend no bits, takes one. Codebooks of ``2^b`` values
+each stay float32, float16 or bfloat16: one for the matrix, for each row, or for each group of
+columns of a row.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 import wkmeans._core as _core
+from wkmeans._kernels.arrays import ArrayLike, Operand, as_operand
 from wkmeans._kernels.threads import resolve_n_threads
 
 Bytes = npt.NDArray[np.uint8]
@@ -36,8 +37,8 @@ class PackedMatrix:
     ----------
     codes : uint8 array
         The rows, and some bytes behind them.
-    tables : float32 array
-        The codebooks, and some values behind them.
+    tables : uint8 array
+        The codebooks' bytes, and those of some values behind them.
     shape : (int, int)
         Rows and columns.
     bits : int
@@ -47,7 +48,7 @@ class PackedMatrix:
     """
 
     codes: Bytes
-    tables: Floats
+    tables: Bytes
     shape: tuple[int, int]
     bits: int
     group: int
@@ -73,7 +74,7 @@ class PackedMatrix:
 
 def from_packed(
     payload: Bytes,
-    codebooks: npt.ArrayLike,
+    codebooks: ArrayLike,
     shape: tuple[int, int],
     *,
     group: int | None = None,
@@ -85,8 +86,9 @@ def from_packed(
     payload : uint8 array
         ``ceil(rows columns b / 8)`` bytes: code i of the whole matrix, in C order, takes bits ``[i
         b, (i + 1) b)``.
-    codebooks : array (count, k)
-        What codes stand for, scales multiplied in; taken as float32. One for the matrix, or with
+    codebooks : array or tensor (count, k)
+        What codes stand for, scales multiplied in: float16 and bfloat16 are kept so, others taken
+        as float32. One for the matrix, or with
         `group` those of all groups of the first row, then of the second and so on.
     shape : (int, int)
         Rows and columns.
@@ -100,8 +102,8 @@ def from_packed(
         that are not finite.
     """
     rows, columns = shape
-    tables, bits = _tables(codebooks, shape, group)
-    if np.shape(codebooks)[1] == 1 and not payload.size:
+    tables, dtype, bits = _tables(as_operand("codebooks", codebooks), shape, group)
+    if bits == 1 and not payload.size:  # of a single codeword
         payload = np.zeros((rows * columns + 7) // 8, np.uint8)
     expected = (rows * columns * bits + 7) // 8
     if payload.dtype != np.uint8 or payload.shape != (expected,):
@@ -115,17 +117,17 @@ def from_packed(
     codes = np.zeros(payload.size + _CODE_PADDING, np.uint8)
     codes[: payload.size] = payload
     wide = columns if group is None else group
-    kernel = _core.PackedMatrix(codes, rows, columns, bits, tables, wide, group is None)
+    kernel = _core.PackedMatrix(codes, rows, columns, bits, tables, dtype, wide, group is None)
     return PackedMatrix(codes, tables, (rows, columns), bits, wide, kernel)
 
 
 def from_labels(
-    labels: npt.NDArray[np.integer], codebooks: npt.ArrayLike, *, group: int | None = None
+    labels: npt.NDArray[np.integer], codebooks: ArrayLike, *, group: int | None = None
 ) -> PackedMatrix:
     """Of labels ``(rows, columns)``; other parameters as for `from_packed`."""
     if labels.ndim != 2:
         raise ValueError(f"labels: expected shape (rows, columns), got {labels.shape}")
-    k = np.shape(codebooks)[-1]
+    k = as_operand("codebooks", codebooks).shape[-1]
     if labels.size and not 0 <= labels.min() <= labels.max() < k:
         raise ValueError(f"labels: expected 0 to {k - 1}, got {labels.min()} to {labels.max()}")
     shifts = np.arange(_bits(k), dtype=np.uint8)
@@ -139,24 +141,28 @@ def _bits(k: int) -> int:
 
 
 def _tables(
-    codebooks: npt.ArrayLike, shape: tuple[int, int], group: int | None
-) -> tuple[Floats, int]:
-    """Codebooks of 2^bits values each: the largest label may be less, codes are masked to bits."""
-    values = np.asarray(codebooks, np.float32)
+    codebooks: Operand, shape: tuple[int, int], group: int | None
+) -> tuple[Bytes, str, int]:
+    """Codebooks of 2^bits values each, as codes are masked to bits and no further, and padding."""
     rows, columns = shape
     if rows < 1 or columns < 1:
         raise ValueError(f"shape: expected positive numbers, got {shape}")
     if group is not None and group < 1:
         raise ValueError(f"group: expected at least 1, got {group}")
     count = 1 if group is None else rows * -(-columns // group)
-    if values.ndim != 2 or values.shape[0] != count or not 1 <= values.shape[1] <= 1 << MAX_BITS:
+    found = codebooks.shape
+    if len(found) != 2 or found[0] != count or not 1 <= found[1] <= 1 << MAX_BITS:
         raise ValueError(
-            f"codebooks: expected shape ({count}, k) with k up to {1 << MAX_BITS}, got "
-            f"{values.shape}"
+            f"codebooks: expected shape ({count}, k) with k up to {1 << MAX_BITS}, got {found}"
         )
-    if not np.isfinite(values).all():
+    values, dtype = codebooks.memory, codebooks.dtype
+    with np.errstate(over="ignore"):
+        single = codebooks.values().astype(np.float32)
+    if dtype == "float64":
+        values, dtype = single, "float32"
+    if not np.isfinite(single).all():
         raise ValueError("codebooks: expected finite codewords in single precision")
-    bits = _bits(values.shape[1])
-    tables = np.zeros(count * (1 << bits) + _TABLE_PADDING, np.float32)
-    tables[: count * (1 << bits)].reshape(count, -1)[:, : values.shape[1]] = values
-    return tables, bits
+    bits = _bits(found[1])
+    tables = np.zeros((count << bits) + _TABLE_PADDING, values.dtype)
+    tables[: count << bits].reshape(count, -1)[:, : found[1]] = values
+    return tables.view(np.uint8), dtype, bits
