@@ -25,6 +25,7 @@ import wkmeans
 
 ROOT = Path(__file__).resolve().parent.parent
 TOOLS = ("memcheck", "racecheck", "initcheck")
+TESTS = [f"tests/test_cuda{topic}.py" for topic in ("", "_backend", "_faults", "_large")]
 REPEATS = 7
 
 
@@ -145,7 +146,7 @@ def _rows(options: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def test() -> None:
     """The Python tests of a device, and those of C++."""
-    run(sys.executable, "-m", "pytest", "tests/test_cuda.py")
+    run(sys.executable, "-m", "pytest", *TESTS)
     with tempfile.TemporaryDirectory() as build:
         options = ("-DWKMEANS_CUDA=ON", "-DWKMEANS_BUILD_TESTS=ON")
         run("cmake", "-S", ".", "-B", build, *options, "-DCMAKE_CUDA_ARCHITECTURES=native")

@@ -54,12 +54,3 @@ file(GLOB_RECURSE cuda_sources CONFIGURE_DEPENDS csrc/cuda/*.cu)
 add_library(wkmeans_cuda STATIC ${cuda_sources})
 target_link_libraries(wkmeans_cuda PUBLIC wkmeans_cuda_host CUDA::cudart_static
   PRIVATE wkmeans_cuda_options)
-
-# Thrust's algorithms on the host, for tests of what a device runs.
-add_library(wkmeans_thrust_on_host INTERFACE)
-find_path(WKMEANS_CCCL_INCLUDE thrust/version.h REQUIRED NO_CACHE
-  HINTS ${CUDAToolkit_INCLUDE_DIRS} PATH_SUFFIXES cccl)
-target_include_directories(wkmeans_thrust_on_host SYSTEM INTERFACE
-  ${WKMEANS_CCCL_INCLUDE} ${CUDAToolkit_INCLUDE_DIRS})
-target_compile_definitions(wkmeans_thrust_on_host INTERFACE
-  THRUST_DEVICE_SYSTEM=THRUST_DEVICE_SYSTEM_CPP)

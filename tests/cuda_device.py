@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import importlib.util
 import os
+import signal
 import sys
 from types import SimpleNamespace
 
@@ -87,11 +88,16 @@ _CAPSULE_NAME = b"dltensor"  # outlives every capsule
 def _empty(shape, dtype):
     item = torch.empty((), dtype=dtype).element_size()
     n = int(np.prod(shape))
-    address = library.tensor(max(n, 1) * item, STREAM)
-    if address is None:
-        raise torch.OutOfMemoryError("the played device has no memory left")
-    flat = torch.from_dlpack(_new_capsule(address, _CAPSULE_NAME, None)).view(dtype)
-    return flat[:n].reshape(shape).as_subclass(DeviceTensor)
+    # Until torch owns the memory an interrupt would leave it to nobody.
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
+    try:
+        address = library.tensor(max(n, 1) * item, STREAM)
+        if address is None:
+            raise torch.OutOfMemoryError("the played device has no memory left")
+        owned = torch.from_dlpack(_new_capsule(address, _CAPSULE_NAME, None))
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    return owned.view(dtype)[:n].reshape(shape).as_subclass(DeviceTensor)
 
 
 def on_device(value):

@@ -3,6 +3,5 @@
 activate_test_environment
 cmake -S . -B "$release" -DWKMEANS_CUDA=ON -DCMAKE_CUDA_ARCHITECTURES=90 \
   -DCMAKE_CUDA_FLAGS=--Ofast-compile=max "-DPython_EXECUTABLE=$(command -v python)" >/dev/null
-cmake --build "$release" --target _cuda wkmeans_tests wkmeans_cuda_tests
-ctest --test-dir "$release" --no-tests=error --tests-regex '^cuda:'
+cmake --build "$release" --target _cuda wkmeans_tests
 (cd "$release" && python -c "import _cuda") # loads where there is no driver

@@ -81,9 +81,7 @@ double label_items(Backend& backend, const ItemColumns& items, const std::vector
   return cost.total();
 }
 
-inline std::size_t size_of(LabelType type) {
-  return type == LabelType::uint8 ? 1 : type == LabelType::uint16 ? 2 : 4;
-}
+inline std::size_t size_of(LabelType type) { return type == LabelType::uint8 ? 1 : 4; }
 
 template <class Backend>
 void cluster_problem(Backend& backend, const Batch& batch, std::int64_t problem,

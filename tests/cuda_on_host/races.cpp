@@ -115,7 +115,8 @@ extern "C" {
   void __tsan_read##size(void* address) { access(address, size, Access::read); } \
   void __tsan_write##size(void* address) { access(address, size, Access::write); }
 WKM_ACCESS(1)
-WKM_ACCESS(2) WKM_ACCESS(4) WKM_ACCESS(8) WKM_ACCESS(16)
+WKM_ACCESS(2)
+WKM_ACCESS(4) WKM_ACCESS(8) WKM_ACCESS(16)
 #define WKM_UNALIGNED_ACCESS(size)                                                         \
   void __tsan_unaligned_read##size(void* address) { access(address, size, Access::read); } \
   void __tsan_unaligned_write##size(void* address) { access(address, size, Access::write); }
@@ -142,6 +143,9 @@ void __tsan_vptr_read(void**) {}
 char __tsan_atomic8_load(const volatile char* at, int) { return __atomic_load_n(at, 5); }
 int __tsan_atomic32_load(const volatile int* at, int) { return __atomic_load_n(at, 5); }
 int __tsan_atomic32_fetch_add(volatile int* at, int value, int) {
+  return __atomic_fetch_add(at, value, 5);
+}
+long __tsan_atomic64_fetch_add(volatile long* at, long value, int) {
   return __atomic_fetch_add(at, value, 5);
 }
 }

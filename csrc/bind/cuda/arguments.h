@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "bind/gil.h"
+#include "bind/interruptible.h"
 #include "cuda/batch_outputs.h"
 #include "cuda/device.h"
 
@@ -41,8 +42,7 @@ public:
   template <class Task>
   void run(Task&& task) const {
     const DeviceMemory memory([this](std::size_t size) { return allocate(size); });
-    const WithoutGil released;
-    task(Queue{stream_, memory});
+    run_interruptibly([&] { task(Queue{stream_, memory}); });
   }
 
 private:

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "cpu/base/interrupt.h"
 #include "cuda/device/check.h"
 #include "cuda/device/device_primitives.h"
 #include "cuda/device/kernels.cuh"
@@ -122,6 +123,7 @@ private:
   void wait() {
     check(cudaStreamSynchronize(queue_.stream));
     uploads_.clear();
+    stop_if_interrupted();
   }
 
   unsigned block_count(std::uint64_t n_tiles) const {

@@ -25,7 +25,7 @@ struct Batch {
   BatchOperand quartic_importance;  // absent: 0 each
 };
 
-enum class LabelType : std::uint8_t { uint8, uint16, uint32 };
+enum class LabelType : std::uint8_t { uint8, uint32 };
 
 // The least index (problem * n_items + item) of an item that no solver can take; kNone where all
 // are sound. A problem with such an item is left unsolved.

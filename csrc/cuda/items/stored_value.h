@@ -28,9 +28,6 @@ WKM_HD void store_label(void* labels, LabelType type, std::int64_t at, std::uint
     case LabelType::uint8:
       static_cast<std::uint8_t*>(labels)[at] = static_cast<std::uint8_t>(label);
       return;
-    case LabelType::uint16:
-      static_cast<std::uint16_t*>(labels)[at] = static_cast<std::uint16_t>(label);
-      return;
     case LabelType::uint32:
       break;
   }

@@ -67,7 +67,7 @@ void for_each_index(std::uint64_t n, const std::function<void(std::uint64_t)>& f
 
 extern int current_device, device_of_last_launch;
 
-constexpr int kProcessors = 3;
+constexpr int kProcessors = 2;
 constexpr int kBlocksAtOnce = 2;
 constexpr std::size_t kMostSharedBytes = 232448;    // of a kernel that is allowed to
 constexpr std::size_t kAllowedSharedBytes = 49152;  // of any kernel
