@@ -18,6 +18,7 @@ ONCE_FAILED = {
     553: "roots beside a heavy quartic importance drowned in their distance to the mean",
     910: "zero pinned where every codebook costs the same to the last digit",
     1017: "a cost lost beside weights without importance",
+    1522: "every codebook cost the same, and sweeps over all ties ran out of work",
 }
 
 

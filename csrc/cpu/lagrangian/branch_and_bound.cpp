@@ -40,6 +40,7 @@ public:
     if (incumbent_.empty()) throw OutOfWork{};  // costs beyond what a double holds
     worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
+      if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
       Verdict verdict = judge(grid);
       if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
       const std::vector<Positions> zones = open_zones(grid, verdict.alive);
@@ -152,6 +153,8 @@ private:
     if (grid.size() < k_) return;
     const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
     if (std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
+    // Where no cell is open the borders are all the boundaries that the optimum can have.
+    if (grid.is_exact()) lower_bound_ = std::max(lower_bound_, path.lower_bound);
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
     take(boundaries);
