@@ -22,7 +22,8 @@ struct Facts {
 Facts facts_of(const Problems& problems, int n_threads);
 
 // How the optimum of points is searched for, in this order: by squeezing windows, by branch and
-// bound on a Lagrangian, by layers, which always find it. Each passes on what it does not close.
+// bound on a Lagrangian (on a grid of few values, by a programme over these), by layers, which
+// always find it. Each passes on what it does not close.
 enum class Search { squeeze, lagrangian, layers };
 
 // The search of points with free or with pinned zero.

@@ -175,9 +175,9 @@ std::optional<Points> joined_beyond(const Points& points, const CentroidGrid& gr
 
 // The optimum among a format's values; `pyramid` is that of the points.
 template <class Moments>
-Solution solve_on_grid(const Points& points, Pyramid<Moments>& pyramid, const Target& target,
-                       const SolverOptions& options, const Parallel& parallel) {
-  const CentroidGrid& grid = *target.placement.grid();
+Solution solve_on_grid(const CentroidGrid& grid, const Points& points, Pyramid<Moments>& pyramid,
+                       const Target& target, const SolverOptions& options,
+                       const Parallel& parallel) {
   if (auto found = optimal_values(points, pyramid, grid, options.k, Want::boundaries)) {
     Solution solution;
     solution.centroids = std::move(found->values);
@@ -209,8 +209,9 @@ Solution solve_optimally(const Points& points, Pyramid<Moments>& pyramid,
     }
   }
   pyramid.build(points, parallel);
-  if (target.placement.grid() && search != Search::layers)
-    return solve_on_grid(points, pyramid, target, options, parallel);
+  const std::optional<CentroidGrid>& grid = target.placement.grid();
+  if (grid && search != Search::layers)
+    return solve_on_grid(*grid, points, pyramid, target, options, parallel);
   const Optimum optimum =
       search == Search::layers
           ? layered_optimum(points, pyramid, target.placement, options.k, parallel)
