@@ -84,7 +84,7 @@ def test_a_files_packed_codes_are_taken(k, columns):
     coding = pytest.importorskip("wkmeans.compression.format.coding")
     rng = np.random.default_rng(k)
     labels, codebooks = problem(rng, 9, columns, k, columns)
-    payload = coding._pack(labels.astype(np.uint16).ravel(), k)
+    payload = coding.pack(labels.astype(np.uint16).ravel(), k)
     matrix = from_packed(np.asarray(payload), codebooks, labels.shape, group=columns)
     if columns == 64 and k > 1:
         np.testing.assert_array_equal(matrix.codes[: payload.size], payload)
