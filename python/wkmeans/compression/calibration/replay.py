@@ -34,6 +34,10 @@ FloatArray = npt.NDArray[np.float64]
 class Settings:
     """How moments become an objective.
 
+    Chosen on training images of Fashion-MNIST that did not calibrate: of floors .005, .02, .1 and .3
+    and ridges .02, .1 and .3 the files of a fully connected network diverged least with these, a
+    sixth less than with a floor of .1.
+
     Attributes
     ----------
     ridge : float
@@ -45,9 +49,9 @@ class Settings:
         The share of the mean in each output's importance, for outputs that were never seen.
     """
 
-    ridge: float = 0.02
+    ridge: float = 0.1
     damping: float = 0.01
-    floor: float = 0.1
+    floor: float = 0.02
 
 
 @dataclass(frozen=True)
