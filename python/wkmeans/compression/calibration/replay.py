@@ -34,9 +34,9 @@ FloatArray = npt.NDArray[np.float64]
 class Settings:
     """How moments become an objective.
 
-    Chosen on training images of Fashion-MNIST that did not calibrate: of floors .005, .02, .1 and .3
-    and ridges .02, .1 and .3 the files of a fully connected network diverged least with these, a
-    sixth less than with a floor of .1.
+    Chosen on training images of Fashion-MNIST that did not calibrate: of floors .005, .02, .1, .3
+    and ridges .02, .1, .3 the files of a fully connected network diverged least with these, a sixth
+    less than with a floor of .1.
 
     Attributes
     ----------
