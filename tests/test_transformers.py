@@ -69,6 +69,20 @@ def test_the_model_given_stays_as_it_is(saved):
     assert getattr(model.config, "quantization_config", None) is None
 
 
+def test_weights_may_stay_codes(saved):
+    architecture, model, _, folder = saved
+    dense = type(model).from_pretrained(folder)
+    settings = wkmeans.transformers.WkmeansConfig(dequantize=False)
+    with pytest.warns(UserWarning, match="already has a"):  # the folder's, which this adds to
+        coded = type(model).from_pretrained(folder, quantization_config=settings)
+    assert any(type(m).__name__ == "CodedWeight" for m in coded.modules())
+    inputs = inputs_of(architecture)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            coded(**inputs).logits, dense(**inputs).logits, rtol=1e-5, atol=1e-5
+        )
+
+
 @pytest.mark.parametrize("architecture", GENERATING)
 def test_generation_from_a_folder(architecture, tmp_path):
     model = miniature(architecture)

@@ -112,11 +112,21 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             dense[name] = _dense(name, tensor, framework)
         return dense | {alias: dense[name] for alias, name in self._aliases.items()}
 
-    def apply_to(self, model: nn.Module) -> nn.Module:
+    def apply_to(self, model: nn.Module, *, keep_codes: bool = False) -> nn.Module:
         """Load the dense tensors into `model`, in place, and return it.
 
         Wrappers (`torch.compile`, data parallelism, averaging) are looked through. A tied parameter
         is loaded under any of its names.
+
+        Parameters
+        ----------
+        model : torch.nn.Module
+        keep_codes : bool, default False
+            Leave weights packed codes and codebooks in memory: linear layers multiply from them, on
+            a CPU by a kernel, embeddings unpack the rows that they look up, other layers the weight
+            that they are about to use. Recurrent layers and codebooks of more than 256 centroids
+            become dense. Products of half-precision codebooks without scales, and of float32 ones,
+            come from codes; sums are single precision.
 
         Raises
         ------
@@ -124,7 +134,17 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             Where names or shapes differ, before anything is loaded.
         """
         load_state(model, self.state_dict("torch"))
+        if keep_codes:
+            from wkmeans.compression.coded.modules import keep_codes as replace_by_codes
+
+            replace_by_codes(model, self._by_names_of(model))
         return model
+
+    def _by_names_of(self, model: nn.Module) -> dict[str, CompressedTensor | DenseTensor]:
+        """The tensors by the names that a module's parameters have, wrapped or not."""
+        held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
+        plain = plain_names(model, dict(held))
+        return {name: self[known] for name, known in plain.items() if known and known in self}
 
     def parametrize(self, model: nn.Module) -> nn.Module:
         """Load everything into `model`, in place, with codebooks as parameters, and return it.
@@ -136,11 +156,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         from wkmeans.compression.tensors.parametrization import parametrize
 
         self.apply_to(model)
-        held = [*model.named_parameters(remove_duplicate=False), *model.named_buffers()]
-        plain = plain_names(model, dict(held))
-        parametrize(
-            model, {name: self[known] for name, known in plain.items() if known and known in self}
-        )
+        parametrize(model, self._by_names_of(model))
         return model
 
     def tuned(self, model: nn.Module) -> CompressedModel:

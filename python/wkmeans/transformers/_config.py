@@ -22,7 +22,8 @@ class WkmeansConfig(QuantizationConfigMixin):  # type: ignore[misc]
     Parameters
     ----------
     dequantize : bool, default True
-        Load dense weights, in an ordinary model.
+        Load dense weights, in an ordinary model. If False, weights stay codes in memory, as by
+        ``CompressedModel.apply_to(model, keep_codes=True)``.
 
     Raises
     ------

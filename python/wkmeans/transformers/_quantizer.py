@@ -15,6 +15,7 @@ from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import register_quantizer
 
 from wkmeans.compression import load
+from wkmeans.compression.coded.modules import keep_codes
 from wkmeans.transformers._config import METHOD, WkmeansConfig
 
 
@@ -39,10 +40,6 @@ class WkmeansQuantizer(HfQuantizer):  # type: ignore[misc]
     def is_serializable(self) -> bool:
         """Not by ``model.save_pretrained``: `wkmeans.transformers.save_pretrained` is for it."""
         return False
-
-    def validate_environment(self, *_: Any, **__: Any) -> None:
-        if not self.quantization_config.dequantize:
-            raise ValueError("dequantize: expected True, got False")
 
     @property
     def is_trainable(self) -> bool:
@@ -74,18 +71,19 @@ class WkmeansQuantizer(HfQuantizer):  # type: ignore[misc]
             dtype_plan=model._get_dtype_plan(model.dtype),
             weight_mapping=get_model_conversion_mapping(model),
         )
-        loaded, _offloaded = model._load_pretrained_model(model, self._state_dict(), None, settings)
+        compressed = [load(file) for file in self._files]
+        dense: dict[str, torch.Tensor] = {}
+        for part in compressed:
+            dense.update(part.state_dict("torch"))
+        loaded, _offloaded = model._load_pretrained_model(model, dense, None, settings)
         model._finalize_model_loading(model, settings, loaded)
         model.eval()
+        if not self.quantization_config.dequantize:
+            for part in compressed:
+                keep_codes(model, part)
         if self._first_pass is not None:  # which callers are told of
             for field in fields(loaded):
                 setattr(self._first_pass, field.name, getattr(loaded, field.name))
-
-    def _state_dict(self) -> dict[str, torch.Tensor]:
-        dense: dict[str, torch.Tensor] = {}
-        for file in self._files:
-            dense.update(load(file).state_dict("torch"))
-        return dense
 
 
 def _nothing_to_tie(*_: Any, **__: Any) -> None:

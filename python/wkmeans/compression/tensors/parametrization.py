@@ -143,7 +143,7 @@ def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Modul
     ValueError
         For a name that is no parameter of the model, or another shape than its.
     """
-    owners = _owners(model)
+    owners = places_by_name(model)
     chosen = indexed(tensors)
     distinct: dict[tuple[nn.Module, str], IndexedTensor] = {}
     for name, tensor in chosen.items():
@@ -221,7 +221,7 @@ def _array(values: Tensor) -> Any:
     return (values if values.dtype in (torch.float32, torch.float64) else values.float()).numpy()
 
 
-def _owners(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
+def places_by_name(model: nn.Module) -> dict[str, list[tuple[nn.Module, str]]]:
     """Every place a parameter or buffer is held at, by each of its names."""
     places: dict[int, list[tuple[nn.Module, str]]] = {}
     names: dict[str, int] = {}

@@ -1,0 +1,1 @@
+"""Modules whose weights stay codes in memory."""
