@@ -13,6 +13,7 @@ from wkmeans._kernels.codes import from_labels
 from wkmeans._kernels.threads import resolve_n_threads
 from wkmeans.compression.lattice.scales import scale_of
 from wkmeans.compression.lattice.tensor import LatticeTensor
+from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor
 
 MAX_K = 256
@@ -52,12 +53,14 @@ class CodedWeight(nn.Module):
         super().__init__()
         labels, row_scale, column_scale = _matrix(tensor, transposed)
         group = None if tensor.layout.shared else tensor.layout.group
-        matrix = from_labels(labels, tensor.centroid_values(), group=group)
+        centroids = _centroids(tensor)
+        matrix = from_labels(labels, centroids, group=group)
         self.register_buffer("codes", torch.from_numpy(matrix.codes))
         self.register_buffer("tables", torch.from_numpy(matrix.tables))
         self.register_buffer("row_scale", row_scale)
         self.register_buffer("column_scale", column_scale)
         self.shape = tensor.shape
+        self._table_dtype = centroids.dtype
         self.dtype = DTYPES[tensor.dtype]
         self._transposed = transposed
         self._matrix_shape = matrix.shape
@@ -75,13 +78,14 @@ class CodedWeight(nn.Module):
         chosen = index.reshape(-1)
         columns = self._matrix_shape[1]
         labels = self._labels(chosen)
+        tables = self.tables.view(self._table_dtype)
         if self._shared:
-            values = self.tables[: 1 << self._bits][labels]
+            values = tables[: 1 << self._bits][labels]
         else:
             groups = -(-columns // self._group)
             of_column = torch.arange(columns, device=labels.device) // self._group
             book = chosen[:, None] * groups + of_column
-            values = self.tables[(book << self._bits) + labels]
+            values = tables[(book << self._bits) + labels]
         values = self._scaled(values, chosen)
         return values.to(self.dtype).reshape(*index.shape, columns)
 
@@ -127,6 +131,7 @@ class CodedWeight(nn.Module):
                 columns,
                 self._bits,
                 self.tables.numpy(),
+                str(self._table_dtype).removeprefix("torch."),
                 self._group,
                 self._shared,
             )
@@ -160,6 +165,14 @@ class CodedWeight(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.shape}, {self._bits} bits"
+
+
+def _centroids(tensor: CompressedTensor) -> Tensor:
+    """Codebooks as numbers, in half precision where they are stored so."""
+    if tensor.codebook_scale is None and tensor.codebook.dtype.name in ("float16", "bfloat16"):
+        halves: Tensor = as_torch(tensor.codebook)
+        return halves
+    return torch.from_numpy(tensor.centroid_values())
 
 
 def _matrix(
