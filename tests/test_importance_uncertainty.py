@@ -125,7 +125,7 @@ def test_they_survive_a_file_and_are_refused_where_unsound(tmp_path):
     with pytest.raises(ValueError, match=r"quartic_variance:0\.bias.*-1\.0 at index \(1,\)"):
         saved.save(path)
     saved.quartic_variance_sums["0.bias"] = torch.zeros(3, dtype=torch.float64)
-    with pytest.raises(ValueError, match=r"'0\.bias' have shapes \(4,\) and \(3,\)"):
+    with pytest.raises(ValueError, match=r"'0\.bias': expected importances of one shape"):
         saved.save(path)
     saved.quartic_variance_sums["nothing"] = saved.quartic_variance_sums.pop("0.bias")
     with pytest.raises(ValueError, match="'nothing' has a variance and no sum"):
