@@ -16,8 +16,9 @@ def test_examples(page, tmp_path, monkeypatch):
     """Those of one page, in order and in one namespace."""
     found = examples(page.read_text(encoding="utf-8"))
     monkeypatch.chdir(tmp_path)
-    if any("torch" in source for source, _ in found):
-        pytest.importorskip("torch")
+    for package in ("torch", "transformers"):
+        if any(package in source for source, _ in found):
+            pytest.importorskip(package)
     names: dict = {"__name__": "docs"}
     for source, expected in found:
         if ">>> " in source:

@@ -38,7 +38,13 @@ def _add_compress(subcommands: Subcommands) -> None:
         metavar="MODEL",
         help="safetensors files, a directory of them, or the .index.json of a sharded checkpoint",
     )
-    parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
+    parser.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        help="the file to write, with --calibration the folder",
+    )
     size = parser.add_mutually_exclusive_group(required=True)
     size.add_argument("--bits", type=int, metavar="B", help="2**B centroids for each codebook")
     size.add_argument("--k", type=int, metavar="K", help="centroids for each codebook")
@@ -64,7 +70,33 @@ def _add_compress(subcommands: Subcommands) -> None:
     parser.add_argument("--include", nargs="+", metavar="PATTERN", help="compress only these")
     parser.add_argument("--exclude", nargs="+", metavar="PATTERN", help="leave these dense")
     parser.add_argument("--threads", type=int, metavar="N")
+    _add_calibration(parser)
     _add_json(parser)
+
+
+def _add_calibration(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group(
+        "calibration",
+        "For the folder of a Hugging Face model that reads text: what is written is a folder that "
+        "transformers loads. The whole model is in memory.",
+    )
+    group.add_argument(
+        "--calibration", nargs="+", type=Path, metavar="TEXT", help="texts in UTF-8, to be good at"
+    )
+    group.add_argument(
+        "--calibration-sequences",
+        type=int,
+        default=64,
+        metavar="N",
+        help="how many sequences of tokens to take, a fifth of which judges (default: 64)",
+    )
+    group.add_argument(
+        "--sequence-length",
+        type=int,
+        metavar="N",
+        help="tokens in each (default: 256, or what model and texts have)",
+    )
+    group.add_argument("--seed", type=int, default=0, help="of the choice among them (default: 0)")
 
 
 def _add_decompress(subcommands: Subcommands) -> None:
@@ -98,30 +130,57 @@ def _granularity(text: str) -> str | int:
 
 
 def _compress(arguments: argparse.Namespace) -> int:
+    if arguments.calibration is not None:
+        return _compress_folder(arguments)
     check_output(arguments.output, _inputs(arguments), "--output")
     with _progress_bar() as progress:
-        model = compress(
-            arguments.model,
-            importances=_importances(arguments.importances),
-            bits=arguments.bits,
-            k=arguments.k,
-            target_bytes=arguments.target_bytes,
-            target_bits_per_weight=arguments.target_bits_per_weight,
-            density=arguments.density,
-            granularity=arguments.granularity,
-            solver=arguments.solver,
-            channel_scales=arguments.channel_scales,
-            codebook_dtype=arguments.codebook_dtype,
-            dense_dtype=arguments.dense_dtype,
-            coding=arguments.coding,
-            include=arguments.include,
-            exclude=arguments.exclude,
-            n_threads=arguments.threads,
-            progress=progress,
-        )
+        model = compress(arguments.model, progress=progress, **_options(arguments))
     model.save(arguments.output)
     _print_report(model, arguments.json)
     return 0
+
+
+def _compress_folder(arguments: argparse.Namespace) -> int:
+    if len(arguments.model) > 1:
+        raise ValueError(
+            f"MODEL: expected one folder with --calibration, got {len(arguments.model)}"
+        )
+    from wkmeans.transformers._command import compress_folder
+    from wkmeans.transformers._texts import Sequences
+
+    wanted = Sequences(arguments.calibration_sequences, arguments.sequence_length, arguments.seed)
+    with _progress_bar() as progress:
+        model = compress_folder(
+            arguments.model[0],
+            arguments.calibration,
+            arguments.output,
+            wanted,
+            progress=progress,
+            **_options(arguments),
+        )
+    _print_report(model, arguments.json)
+    return 0
+
+
+def _options(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What `compress` takes under the same names."""
+    return {
+        "importances": _importances(arguments.importances),
+        "bits": arguments.bits,
+        "k": arguments.k,
+        "target_bytes": arguments.target_bytes,
+        "target_bits_per_weight": arguments.target_bits_per_weight,
+        "density": arguments.density,
+        "granularity": arguments.granularity,
+        "solver": arguments.solver,
+        "channel_scales": arguments.channel_scales,
+        "codebook_dtype": arguments.codebook_dtype,
+        "dense_dtype": arguments.dense_dtype,
+        "coding": arguments.coding,
+        "include": arguments.include,
+        "exclude": arguments.exclude,
+        "n_threads": arguments.threads,
+    }
 
 
 def _inputs(arguments: argparse.Namespace) -> list[Path]:

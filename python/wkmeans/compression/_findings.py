@@ -13,11 +13,13 @@ class Findings:
 
     ``unseen`` maps names to the slices along the first axis that no example reached. ``tried`` maps
     what was tried to its divergence on held-out examples, ``weighed`` names to what their
-    importance was: "matrix" or "diagonal"; ``notes`` are sentences.
+    importance was: "matrix" or "diagonal"; ``metric`` is what was measured before and after;
+    ``notes`` are sentences.
     """
 
     target_bytes: int | None = None
     unseen: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    metric: str = "evaluation"
     metric_before: Any = None
     metric_after: Any = None
     divergence: float | None = None

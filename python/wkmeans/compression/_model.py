@@ -231,6 +231,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
             container_bytes=total - sum(t.nbytes for t in tensors),
             n_weights=sum(t.size for t in tensors),
             cost=cost,
+            metric=found.metric,
             metric_before=found.metric_before,
             metric_after=found.metric_after,
             target_bytes=found.target_bytes,

@@ -61,8 +61,10 @@ class Report:
         Names, shapes and other metadata: what of `bytes` belongs to no tensor.
     n_weights : int
     cost : float
+    metric : str
+        What was measured before and after: "perplexity", or the "evaluation" that was given.
     metric_before, metric_after : float or None
-        What `evaluate` said.
+        What `evaluate` said, or the perplexity on held-out text.
     target_bytes : int or None
         The size that was asked for.
     divergence, divergence_unweighted : float or None
@@ -82,6 +84,7 @@ class Report:
     container_bytes: int
     n_weights: int
     cost: float
+    metric: str = "evaluation"
     metric_before: Any = None
     metric_after: Any = None
     target_bytes: int | None = None
@@ -151,7 +154,7 @@ class Report:
                 f"unweighted at the same size {self.divergence_unweighted:.4g}"
             )
         if self.metric_before is not None:
-            lines.append(f"evaluation {self.metric_before} before, {self.metric_after} after")
+            lines.append(f"{self.metric} {self.metric_before} before, {self.metric_after} after")
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]
         return "\n".join(lines)
 

@@ -1,0 +1,137 @@
+"""A folder in, a smaller one out: what ``wkmeans compress FOLDER --calibration`` does."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from wkmeans.compression import CompressedModel, compress
+from wkmeans.compression.calibration.batches import held_out, read_inputs
+from wkmeans.transformers._folder import save_pretrained
+from wkmeans.transformers._plain import (
+    copy_companions,
+    load_plain,
+    load_tokenizer,
+    positions_of,
+    predicts_next_tokens,
+)
+from wkmeans.transformers._texts import Sequences, batches_of, cut, perplexity, read_texts
+
+
+def compress_folder(
+    folder: Path, texts: Iterable[Path], output: Path, wanted: Sequences, **options: Any
+) -> CompressedModel:
+    """Compress the model of `folder` by the examples of `texts`, and write `output`.
+
+    Parameters
+    ----------
+    folder : path
+        With ``config.json``, plain weights and a tokenizer, whose files are copied.
+    texts : iterable of path
+        Texts in UTF-8, such as the model is to be good at.
+    output : path
+        A folder that is new or empty. It is written whole or not at all.
+    wanted : Sequences
+        How the texts are cut.
+    **options
+        Of `wkmeans.compress`.
+
+    Returns
+    -------
+    CompressedModel
+        What was written. Its report has divergence and, of a model that predicts next tokens,
+        perplexity on sequences that were held out.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `wkmeans.compress`, for texts that are too short, for a folder of weights that are not
+        plain, for a model that does not take text, and for an output that is not empty.
+    OSError
+        Where something is missing or cannot be read.
+    """
+    _check_folders(folder, output)
+    tokenizer = load_tokenizer(folder)
+    read = read_texts(texts)
+    model = load_plain(folder)
+    _check_takes_text(model)
+    sequences = cut(read, tokenizer, wanted, positions_of(model))
+    _check_vocabulary(model, sequences)
+    batches = batches_of(sequences, decoder=bool(model.config.is_encoder_decoder))
+    judging = [inputs.value() for inputs in held_out(read_inputs(batches))[1]]
+    predicts = predicts_next_tokens(model)
+    before = perplexity(model, judging) if predicts else None
+    compressed = compress(model, calibration=batches, **options)
+    notes = (*compressed.findings.notes, _said_of(sequences, wanted))
+    found = replace(compressed.findings, notes=notes)
+    if predicts:
+        compressed.apply_to(model)
+        after = perplexity(model, judging)
+        found = replace(found, metric="perplexity", metric_before=before, metric_after=after)
+    compressed = compressed.with_findings(found)
+    with _written_whole(output) as place:
+        save_pretrained(model, compressed, place)
+        copy_companions(folder, place)
+    return compressed
+
+
+def _check_folders(folder: Path, output: Path) -> None:
+    if not folder.is_dir():
+        raise NotADirectoryError(f"{folder}: expected a folder with calibration")
+    if not output.exists():
+        return
+    if not output.is_dir():
+        raise NotADirectoryError(f"--output: expected a folder with calibration, {output} is none")
+    if output.samefile(folder):
+        raise ValueError(f"--output: {output} is the input, which it would replace: name another")
+    if any(output.iterdir()):
+        raise ValueError(f"--output: expected a new or an empty folder, got {output}")
+
+
+def _check_takes_text(model: PreTrainedModel) -> None:
+    if model.main_input_name != "input_ids":
+        raise ValueError(
+            f"calibration: expected a model that reads text, got {type(model).__name__}, which "
+            f"reads {model.main_input_name}"
+        )
+
+
+def _check_vocabulary(model: PreTrainedModel, sequences: torch.Tensor) -> None:
+    known = model.get_input_embeddings().weight.shape[0]
+    largest = int(sequences.max())
+    if largest >= known:
+        raise ValueError(
+            f"calibration: expected tokens below {known}, which the model embeds, got {largest} "
+            "from the tokenizer: is it this model's?"
+        )
+
+
+def _said_of(sequences: torch.Tensor, wanted: Sequences) -> str:
+    number, length = sequences.shape
+    text = f"calibrated by {number} sequences of {length} tokens, a fifth of them held out"
+    return text if number == wanted.number else f"{text}; the texts have no more"
+
+
+@contextmanager
+def _written_whole(output: Path) -> Iterator[Path]:
+    """A folder beside `output` that becomes it where nothing goes wrong."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    place = output.with_name(f".{output.name[:200]}.{secrets.token_hex(8)}")
+    place.mkdir()
+    try:
+        yield place
+        if output.exists():
+            output.rmdir()  # empty, or it would not have come so far
+        os.replace(place, output)
+    except BaseException:
+        shutil.rmtree(place, ignore_errors=True)
+        raise
