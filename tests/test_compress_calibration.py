@@ -183,3 +183,25 @@ def test_training_mode_is_refused():
     model = nn.Sequential(nn.Linear(20, 40), nn.Dropout(0.5), nn.Linear(40, 6))
     with pytest.raises(ValueError, match=r"model\.eval\(\)"):
         wkmeans.compress(model, calibration=[inputs(9)], k=4)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+@pytest.mark.parametrize("size", [{"bits": 2}, {"target_bytes": 1300}])
+def test_very_few_examples_are_enough(n, size):
+    """Their matrices are zero or nearly so: rounding must not make them indefinite."""
+    report = wkmeans.compress(classifier(), calibration=[inputs(n) * 30], **size).report()
+    assert "matrix" in report.tried
+    assert report.divergence <= report.divergence_unweighted
+
+
+@pytest.mark.parametrize("target", [700, 900, 2600, 3200, 20_000])
+def test_sizes_that_no_lattice_has_exactly(target, tmp_path):
+    """Too small for its scales, or finer than a file's integers are."""
+    model = classifier()
+    compressed = wkmeans.compress(
+        model, calibration=[inputs(20)], method="matrix", target_bytes=target
+    )
+    compressed.save(tmp_path / "f")
+    size = (tmp_path / "f").stat().st_size
+    assert size <= target
+    assert size >= 0.99 * target or "not used" in str(compressed.report())

@@ -148,3 +148,22 @@ def test_importances_of_outputs_are_squared_derivatives():
     torch.testing.assert_close(
         found["0.weight"][0].float(), slopes, rtol=0.15, atol=0.02 * float(slopes.max())
     )
+
+
+def test_moments_of_inputs_whose_means_are_large():
+    """Products in single precision keep what varies, and nothing varies in a constant."""
+    x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)) + 1000 * torch.arange(1, 7)
+    linear = nn.Linear(6, 2)
+    sums, still = MomentSums(), MomentSums()
+    for part in x.split(7):
+        one = inputs_of(uses_of(linear, part)[1][0])
+        sums.add(one, one)
+    constant = inputs_of(uses_of(linear, x[:1].expand(3, 6))[1][0])
+    still.add(constant, constant)
+    about = (x.double() - x.double().mean(0)).T
+    exact = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(sums.moments().centred().second[0], about @ about.T / 40, **exact)
+    torch.testing.assert_close(
+        sums.moments().second[0], x.double().T @ x.double() / 40, rtol=1e-9, atol=0
+    )
+    assert not still.moments().centred().second.any()

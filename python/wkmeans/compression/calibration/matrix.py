@@ -25,6 +25,7 @@ from wkmeans.compression.calibration.codebooks import (
     with_codebooks,
 )
 from wkmeans.compression.calibration.replay import FloatArray, Replay, Settings, Target
+from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.compression.lattice.quantise import PRICE, on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
@@ -37,6 +38,7 @@ from wkmeans.importance.model.functional import Forward
 _ROUNDS = 10
 _AIM = 0.996  # of the size asked for
 _FIRST_STEP = 1.5  # octaves of the level for each e of size, near enough at a bit a weight
+_MOST_BITS = 12  # a weight, of the level that is tried first
 
 
 class CannotError(Exception):
@@ -193,13 +195,19 @@ class _LatticeSearch:
         best: CompressedModel | None = None
         found: list[tuple[float, float]] = []  # log2 of a level, log of bytes over those asked for
         for _ in range(_ROUNDS):
-            model = self._compressed(2.0**exponent)
-            size = model.nbytes
-            if size <= self._target and (best is None or size > best.nbytes):
-                best = model
-            if USED * self._target <= size <= self._target:
+            try:
+                model = self._compressed(2.0**exponent)
+            except TooFineError:
+                found.append((exponent, math.inf))
+            else:
+                size = model.nbytes
+                if size <= self._target and (best is None or size > best.nbytes):
+                    best = model
+                if USED * self._target <= size <= self._target:
+                    break
+                found.append(self._measured(exponent, size))
+            if _exhausted(found):
                 break
-            found.append((exponent, math.log(size / (_AIM * self._target))))
             exponent = _next_exponent(found)
         if best is None:
             raise CannotError(f"no file of {self._target:,} bytes was found")
@@ -216,18 +224,25 @@ class _LatticeSearch:
         found: list[tuple[float, float]] = []
         for _ in range(_ROUNDS):
             level = 2.0**exponent
-            made = {t.name: self._on_lattice(t, level)[0] for t in targets}
-            size = method.model_of(made, {}, self._choices(level)).nbytes
-            found.append((exponent, math.log(size / (_AIM * self._target))))
-            if abs(found[-1][1]) < 1 - USED:
+            try:
+                made = {t.name: self._on_lattice(t, level)[0] for t in targets}
+            except TooFineError:
+                found.append((exponent, math.inf))
+            else:
+                size = method.model_of(made, {}, self._choices(level)).nbytes
+                found.append(self._measured(exponent, size))
+            if abs(found[-1][1]) < 1 - USED or _exhausted(found):
                 break
             exponent = _next_exponent(found)
         return min(found, key=lambda point: abs(point[1]))[0]
 
+    def _measured(self, exponent: float, size: int) -> tuple[float, float]:
+        return exponent, math.log(size / (_AIM * self._target))
+
     def _first_level(self) -> float:
         """Right for independent weights of one spread, all of them active."""
         work = self._method.work
-        bits = 8 * self._target / work.n_weights
+        bits = min(8 * self._target / work.n_weights, _MOST_BITS)
         energy = math.fsum(float(work.sample(name).cost_of_zero) for name in work.weights_of)
         return math.sqrt(12 * energy / work.n_weights) * 2.0**-bits or 1.0
 
@@ -259,14 +274,32 @@ class _LatticeSearch:
         return {name: sample.at(price)[2] for name, sample in self._priced.items()}
 
 
+def _exhausted(found: list[tuple[float, float]]) -> bool:
+    """Whether no level is worth trying: no finer one does, or no coarser one takes fewer bytes."""
+    points = sorted(found)
+    too_fine = max((x for x, over in points if math.isinf(over)), default=-math.inf)
+    enough = min((x for x, over in points if over <= 0), default=math.inf)
+    if enough - too_fine < 0.5:
+        return True
+    (before, over_before), (last, over_last) = points[-2:] if len(points) > 1 else points * 2
+    # Where all integers are zero an octave changes nothing.
+    return last - before >= 1 and over_before == over_last > 0
+
+
 def _next_exponent(found: list[tuple[float, float]]) -> float:
     """By a line through the two nearest, within what is known to be too small and large enough."""
-    nearest = sorted(found, key=lambda point: abs(point[1]))[:2]
+    low = max((x for x, over in found if over > 0), default=-math.inf)
+    high = min((x for x, over in found if over <= 0), default=math.inf)
+    nearest = sorted((p for p in found if math.isfinite(p[1])), key=lambda point: abs(point[1]))[:2]
+    if not nearest:
+        return low + 4
     exponent, excess = nearest[0]
     slope = 1 / _FIRST_STEP
     if len(nearest) == 2 and nearest[1][0] != exponent:
         slope = max((excess - nearest[1][1]) / (nearest[1][0] - exponent), slope / 4)
     following = exponent + excess / slope
-    low = max((x for x, over in found if over > 0), default=-math.inf)
-    high = min((x for x, over in found if over <= 0), default=math.inf)
-    return following if low < following < high else (low + high) / 2
+    if low < following < high:
+        return following
+    if math.isinf(high):
+        return low + 2
+    return high - 2 if math.isinf(low) else (low + high) / 2

@@ -31,7 +31,12 @@ WIDTHS = (PACKED, 4, 8, 16, 32, 1 << 20)
 """Sixteenths of an octave that one class may span; the last is one class for all."""
 
 _CHUNK = 1 << 16
-_LARGEST = 1 << 15  # integers of a file are smaller
+LARGEST = 1 << 15
+"""Integers of a file are smaller."""
+
+
+class TooFineError(ValueError):
+    """Steps are so small that integers are larger than a file holds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,8 +129,8 @@ def class_of(rows: IntArray, columns: IntArray, width: int) -> Array:
 def encode_integers(integers: Array, rows: IntArray, columns: IntArray) -> EncodedIntegers:
     """The shortest code among the widths of classes."""
     low, high = int(integers.min()), int(integers.max())
-    if max(-low, high) >= _LARGEST:
-        raise ValueError(f"integers: expected less than {_LARGEST}, got {low} to {high}")
+    if max(-low, high) >= LARGEST:
+        raise TooFineError(f"integers: expected less than {LARGEST}, got {low} to {high}")
     labels = integers - low
     k = high - low + 1
     payloads = {

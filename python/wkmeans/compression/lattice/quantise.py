@@ -9,7 +9,12 @@ import numpy as np
 
 from wkmeans._kernels.feedback import CodeLengths, factorised, lattice_feedback
 from wkmeans.compression.calibration.replay import FloatArray, Target
-from wkmeans.compression.lattice.coding import EncodedIntegers, encode_integers
+from wkmeans.compression.lattice.coding import (
+    LARGEST,
+    EncodedIntegers,
+    TooFineError,
+    encode_integers,
+)
 from wkmeans.compression.lattice.scales import IntArray, nearest_exponents, scale_of
 
 PRICE = math.log(2) / 6
@@ -34,7 +39,8 @@ def on_lattice(target: Target, level: float, n_threads: int | None) -> OnLattice
     """Steps ``level / (sqrt(g_r) l_ii)``, shrunk, rounded with regard to what integers cost.
 
     Groups have rows of their own and share the columns' steps. What is fed back are the errors of
-    the values that will be stored, their scales rounded.
+    the values that will be stored, their scales rounded. Raises `TooFineError` where integers are
+    larger than a file holds.
     """
     layer = _Layer(target, level, n_threads)
     exponents, shrinkage = layer.column_exponents(np.ones(len(layer.column_steps)))
@@ -60,6 +66,9 @@ class _Layer:
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
         self.row_exponents = nearest_exponents(level / np.sqrt(target.outputs.reshape(-1)))
         self._row_steps = scale_of(self.row_exponents).reshape(target.outputs.shape)
+        largest = np.abs(target.weights / self.column_steps).max(axis=2) / self._row_steps
+        if not (largest < LARGEST).all():
+            raise TooFineError(f"level: {level:g} makes integers of {largest.max():g}")
 
     def column_exponents(self, shrinkage: FloatArray) -> tuple[IntArray, FloatArray]:
         """Scales nearest to the steps, shrunk, and the shrinkage that this makes."""
