@@ -109,6 +109,52 @@ def test_a_folder_for_another_model_is_noticed(tmp_path):
     assert any(name.startswith("model.layers.2.") for name in info["missing_keys"])
 
 
+@pytest.mark.parametrize("architecture", ["Qwen2, tied", "Mixtral"])
+def test_a_large_model_is_several_files(architecture, tmp_path):
+    model = miniature(architecture)
+    compressed = wkmeans.compress(model, bits=3)
+    save_pretrained(model, compressed, tmp_path)
+    save_pretrained(model, compressed, tmp_path, max_shard_size="4KB")
+    files = sorted(path.name for path in tmp_path.glob("*.safetensors"))
+    assert len(files) > 1 and files[0] == f"model-00001-of-{len(files):05}.safetensors"
+    loaded, info = type(model).from_pretrained(tmp_path, output_loading_info=True)
+    assert not any(info.values()), info
+    expected = compressed.apply_to(copy.deepcopy(model))
+    for name, value in expected.state_dict().items():
+        torch.testing.assert_close(loaded.state_dict()[name], value, rtol=0, atol=0)
+    for one, other in loaded.all_tied_weights_keys.items():
+        assert loaded.get_parameter(one) is loaded.get_parameter(other)
+    settings = wkmeans.transformers.WkmeansConfig(dequantize=False)
+    with pytest.warns(UserWarning, match="already has a"):
+        codes = type(model).from_pretrained(tmp_path, quantization_config=settings)
+    inputs = inputs_of(architecture)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            codes(**inputs).logits, expected(**inputs).logits, rtol=0, atol=1e-5
+        )
+
+
+@pytest.mark.parametrize(
+    ("size", "bytes_"), [(7, 7), ("5GB", 5 * 10**9), ("1.5 MiB", 3 * 2**19), ("2kb", 2000)]
+)
+def test_sizes_of_files(size, bytes_, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        wkmeans.CompressedModel, "save_shards", lambda _, folder, most: asked.append((folder, most))
+    )
+    model = miniature("Llama")
+    save_pretrained(model, wkmeans.compress(model, bits=3), tmp_path, max_shard_size=size)
+    assert asked == [(tmp_path, bytes_)]
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 1.5, "5", "GB", "0GB", None])
+def test_sizes_that_are_none(size, tmp_path):
+    model = miniature("Llama")
+    with pytest.raises(ValueError, match="max_shard_size: expected a positive number of bytes"):
+        save_pretrained(model, wkmeans.compress(model, bits=3), tmp_path, max_shard_size=size)
+    assert not list(tmp_path.iterdir())
+
+
 def test_wrong_arguments_are_refused(tmp_path):
     model = miniature("Llama")
     compressed = wkmeans.compress(model, bits=3)

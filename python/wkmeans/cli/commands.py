@@ -13,6 +13,7 @@ from wkmeans._files.output import check_output
 from wkmeans.compression._compress import compress
 from wkmeans.compression._model import CompressedModel, load
 from wkmeans.compression._work import Progress
+from wkmeans.compression.format.shards import files_at
 from wkmeans.compression.source.files import input_files
 
 Subcommands = Any  # argparse does not export its type
@@ -106,7 +107,9 @@ def _add_decompress(subcommands: Subcommands) -> None:
         description="Write a compressed model as a plain safetensors file.",
     )
     parser.set_defaults(run=_decompress)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a compressed model")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a compressed model, or its folder"
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
 
 
@@ -117,7 +120,9 @@ def _add_inspect(subcommands: Subcommands) -> None:
         description="Check a compressed model and print the sizes and costs of its tensors.",
     )
     parser.set_defaults(run=_inspect)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="a compressed model")
+    parser.add_argument(
+        "model", type=Path, metavar="MODEL", help="a compressed model, or its folder"
+    )
     _add_json(parser)
 
 
@@ -190,7 +195,7 @@ def _inputs(arguments: argparse.Namespace) -> list[Path]:
 
 
 def _decompress(arguments: argparse.Namespace) -> int:
-    check_output(arguments.output, [arguments.model], "--output")
+    check_output(arguments.output, files_at(arguments.model), "--output")
     load(arguments.model).save_dense(arguments.output)
     return 0
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,7 @@ from wkmeans.compression._findings import Findings
 from wkmeans.compression._loading import load_state
 from wkmeans.compression._report import Report, tensor_report
 from wkmeans.compression.format import file as _file
+from wkmeans.compression.format import shards as _shards
 from wkmeans.compression.format.plain import plain_file
 from wkmeans.compression.tensors.dtypes import as_torch, packed_as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
@@ -192,6 +193,40 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         check_output(Path(path), self._inputs)
         write_file(Path(path), _file.serialize(self._contents()))
 
+    def save_shards(self, folder: str | os.PathLike[str], most_bytes: int) -> list[Path]:
+        """Write ``model.safetensors``, or several files and their index where it would be larger.
+
+        They are named as Hugging Face's libraries name them; ``wkmeans.load(folder)`` reads them
+        all. What a folder holds of a model saved before is removed.
+
+        Parameters
+        ----------
+        folder : path
+            There already.
+        most_bytes : int
+            What the tensors in one file take, unless a single one takes more.
+
+        Returns
+        -------
+        list of path
+            The files written.
+
+        Raises
+        ------
+        ValueError
+            Where one of them, or what is removed, is a file that this model was compressed from.
+        """
+        where = Path(folder)
+        files = _shards.serialize(self._contents(), most_bytes)
+        former = _shards.former(where, files)
+        for path in (*(where / name for name in files), *former):
+            check_output(path, self._inputs, "folder")
+        for name, parts in files.items():
+            write_file(where / name, parts)
+        for path in former:
+            path.unlink()
+        return [where / name for name in files]
+
     def save_dense(self, path: str | os.PathLike[str]) -> None:
         """Write the dense tensors as a plain safetensors file, whole or not at all.
 
@@ -250,20 +285,28 @@ def _dense(name: str, tensor: CompressedTensor | DenseTensor, framework: str) ->
     return as_torch(tensor.dequantize())
 
 
-def load(path: str | os.PathLike[str]) -> CompressedModel:
-    """Read what `CompressedModel.save` wrote.
+def load(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> CompressedModel:
+    """Read what `CompressedModel.save` or `save_shards` wrote.
 
     Everything is checked before anything is decoded, and what is held in memory is the file itself:
     tensors are decoded when `dequantize`, `labels` or `state_dict` asks for them.
 
+    Parameters
+    ----------
+    path : path or sequence of paths
+        A file, a folder of one or of several and their index, or the several files.
+
     Raises
     ------
     FormatError
-        Where the file is damaged, forged, or not a compressed model.
+        Where a file is damaged, forged, or not a compressed model, or two hold one tensor.
     OSError
-        Where it cannot be read.
+        Where one is missing or cannot be read.
     """
-    contents = _file.read(Path(path))
+    given = [path] if isinstance(path, (str, os.PathLike)) else list(path)
+    if not given:
+        raise ValueError("path: expected at least one file, got none")
+    contents = _shards.read([Path(one) for one in given])
     return CompressedModel(
         contents.tensors,
         aliases=contents.aliases,

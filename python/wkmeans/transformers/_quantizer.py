@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -71,16 +70,14 @@ class WkmeansQuantizer(HfQuantizer):  # type: ignore[misc]
             dtype_plan=model._get_dtype_plan(model.dtype),
             weight_mapping=get_model_conversion_mapping(model),
         )
-        compressed = [load(file) for file in self._files]
-        dense: dict[str, torch.Tensor] = {}
-        for part in compressed:
-            dense.update(part.state_dict("torch"))
-        loaded, _offloaded = model._load_pretrained_model(model, dense, None, settings)
+        compressed = load(self._files)
+        loaded, _offloaded = model._load_pretrained_model(
+            model, compressed.state_dict("torch"), None, settings
+        )
         model._finalize_model_loading(model, settings, loaded)
         model.eval()
         if not self.quantization_config.dequantize:
-            for part in compressed:
-                keep_codes(model, part)
+            keep_codes(model, compressed)
         if self._first_pass is not None:  # which callers are told of
             for field in fields(loaded):
                 setattr(self._first_pass, field.name, getattr(loaded, field.name))

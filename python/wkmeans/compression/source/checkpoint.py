@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from wkmeans._files.errors import FormatError
 from wkmeans._files.safetensors import SafetensorsFile, open_safetensors
 
 _INDEX = ".index.json"
@@ -110,7 +111,7 @@ def _chosen(folder: Path, found: list[Path]) -> tuple[list[Path], str]:
 
 
 def _of_index(index: Path) -> Checkpoint:
-    shard_of = _weight_map(index)
+    shard_of = weight_map(index)
     files = []
     for shard in sorted(set(shard_of.values())):
         path = index.parent / shard
@@ -124,20 +125,21 @@ def _of_index(index: Path) -> Checkpoint:
     return Checkpoint(files, [index, *(file.path for file in files)], {}, shard_of, index.name)
 
 
-def _weight_map(index: Path) -> dict[str, str]:
+def weight_map(index: Path) -> dict[str, str]:
+    """From each tensor that an index names to its file, which lies beside the index."""
     try:
         shard_of: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError(f"{index}: not the index of a sharded checkpoint: {error!r}") from None
+        raise FormatError(f"{index}: not the index of a sharded checkpoint: {error!r}") from None
     if not isinstance(shard_of, dict) or not shard_of:
-        raise ValueError(f"{index}: not the index of a sharded checkpoint: it names no tensors")
+        raise FormatError(f"{index}: not the index of a sharded checkpoint: it names no tensors")
     for name, shard in shard_of.items():
         if not isinstance(shard, str) or shard != Path(shard).name or not shard:
-            raise ValueError(
+            raise FormatError(
                 f"{index}: expected {name!r} in a file beside the index, got {str(shard)[:80]!r}"
             )
         if not shard.endswith(".safetensors"):
-            raise ValueError(
+            raise FormatError(
                 f"{index}: its shards are no safetensors files ({shard}); "
                 "save the model by save_pretrained(safe_serialization=True)"
             )
