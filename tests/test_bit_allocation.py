@@ -10,7 +10,7 @@ from wkmeans.compression.budget.bit_allocation import within_budget
 
 
 def test_a_budget_below_every_size():
-    with pytest.raises(ValueError, match="bits: expected at least 128, what one codeword a tensor"):
+    with pytest.raises(ValueError, match="bits: expected at least 128, what one centroid a tensor"):
         within_budget(lambda multiplier: 128 + 1 / multiplier, lambda size: size, 100, 50, 1.0)
 
 

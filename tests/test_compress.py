@@ -317,3 +317,11 @@ def test_modules():
     assert outputs(model) == report.metric_after != report.metric_before
     assert model[0].weight.unique().numel() == 16 and model[2].weight is model[0].weight
     assert compressed.state_dict("numpy")["0.weight"].dtype == ml_dtypes.bfloat16
+
+
+@pytest.mark.parametrize("argument", ["include", "exclude"])
+@pytest.mark.parametrize("patterns", [3, [3], [None, "w"]])
+def test_patterns_that_are_no_strings_are_refused(argument, patterns):
+    model = {"w": np.random.default_rng(1).standard_normal((8, 16)).astype(np.float32)}
+    with pytest.raises(TypeError, match=f"{argument}: expected patterns that are strings"):
+        wkmeans.compress(model, bits=2, **{argument: patterns})

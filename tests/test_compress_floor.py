@@ -162,3 +162,23 @@ def test_rare_large_rows_survive_a_budget(solver):
     compressed = wkmeans.compress({"w": weights}, target_bits_per_weight=3, solver=solver)
     error = weights.astype(float) - compressed["w"].dequantize()
     assert (error[[7, 1234]] ** 2).sum() < 0.1 * (weights[[7, 1234]].astype(float) ** 2).sum()
+
+
+def test_more_bytes_lessen_the_cost_until_there_is_none():
+    rng = np.random.default_rng(11)
+    model = {f"{n}": rng.standard_normal((16, n)).astype(np.float32) for n in (16, 40)}
+    dense = sum(w.nbytes for w in model.values())
+    sizes = (1000, 1400, 1700, 2200, 3000, dense + 1000, 10 * dense)
+    found = [wkmeans.compress(model, target_bytes=n) for n in sizes]
+    costs = [c.report().cost for c in found]
+    assert all(c.nbytes <= n for c, n in zip(found, sizes, strict=True))
+    assert costs == sorted(costs, reverse=True) and costs[2] > costs[3] > costs[4] > costs[5] == 0
+    reasons = [row.reason or "" for c in found[-2:] for row in c.report().tensors]
+    assert all("has room for it as it is" in reason for reason in reasons)
+    assert all(np.array_equal(found[-1][name].dequantize(), w) for name, w in model.items())
+
+
+def test_density_is_kept_whatever_room_there_is():
+    model = {"w": np.random.default_rng(12).standard_normal((16, 40)).astype(np.float32)}
+    compressed = wkmeans.compress(model, target_bytes=10_000, density=0.5)
+    assert np.count_nonzero(compressed["w"].dequantize()) <= 320

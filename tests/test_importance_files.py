@@ -14,6 +14,7 @@ from importance_oracle import assert_close, examples, mlp  # noqa: E402
 from safetensors import safe_open  # noqa: E402
 from safetensors.torch import load_file, save_file  # noqa: E402
 
+import wkmeans  # noqa: E402
 from wkmeans.importance import OBJECTIVES, Importances, estimate  # noqa: E402
 
 
@@ -86,7 +87,7 @@ def test_files_with_unsound_metadata_are_refused(tmp_path, metadata, message):
     path = tmp_path / "importances.safetensors"
     estimate(mlp(), [], objective="baseline").save(path)
     rewritten(path, **metadata)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(wkmeans.FormatError, match=message):
         Importances.load(path)
 
 
@@ -96,7 +97,7 @@ def test_damaged_files_are_refused(tmp_path):
     data = path.read_bytes()
     for damaged in (b"", b"no safetensors", data[: len(data) // 2], b"\xff" * 8 + data[8:]):
         path.write_bytes(damaged)
-        with pytest.raises(ValueError, match="not a readable safetensors file"):
+        with pytest.raises(wkmeans.FormatError, match="not a readable safetensors file"):
             Importances.load(path)
 
 

@@ -15,6 +15,7 @@ from wkmeans.compression.budget.allocation import (
     entropy_constrained_chooser,
     smallest_k,
 )
+from wkmeans.compression.tensors.tensor import CompressedTensor
 
 _AIM = 0.999  # of the budget
 _ROUNDS = 6
@@ -72,8 +73,27 @@ class _Search:
     def answer(self) -> Tensors:
         if self._best is None:  # the smallest choices of all may still fit
             self.size_of(_smallest(self.work))
-        tensors = self._last if self._best is None else self._best[1]
-        return _checked_size(tensors, self.target, self.work)
+        if self._best is None:
+            return _checked_size(self._last, self.target, self.work)
+        return self._best[1] if self.is_done else _with_dense(*self._best, self.target, self.work)
+
+
+def _with_dense(size: int, tensors: Tensors, target: int, work: Work) -> Tensors:
+    """Tensors that cost most for what they save stay as they are, where there is room for them."""
+    if work.options.density is not None:
+        return tensors
+    savings = []
+    for name, tensor in tensors.items():
+        if isinstance(tensor, CompressedTensor) and tensor.cost > 0:
+            dense = work.as_it_is(name, "the size asked for has room for it as it is")
+            saved = max(dense.nbytes - tensor.nbytes, 1)
+            if saved <= target - size:
+                savings.append((-tensor.cost / saved, name, dense))
+    for _, name, dense in sorted(savings, key=lambda one: one[:2]):
+        changed = {**tensors, name: dense}
+        if _size(changed, work) <= target:
+            tensors = changed
+    return tensors
 
 
 def _correct_allowance(search: _Search, choose: Chooser, rounds: int) -> None:

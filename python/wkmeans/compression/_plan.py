@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,10 +76,12 @@ def make_options(
 
 
 def _patterns(argument: str, patterns: Any) -> tuple[str, ...]:
-    given: tuple[str, ...] = (patterns,) if isinstance(patterns, str) else tuple(patterns or ())
-    if not all(isinstance(pattern, str) for pattern in given):
+    if isinstance(patterns, str):
+        return (patterns,)
+    given = tuple(patterns) if isinstance(patterns, Iterable) else (patterns,)
+    if patterns is not None and not all(isinstance(pattern, str) for pattern in given):
         raise TypeError(f"{argument}: expected patterns that are strings, got {patterns!r}")
-    return given
+    return () if patterns is None else given
 
 
 @dataclass(frozen=True)

@@ -134,6 +134,10 @@ class Work:
             self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
         return self._dense[name]
 
+    def as_it_is(self, name: str, reason: str) -> DenseTensor:
+        """A tensor that could be compressed, with its own values and dtype."""
+        return _dense(self.source.entries[name], reason, None)
+
     def corrected(self, name: str, values: Array) -> DenseTensor:
         """A tensor that stays dense, with other values."""
         entry = self.source.entries[name]
@@ -153,11 +157,11 @@ class Work:
         array = entry.read()
         reason = self._why_dense_after_all(name, array)
         if reason is not None:
-            return _dense(entry, reason, None), ()
+            return self.as_it_is(name, reason), ()
         given, floored, unseen = self._weights(name, array)
         tensor = quantize(floored, choice.k, self.options, choice.price, given)
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
-            return _dense(entry, "would not be smaller", None), ()
+            return self.as_it_is(name, "would not be smaller"), ()
         return tensor, unseen
 
     def _why_dense_after_all(self, name: str, array: Array) -> str | None:

@@ -73,7 +73,7 @@ class PricedSample:
             scaled.rows,
             importance=scaled.importance,
             quartic_importance=scaled.quartic_importance,
-            k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 8).bit_length() - 1)),
+            k=min(k, max(2, 1 << int(scaled.rows.size / self._share / 2).bit_length() - 1)),
             include_zero=options.keep_zeros,
             n_threads=options.n_threads,
         )

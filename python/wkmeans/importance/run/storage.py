@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from wkmeans._files.errors import FormatError
 from wkmeans._files.output import write_file
 from wkmeans._files.safetensors import Piece, file_of
 from wkmeans.importance.run.state import OBJECTIVES, State
@@ -55,7 +56,7 @@ def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None =
 
 
 def load(path: str | PathLike[str]) -> State:
-    """Read and check the importances at ``path``; ``ValueError`` where they are not sound."""
+    """Read and check the importances at ``path``; `FormatError` where they are not sound."""
     return load_with_metadata(path)[0]
 
 
@@ -63,7 +64,10 @@ def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]
     """The importances at ``path``, and all of the file's metadata."""
     where = fspath(path)
     metadata, tensors = _read(where)
-    return _interpreted(where, metadata, tensors), metadata
+    try:
+        return _interpreted(where, metadata, tensors), metadata
+    except ValueError as error:
+        raise FormatError(str(error)) from error
 
 
 def _interpreted(where: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> State:
@@ -113,7 +117,7 @@ def _read(where: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
             metadata = file.metadata() or {}
             return metadata, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except SafetensorError as error:
-        raise ValueError(f"{where}: not a readable safetensors file: {error}") from error
+        raise FormatError(f"{where}: not a readable safetensors file: {error}") from error
 
 
 def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
