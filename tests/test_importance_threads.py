@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmea
 from importance_oracle import CLASSES, Recurrent, examples, mlp  # noqa: E402
 from torch import nn  # noqa: E402
 
+import wkmeans  # noqa: E402
 from wkmeans.importance import estimate, register_rule  # noqa: E402
 from wkmeans.importance.first import tape  # noqa: E402
 
@@ -68,6 +69,22 @@ def test_threads_that_estimate_at_once(build):
     for result in results:
         for name in expected:
             assert torch.equal(result[name][0], expected[name][0])
+
+
+def test_threads_that_compress_and_estimate_at_once():
+    pytest.importorskip("safetensors", reason="needs the extra: pip install 'wkmeans[compress]'")
+    net = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, CLASSES))
+    batches = [examples(5, torch.float32) for _ in range(3)]
+    before = picture(net)
+
+    def run(k):
+        if k % 2:
+            return estimate(net, batches, objective="fisher").count
+        return len(wkmeans.compress(net, calibration=batches, k=4))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(run, range(8))) == [4, 15] * 4
+    assert picture(net) == before
 
 
 def test_random_numbers_of_other_threads_are_not_the_models():

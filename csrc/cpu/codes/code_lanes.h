@@ -72,7 +72,7 @@ public:
     float found[Width];
     for (int lane = 0; lane < Width; lane += 8) {
       std::uint64_t word;
-      std::memcpy(&word, codes + lane / 8 * bits_, sizeof word);
+      std::memcpy(&word, codes + static_cast<std::ptrdiff_t>(lane / 8) * bits_, sizeof word);
       WKM_UNROLL(8)
       for (int i = 0; i < 8; ++i) found[lane + i] = table.values[(word >> (i * bits_)) & mask_];
     }
@@ -120,7 +120,7 @@ private:
                                     Values& values) const {
     for (int lane = 0; lane < Width; ++lane) {
       std::uint64_t word;
-      std::memcpy(&word, codes + lane / 8 * bits_, sizeof word);
+      std::memcpy(&word, codes + static_cast<std::ptrdiff_t>(lane / 8) * bits_, sizeof word);
       values[lane] = table.values[(word >> shifts_[lane]) & mask_];
     }
   }

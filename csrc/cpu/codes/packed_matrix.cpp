@@ -117,15 +117,11 @@ struct UnpackPanel {
       const std::uint8_t* codes = matrix->codes + row * matrix->row_bytes();
       const std::uint32_t mask = (1u << matrix->bits) - 1;
       float spare[256];
-      const float* table = nullptr;
-      std::int64_t group_end = 0;  // of the codebook in `table`
+      std::int64_t number = columns.begin / matrix->group;
+      const float* table = matrix->table(row, number, spare);
       for (std::int64_t i = 0; i < columns.size(); ++i) {
         const std::int64_t column = columns.begin + i;
-        if (column >= group_end) {
-          const std::int64_t number = column / matrix->group;
-          table = matrix->table(row, number, spare);
-          group_end = (number + 1) * matrix->group;
-        }
+        if (column == (number + 1) * matrix->group) table = matrix->table(row, ++number, spare);
         const std::int64_t bit = column * matrix->bits;
         const std::uint32_t two_bytes = codes[bit / 8] | std::uint32_t{codes[bit / 8 + 1]} << 8;
         panel[i * FloatTile::kColumns + r] = table[(two_bytes >> (bit % 8)) & mask];
@@ -181,11 +177,11 @@ void multiply_by_tiles(const PackedMatrix& matrix, const float* inputs, std::int
   const std::int64_t n_panels = panel_count(batch, FloatTile::kRows);
   Buffer<float> packed(static_cast<std::size_t>(n_panels * FloatTile::kRows * n));
   parallel.run(n_panels, [&](std::int64_t panel) {
-    float* out = packed.data() + panel * FloatTile::kRows * n;
+    auto out = static_cast<std::size_t>(panel * FloatTile::kRows * n);
     for (std::int64_t i = 0; i < n; ++i) {
       for (std::int64_t r = 0; r < FloatTile::kRows; ++r) {
         const std::int64_t b = panel * FloatTile::kRows + r;
-        *out++ = b < batch ? inputs[b * n + i] : 0.0f;
+        packed[out++] = b < batch ? inputs[b * n + i] : 0.0f;
       }
     }
   });

@@ -24,16 +24,16 @@ void FeedbackFactor::pack_block(const double* lower, std::int64_t block) {
     if (q >= n_ || p >= q) return 0.0;
     return lower[(n_ - 1 - p) * n_ + (n_ - 1 - q)] / diagonal_[static_cast<std::size_t>(q)];
   };
-  double* out = before_.data() + (before(block) - before_.data());
+  auto out = static_cast<std::size_t>(before(block) - before_.data());
   for (std::int64_t first = begin; first < begin + kBlock; first += Tile<double>::kColumns) {
     for (std::int64_t p = 0; p < begin; ++p) {
       for (int lane = 0; lane < Tile<double>::kColumns; ++lane)
-        *out++ = coefficient(p, first + lane);
+        before_[out++] = coefficient(p, first + lane);
     }
   }
-  double* square = inside_.data() + kBlock * kBlock * block;
+  auto at = static_cast<std::size_t>(kBlock * kBlock * block);
   for (std::int64_t p = begin; p < begin + kBlock; ++p) {
-    for (std::int64_t q = begin; q < begin + kBlock; ++q) *square++ = coefficient(p, q);
+    for (std::int64_t q = begin; q < begin + kBlock; ++q) inside_[at++] = coefficient(p, q);
   }
 }
 

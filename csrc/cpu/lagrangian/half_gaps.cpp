@@ -39,7 +39,8 @@ public:
 
   // To be called once after the last term.
   void group() {
-    levels_.assign(1, std::move(terms_));
+    levels_.clear();
+    levels_.push_back(std::move(terms_));
     while (levels_.back().size() > 1) {
       const std::vector<double>& fine = levels_.back();
       std::vector<double> coarse(fine.size() / 2);

@@ -138,7 +138,8 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
 }
 
 Problems ScaledProblem::view() const {
-  return {&*weights_, &*importance_, quartic_importance_ ? &*quartic_importance_ : nullptr};
+  return {&weights_.value(), &importance_.value(),
+          quartic_importance_ ? &quartic_importance_.value() : nullptr};
 }
 
 double ScaledProblem::scaled_weight(double value) const {

@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wkmeans._wrappers import plain_names, unwrapped
 from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.hold import Hold
 
 Forward = Callable[[nn.Module, Any], Any]
 ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
@@ -76,7 +77,8 @@ class FunctionalModel:
 
     def __call__(self, parameters: Tensors, inputs: Inputs) -> torch.Tensor:
         """Outputs with one row for each example."""
-        outputs = self._outputs(self._constants | parameters, inputs)
+        with Hold(self.module):
+            outputs = self._outputs(self._constants | parameters, inputs)
         if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "logits"):
             outputs = outputs.logits
         if not isinstance(outputs, torch.Tensor):
