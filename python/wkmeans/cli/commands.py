@@ -79,7 +79,7 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "calibration",
         "For the folder of a Hugging Face model that reads text: what is written is a folder that "
-        "transformers loads. The whole model is in memory.",
+        "transformers loads.",
     )
     group.add_argument(
         "--calibration", nargs="+", type=Path, metavar="TEXT", help="texts in UTF-8, to be good at"
@@ -96,6 +96,11 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
         type=int,
         metavar="N",
         help="tokens in each (default: 256, or what model and texts have)",
+    )
+    group.add_argument(
+        "--block-by-block",
+        action="store_true",
+        help="one block in memory at a time, by diagonal importances; goes on where it was stopped",
     )
     group.add_argument("--seed", type=int, default=0, help="of the choice among them (default: 0)")
 
@@ -160,6 +165,7 @@ def _compress_folder(arguments: argparse.Namespace) -> int:
             arguments.calibration,
             arguments.output,
             wanted,
+            by_block=arguments.block_by_block,
             progress=progress,
             **_options(arguments),
         )

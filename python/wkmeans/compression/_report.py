@@ -69,7 +69,8 @@ class Report:
         The size that was asked for.
     divergence, divergence_unweighted : float or None
         With calibration, of outputs on held-out examples from the original's: of this file, never
-        the larger, and of plain unweighted rounding at the same bytes or the same k.
+        the larger, and of plain unweighted rounding at the same bytes or the same k. The second is
+        None where a model was compressed block by block.
     tried : dict of float
         The divergence of everything that was tried.
     notes : tuple of str
@@ -149,10 +150,10 @@ class Report:
         lines += self.notes
         if self.divergence is not None:
             chosen = min(self.tried, key=self.tried.__getitem__)
-            lines.append(
-                f"divergence on held-out examples {self.divergence:.4g} ({chosen}), "
-                f"unweighted at the same size {self.divergence_unweighted:.4g}"
-            )
+            line = f"divergence on held-out examples {self.divergence:.4g} ({chosen})"
+            if self.divergence_unweighted is not None:
+                line += f", unweighted at the same size {self.divergence_unweighted:.4g}"
+            lines.append(line)
         if self.metric_before is not None:
             lines.append(f"{self.metric} {self.metric_before} before, {self.metric_after} after")
         lines += [f"left out: {name}: {reason}" for name, reason in self.left_out.items()]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from wkmeans.compression import CompressedModel, compress
 from wkmeans.compression.calibration.batches import held_out, read_inputs
+from wkmeans.transformers._blocks import BlockModel
 from wkmeans.transformers._folder import save_pretrained
 from wkmeans.transformers._plain import (
     copy_companions,
@@ -24,11 +25,20 @@ from wkmeans.transformers._plain import (
     positions_of,
     predicts_next_tokens,
 )
+from wkmeans.transformers._streaming import compress_by_block, unfinished
 from wkmeans.transformers._texts import Sequences, batches_of, cut, perplexity, read_texts
+
+_EVERY = 5  # one of so many sequences judges
 
 
 def compress_folder(
-    folder: Path, texts: Iterable[Path], output: Path, wanted: Sequences, **options: Any
+    folder: Path,
+    texts: Iterable[Path],
+    output: Path,
+    wanted: Sequences,
+    *,
+    by_block: bool = False,
+    **options: Any,
 ) -> CompressedModel:
     """Compress the model of `folder` by the examples of `texts`, and write `output`.
 
@@ -42,6 +52,10 @@ def compress_folder(
         A folder that is new or empty. It is written whole or not at all.
     wanted : Sequences
         How the texts are cut.
+    by_block : bool
+        Hold one block in memory at a time, not the model; diagonal importances of inputs, nothing
+        else is tried. Parts that are finished wait beside `output`, and a run that is interrupted
+        takes them up to end in the same bytes.
     **options
         Of `wkmeans.compress`.
 
@@ -62,26 +76,84 @@ def compress_folder(
     _check_folders(folder, output)
     tokenizer = load_tokenizer(folder)
     read = read_texts(texts)
-    model = load_plain(folder)
+    network = BlockModel(folder) if by_block else None
+    model = load_plain(folder) if network is None else network.model
     _check_takes_text(model)
     sequences = cut(read, tokenizer, wanted, positions_of(model))
     _check_vocabulary(model, sequences)
+    said = _said_of(sequences, wanted)
+    if network is None:
+        compressed = _with_note(_compressed_whole(model, sequences, options), said)
+        _write(folder, output, model, compressed)
+        return compressed
+    _check_by_block(model, options)
+    without = {name: value for name, value in options.items() if name != "importances"}
+    with unfinished(output, _request(folder, sequences, options)) as place:
+        judging, calibrating = sequences[::_EVERY], _others(sequences)
+        compressed = compress_by_block(
+            network, batches_of(calibrating), batches_of(judging), place, **without
+        )
+        compressed = _with_note(compressed, said)
+        _write(folder, output, model, compressed)
+    return compressed
+
+
+def _compressed_whole(
+    model: PreTrainedModel, sequences: torch.Tensor, options: Mapping[str, Any]
+) -> CompressedModel:
     batches = batches_of(sequences, decoder=bool(model.config.is_encoder_decoder))
     judging = [inputs.value() for inputs in held_out(read_inputs(batches))[1]]
     predicts = predicts_next_tokens(model)
     before = perplexity(model, judging) if predicts else None
     compressed = compress(model, calibration=batches, **options)
-    notes = (*compressed.findings.notes, _said_of(sequences, wanted))
-    found = replace(compressed.findings, notes=notes)
-    if predicts:
-        compressed.apply_to(model)
-        after = perplexity(model, judging)
-        found = replace(found, metric="perplexity", metric_before=before, metric_after=after)
-    compressed = compressed.with_findings(found)
+    if not predicts:
+        return compressed
+    compressed.apply_to(model)
+    after = perplexity(model, judging)
+    found = compressed.findings
+    return compressed.with_findings(
+        replace(found, metric="perplexity", metric_before=before, metric_after=after)
+    )
+
+
+def _others(sequences: torch.Tensor) -> torch.Tensor:
+    """Those that do not judge; the only one does both."""
+    kept = torch.arange(len(sequences)) % _EVERY != 0
+    return sequences[kept] if bool(kept.any()) else sequences
+
+
+def _request(folder: Path, sequences: torch.Tensor, options: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides which bytes come out."""
+    free = ("progress", "n_threads")
+    files = [(f.name, f.stat().st_size, f.stat().st_mtime_ns) for f in sorted(folder.iterdir())]
+    return {
+        "folder": str(folder.resolve()),
+        "files": files,
+        "sequences": sequences.tolist(),
+        "options": {name: value for name, value in options.items() if name not in free},
+    }
+
+
+def _check_by_block(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
+    if not predicts_next_tokens(model):
+        raise ValueError(
+            "block by block: expected a model that predicts next tokens, got "
+            f"{type(model).__name__}"
+        )
+    for name in ("importances", "include", "exclude"):
+        if options.get(name) is not None:
+            raise ValueError(f"{name}: expected none with block by block, got {options[name]!r}")
+
+
+def _with_note(compressed: CompressedModel, note: str) -> CompressedModel:
+    found = compressed.findings
+    return compressed.with_findings(replace(found, notes=(*found.notes, note)))
+
+
+def _write(folder: Path, output: Path, model: PreTrainedModel, compressed: CompressedModel) -> None:
     with _written_whole(output) as place:
         save_pretrained(model, compressed, place)
         copy_companions(folder, place)
-    return compressed
 
 
 def _check_folders(folder: Path, output: Path) -> None:

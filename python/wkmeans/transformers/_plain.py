@@ -38,11 +38,8 @@ def load_plain(folder: Path) -> PreTrainedModel:
     OSError
         Where the folder or its ``config.json`` is missing.
     """
-    config = _config(folder)
-    names = config.get("architectures") or [None]
-    kind = getattr(transformers, str(names[0]), None) or AutoModelForCausalLM
     with _no_bar():
-        model, info = kind.from_pretrained(
+        model, info = model_kind(folder).from_pretrained(
             folder, dtype="auto", local_files_only=True, output_loading_info=True
         )
     missing = sorted(info["missing_keys"])
@@ -53,6 +50,12 @@ def load_plain(folder: Path) -> PreTrainedModel:
         )
     found: PreTrainedModel = model.eval()
     return found
+
+
+def model_kind(folder: Path) -> Any:
+    """The class that the folder's ``config.json`` names; raises as `load_plain`."""
+    names = _config(folder).get("architectures") or [None]
+    return getattr(transformers, str(names[0]), None) or AutoModelForCausalLM
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def _length(asked: int | None, tokens: int, frame: int, positions: int | None) -
     return asked
 
 
-def batches_of(sequences: torch.Tensor, *, decoder: bool) -> list[dict[str, torch.Tensor]]:
+def batches_of(sequences: torch.Tensor, *, decoder: bool = False) -> list[dict[str, torch.Tensor]]:
     """Inputs as models take them; one with a decoder of its own reads each sequence there too."""
     batches: list[dict[str, torch.Tensor]] = []
     for start in range(0, len(sequences), _BATCH):
@@ -146,11 +146,28 @@ def batches_of(sequences: torch.Tensor, *, decoder: bool) -> list[dict[str, torc
 @torch.no_grad()
 def perplexity(model: nn.Module, batches: Iterable[Mapping[str, torch.Tensor]]) -> float:
     """Of the next token, over all tokens of `batches` but each sequence's first."""
-    total, count = 0.0, 0
+    surprise = Surprise()
     for batch in batches:
-        logits = model(**batch).logits[:, :-1].flatten(0, 1)
-        following = batch["input_ids"][:, 1:].flatten()
-        total += float(functional.cross_entropy(logits.float(), following, reduction="sum"))
-        count += following.numel()
-    mean = total / count
-    return math.exp(mean) if mean < 700 else math.inf
+        surprise.add(model(**batch).logits, batch["input_ids"])
+    return surprise.perplexity
+
+
+@dataclass
+class Surprise:
+    """What next tokens cost in all, in nats, and how many they are."""
+
+    nats: float = 0.0
+    tokens: int = 0
+
+    def add(self, logits: torch.Tensor, ids: torch.Tensor) -> None:
+        """Those of a batch: logits ``(n, length, vocabulary)``, tokens ``(n, length)``."""
+        following = ids[:, 1:].flatten()
+        before = logits[:, :-1].flatten(0, 1).float()
+        self.nats += float(functional.cross_entropy(before, following, reduction="sum"))
+        self.tokens += following.numel()
+
+    @property
+    def perplexity(self) -> float:
+        """Infinity where a double does not hold it."""
+        mean = self.nats / self.tokens
+        return math.exp(mean) if mean < 700 else math.inf

@@ -78,13 +78,17 @@ class Judge:
                 above += float((first - second).square().sum())
                 below += float(first.square().sum())
             else:
-                above += float(_kl(first, second, None if mask is None else mask[part]).sum())
+                above += float(
+                    kl_divergence(first, second, None if mask is None else mask[part]).sum()
+                )
                 below += len(first)
         return above, below
 
 
-def _kl(original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
-    """``KL(original || other)`` of each example, the mean over its positions."""
+def kl_divergence(
+    original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """``KL(original || other)`` of each example's logits, the mean over its positions."""
     p, q = original.log_softmax(-1), other.log_softmax(-1)
     each = (p.exp() * (p - q)).sum(-1).clamp(min=0)
     if each.ndim < 2:
