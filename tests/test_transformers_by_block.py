@@ -42,7 +42,7 @@ def compress(path, output, *options):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-@pytest.mark.parametrize("architecture", ["Llama", "Qwen2, tied", "GPT-2"])
+@pytest.mark.parametrize("architecture", ["Llama", "Qwen2, tied"])
 def test_the_folder_loads_as_the_dequantised_weights(architecture, dtype, tmp_path, capsys):
     model = written(architecture, tmp_path, dtype)
     capsys.readouterr()
@@ -50,7 +50,8 @@ def test_the_folder_loads_as_the_dequantised_weights(architecture, dtype, tmp_pa
     report = json.loads(capsys.readouterr().out)
     loaded, info = type(model).from_pretrained(tmp_path / "small", output_loading_info=True)
     assert not any(info.values()), info
-    expected = wkmeans.load(tmp_path / "small").apply_to(copy.deepcopy(model))
+    original = type(model).from_pretrained(tmp_path / "model")
+    expected = wkmeans.load(tmp_path / "small").apply_to(original)
     ids = torch.randint(3, 96, (2, 7))
     with torch.no_grad():
         torch.testing.assert_close(
@@ -193,7 +194,8 @@ def test_what_was_begun_for_something_else_is_not_taken_up(tmp_path, capsys, mon
     [
         ("BERT", [], "block by block: expected a model that predicts next tokens, got BertFor"),
         ("Llama", ["--exclude", "lm_head*"], "exclude: expected none with block by block"),
-        ("Mixtral", [], "expected a tensor 'model.layers.0.mlp.experts"),
+        ("GPT-2", [], "GPT2LMHeadModel: its blocks take unnamed arguments"),
+        ("Mixtral", [], "expected a tensor 'model.layers.0.mlp"),
     ],
 )
 def test_what_it_does_not_do_is_said(architecture, options, message, tmp_path, capsys):
