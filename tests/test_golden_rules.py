@@ -251,9 +251,9 @@ def test_relu_distortion_of_a_rotation(seed, theta):
 def test_relu_distortion_broadcasts_and_refuses():
     errors = relu_distortion(np.ones((3, 1, 2)), np.zeros((4, 2)), [1.0, 1.0])
     assert errors.shape == (3, 4)
-    with pytest.raises(ValueError, match=r"compressed must have a last axis of 2.*\(3,\)"):
+    with pytest.raises(ValueError, match=r"compressed: expected a last axis of 2.*\(3,\)"):
         relu_distortion([1.0, 2.0], [1.0, 2.0, 3.0], [1.0, 1.0])
-    with pytest.raises(ValueError, match=r"data_variances .*got -1\.0 at index 1"):
+    with pytest.raises(ValueError, match=r"data_variances: .*got -1\.0 at index 1"):
         relu_distortion([1.0, 2.0], [1.0, 2.0], [1.0, -1.0])
     with pytest.raises(ValueError, match="weights: expected finite numbers, got nan at index 0"):
         relu_distortion([math.nan, 2.0], [1.0, 2.0], [1.0, 1.0])

@@ -14,7 +14,6 @@ torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmea
 from importance_oracle import CLASSES, Recurrent, examples, mlp  # noqa: E402
 from torch import nn  # noqa: E402
 
-import wkmeans  # noqa: E402
 from wkmeans.importance import estimate, register_rule  # noqa: E402
 from wkmeans.importance.first import tape  # noqa: E402
 
@@ -69,22 +68,6 @@ def test_threads_that_estimate_at_once(build):
     for result in results:
         for name in expected:
             assert torch.equal(result[name][0], expected[name][0])
-
-
-def test_threads_that_compress_and_estimate_at_once():
-    pytest.importorskip("safetensors", reason="needs the extra: pip install 'wkmeans[compress]'")
-    net = nn.Sequential(nn.Linear(6, 9), nn.ReLU(), nn.Linear(9, CLASSES))
-    batches = [examples(5, torch.float32) for _ in range(3)]
-    before = picture(net)
-
-    def run(k):
-        if k % 2:
-            return estimate(net, batches, objective="fisher").count
-        return len(wkmeans.compress(net, calibration=batches, k=4))
-
-    with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(run, range(8))) == [4, 15] * 4
-    assert picture(net) == before
 
 
 def test_random_numbers_of_other_threads_are_not_the_models():
@@ -168,8 +151,12 @@ def test_an_interruption_anywhere_leaves_the_model_as_it_was(lent_hooks, share):
     whole = Interrupted()
     traced(whole, net, batch)
     filters = list(warnings.filters)
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((KeyboardInterrupt, RuntimeError)) as raised:
         traced(Interrupted(1 + int(share * (whole.lines - 5))), net, batch)
+    # Within the lines by which torch enters a mode, torch makes another error of it.
+    assert raised.type is KeyboardInterrupt or isinstance(
+        raised.value.__context__, KeyboardInterrupt
+    )
     warnings.filters[:] = filters
     assert picture(net) == before
     done = []

@@ -138,8 +138,10 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
 }
 
 Problems ScaledProblem::view() const {
-  return {&weights_.value(), &importance_.value(),
-          quartic_importance_ ? &quartic_importance_.value() : nullptr};
+  const auto address = [](const std::optional<Operand>& operand) {
+    return operand ? &*operand : nullptr;
+  };
+  return {address(weights_), address(importance_), address(quartic_importance_)};
 }
 
 double ScaledProblem::scaled_weight(double value) const {

@@ -16,7 +16,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from wkmeans._wrappers import plain_names, unwrapped
 from wkmeans.importance.model.batches import Inputs
-from wkmeans.importance.model.hold import Hold
 
 Forward = Callable[[nn.Module, Any], Any]
 ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
@@ -77,8 +76,7 @@ class FunctionalModel:
 
     def __call__(self, parameters: Tensors, inputs: Inputs) -> torch.Tensor:
         """Outputs with one row for each example."""
-        with Hold(self.module):
-            outputs = self._outputs(self._constants | parameters, inputs)
+        outputs = self._outputs(self._constants | parameters, inputs)
         if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "logits"):
             outputs = outputs.logits
         if not isinstance(outputs, torch.Tensor):
