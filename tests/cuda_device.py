@@ -10,7 +10,6 @@ import contextlib
 import ctypes
 import importlib.util
 import os
-import signal
 import sys
 from types import SimpleNamespace
 
@@ -39,7 +38,6 @@ STREAM = 0x5000
 def _library():
     library = ctypes.CDLL(PATH)
     signatures = {
-        "tensor": (ctypes.c_void_p, [ctypes.c_int64, ctypes.c_size_t]),
         "n_allocated": (ctypes.c_int64, []),
         "wait": (None, [ctypes.c_size_t]),
         "queued": (ctypes.c_int64, [ctypes.c_size_t]),
@@ -56,6 +54,12 @@ def _library():
         function = getattr(library, f"on_host_{name}")
         function.restype, function.argtypes = result, arguments
         setattr(library, name, function)
+    # It makes a Python object, so it is called with the interpreter's lock.
+    library.tensor = ctypes.PyDLL(PATH).on_host_tensor
+    library.tensor.restype, library.tensor.argtypes = (
+        ctypes.py_object,
+        [ctypes.c_int64, ctypes.c_size_t],
+    )
     return library
 
 
@@ -79,24 +83,13 @@ class DeviceTensor(torch.Tensor):
         return result
 
 
-_new_capsule = ctypes.pythonapi.PyCapsule_New
-_new_capsule.restype = ctypes.py_object
-_new_capsule.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_void_p]
-_CAPSULE_NAME = b"dltensor"  # outlives every capsule
-
-
 def _empty(shape, dtype):
     item = torch.empty((), dtype=dtype).element_size()
     n = int(np.prod(shape))
-    # Until torch owns the memory an interrupt would leave it to nobody.
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGALRM})
-    try:
-        address = library.tensor(max(n, 1) * item, STREAM)
-        if address is None:
-            raise torch.OutOfMemoryError("the played device has no memory left")
-        owned = torch.from_dlpack(_new_capsule(address, _CAPSULE_NAME, None))
-    finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGALRM})
+    capsule = library.tensor(max(n, 1) * item, STREAM)
+    if capsule is None:
+        raise torch.OutOfMemoryError("the played device has no memory left")
+    owned = torch.from_dlpack(capsule)
     return owned.view(dtype)[:n].reshape(shape).as_subclass(DeviceTensor)
 
 

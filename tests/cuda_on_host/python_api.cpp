@@ -1,4 +1,6 @@
 // What Python asks of the device that the host plays: by ctypes, see tests/cuda_device.py.
+#include <Python.h>
+
 #include <cstdint>
 #include <string>
 #include <utility>
@@ -34,10 +36,16 @@ struct ManagedTensor {
 
 constexpr std::int32_t kCpu = 1;
 constexpr std::uint8_t kUnsigned = 1;
+constexpr const char* kNotYetTaken = "dltensor";  // torch renames the capsule as it takes the tensor
 
 void give_back(ManagedTensor* tensor) {
   on_host::release(tensor->data, tensor->stream);
   delete tensor;
+}
+
+void give_back_if_not_taken(PyObject* capsule) {
+  if (!PyCapsule_IsValid(capsule, kNotYetTaken)) return;
+  give_back(static_cast<ManagedTensor*>(PyCapsule_GetPointer(capsule, kNotYetTaken)));
 }
 
 cudaStream_t stream_of(std::uintptr_t address) {
@@ -48,16 +56,18 @@ cudaStream_t stream_of(std::uintptr_t address) {
 
 #define WKM_EXPORT extern "C" __attribute__((visibility("default")))
 
-// So many bytes of the device's memory, released in the stream's order; null where there are none.
-WKM_EXPORT ManagedTensor* on_host_tensor(std::int64_t size, std::uintptr_t stream) {
+// So many bytes of the device's memory, released in the stream's order; None where there are none.
+// The capsule owns them from the first: an interrupt that Python hears on return leaves nothing.
+WKM_EXPORT PyObject* on_host_tensor(std::int64_t size, std::uintptr_t stream) {
   void* const memory = on_host::allocate(static_cast<std::size_t>(size));
-  if (!memory) return nullptr;
+  if (!memory) Py_RETURN_NONE;
   auto* const tensor =
       new ManagedTensor{memory,  {kCpu, 0},  1,    {kUnsigned, 8, 1}, nullptr, nullptr, 0,
                         nullptr, &give_back, size, stream_of(stream)};
   tensor->shape = &tensor->size;
-  return tensor;
+  return PyCapsule_New(tensor, kNotYetTaken, &give_back_if_not_taken);
 }
+
 WKM_EXPORT std::int64_t on_host_n_allocated() {
   return static_cast<std::int64_t>(on_host::n_allocated());
 }
