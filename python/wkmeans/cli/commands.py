@@ -106,29 +106,28 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_decompress(subcommands: Subcommands) -> None:
-    parser = subcommands.add_parser(
-        "decompress",
-        help="write a compressed model as a plain safetensors file",
-        description="Write a compressed model as a plain safetensors file.",
-    )
+    says = "Write a compressed model as a plain safetensors file."
+    parser = _reader(subcommands, "decompress", says)
     parser.set_defaults(run=_decompress)
-    parser.add_argument(
-        "model", type=Path, metavar="MODEL", help="a compressed model, or its folder"
-    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the file to write")
 
 
 def _add_inspect(subcommands: Subcommands) -> None:
-    parser = subcommands.add_parser(
-        "inspect",
-        help="say what is in a compressed model",
-        description="Check a compressed model and print the sizes and costs of its tensors.",
-    )
+    says = "Check a compressed model and print the sizes and costs of its tensors."
+    parser = _reader(subcommands, "inspect", says)
     parser.set_defaults(run=_inspect)
+    _add_json(parser)
+
+
+def _reader(subcommands: Subcommands, name: str, says: str) -> argparse.ArgumentParser:
+    """The parser of a subcommand that reads a compressed model."""
+    parser: argparse.ArgumentParser = subcommands.add_parser(
+        name, help=says[0].lower() + says[1:-1], description=says
+    )
     parser.add_argument(
         "model", type=Path, metavar="MODEL", help="a compressed model, or its folder"
     )
-    _add_json(parser)
+    return parser
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

@@ -79,15 +79,10 @@ class Contribution(Protocol):
 
 
 @dataclass(frozen=True)
-class Values:
-    """Gradients that are small enough to hold: biases and scales, ``(seeds, examples, *shape)``."""
+class _Held:
+    """What is known by ``values``, ``(seeds, examples, ...)``."""
 
     values: torch.Tensor
-
-    @property
-    def bytes_of_one(self) -> int:
-        """They are held."""
-        return self.values[0, 0].nbytes
 
     @property
     def n_seeds(self) -> int:
@@ -103,6 +98,16 @@ class Values:
     def dtype(self) -> torch.dtype:
         """Of the gradients."""
         return self.values.dtype
+
+
+@dataclass(frozen=True)
+class Values(_Held):
+    """Gradients that are small enough to hold: biases and scales, ``(seeds, examples, *shape)``."""
+
+    @property
+    def bytes_of_one(self) -> int:
+        """They are held."""
+        return self.values[0, 0].nbytes
 
     def dense(self, seeds: slice, examples: slice) -> torch.Tensor:
         """A view."""
@@ -115,35 +120,19 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(_Held):
     """Gradients of single rows of a table: row ``indices[n, t]`` gets ``values[s, n, t]``.
 
     ``indices`` is negative where nothing is read.
     """
 
     indices: torch.Tensor
-    values: torch.Tensor
     shape: tuple[int, ...]
 
     @property
     def bytes_of_one(self) -> int:
         """A whole table."""
         return math.prod(self.shape) * self.dtype.itemsize
-
-    @property
-    def n_seeds(self) -> int:
-        """The number of seeds."""
-        return len(self.values)
-
-    @property
-    def n_examples(self) -> int:
-        """The number of examples."""
-        return self.values.shape[1]
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Of the gradients."""
-        return self.values.dtype
 
     def dense(self, seeds: slice, examples: slice) -> torch.Tensor:
         """The whole table for each seed and example."""

@@ -202,7 +202,7 @@ def _embedding_lead(call: Arguments, output: torch.Tensor) -> int:
 def _embedding(call: Arguments, delta: torch.Tensor, split: Split) -> dict[str, Contribution]:
     shape = tuple(call["weight"].shape)
     indices = _without_padding(split(call["input"]), call.get("padding_idx"), shape[0])
-    return {"weight": Rows(indices, delta, shape)}
+    return {"weight": Rows(delta, indices, shape)}
 
 
 def _bag_lead(call: Arguments, output: torch.Tensor) -> int:
@@ -226,7 +226,7 @@ def _embedding_bag(call: Arguments, delta: torch.Tensor, split: Split) -> dict[s
     elif call.get("mode", "mean") == "mean":
         used = used / used.sum(-1, keepdim=True).clamp(min=1)
     values = delta.unsqueeze(3) * used.unsqueeze(-1)
-    return {"weight": Rows(indices.flatten(1), values.flatten(2, 3), shape)}
+    return {"weight": Rows(values.flatten(2, 3), indices.flatten(1), shape)}
 
 
 def _without_padding(indices: torch.Tensor, padding_idx: int | None, n_rows: int) -> torch.Tensor:
