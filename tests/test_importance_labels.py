@@ -75,16 +75,17 @@ def own_squares(model, batch):
 
 
 @pytest.mark.parametrize("build", [llama, gpt2, bert, t5])
-def test_labels_mean_what_the_model_takes_them_for(transformers, build):
+def test_labels_mean_what_the_model_takes_them_for(transformers, build, monkeypatch):
+    """To the last digits, with the models kept from taking their losses in single precision."""
+    monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)
     model = build(transformers)
     labels = tokens()
     labels[0, 4:] = labels[2, 0] = -100
     batch = {"input_ids": tokens(), "labels": labels}
     result = estimate(model, [batch], objective="gradient")
     for name, expected in own_squares(model, batch).items():
-        # The models take their losses in single precision.
         scale = float(expected.abs().max())
-        torch.testing.assert_close(result[name][0], expected, rtol=1e-5, atol=1e-6 * scale + 1e-25)
+        torch.testing.assert_close(result[name][0], expected, rtol=1e-6, atol=1e-12 * scale + 1e-25)
 
 
 def test_labels_of_classes(transformers):
@@ -94,9 +95,8 @@ def test_labels_of_classes(transformers):
     result = estimate(model, [batch], objective="gradient")
     assert model.config.to_dict() == config
     for name, expected in own_squares(model, batch).items():
-        # The models take their losses in single precision.
         scale = float(expected.abs().max())
-        torch.testing.assert_close(result[name][0], expected, rtol=1e-5, atol=1e-6 * scale + 1e-25)
+        torch.testing.assert_close(result[name][0], expected, rtol=1e-6, atol=1e-12 * scale + 1e-25)
 
 
 def test_another_loss_of_the_model_is_refused(transformers):
