@@ -287,6 +287,11 @@ def test_bad_values_name_the_tensor_and_where():
             wkmeans.compress(model, **options)
 
 
+def test_a_model_of_no_tensors():
+    with pytest.raises(ValueError, match="model: expected at least one tensor, got none"):
+        wkmeans.compress({}, bits=3)
+
+
 def test_other_kinds_of_model():
     with pytest.raises(TypeError, match="a state dict or paths of safetensors files"):
         wkmeans.compress(3, k=2)

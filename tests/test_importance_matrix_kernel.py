@@ -265,8 +265,9 @@ def test_what_goes_with_a_matrix():
             wkmeans.wkmeans(w, 2, importance_matrix=S, **options)
     with pytest.raises(ValueError, match=r"weights: expected shape \(rows, n\)"):
         wkmeans.wkmeans(w.ravel(), 2, importance_matrix=np.eye(8))
-    with pytest.raises(TypeError, match="importance_matrix: expected dtype float32 or float64"):
-        wkmeans.wkmeans(w, 2, importance_matrix=S.astype(np.float16))
+    for other in (np.float16, np.int64):
+        with pytest.raises(TypeError, match="importance_matrix: expected dtype float32 or float64"):
+            wkmeans.wkmeans(w, 2, importance_matrix=S.astype(other))
     with pytest.raises(ValueError, match="weights: expected finite"):
         wkmeans.wkmeans(w * np.nan, 2, importance_matrix=S)
 

@@ -241,6 +241,12 @@ def test_axis_out_of_range(axis):
             function(W, second, axis=axis)
 
 
+def test_a_single_weight_has_no_axis():
+    for axis in (0, -1):
+        with pytest.raises(ValueError, match=f"axis: expected None .*no dimension, got {axis}"):
+            wkmeans(np.float64(3), 1, axis=axis)
+
+
 # Mistakes
 
 FUNCTIONS = [(wkmeans, 3), (cost_curve, 3), (prune, 0.5)]

@@ -113,7 +113,10 @@ class Clustering(Quantized):
         return self.centroids * (self.scale if self.axis is None else self.scale.unsqueeze(-1))
 
     def dequantize(self) -> Any:
-        """The weights' approximation ``centroids[labels]``, times `scale` where there is one."""
+        """The weights' approximation ``centroids[labels]``, times `scale` where there is one.
+
+        That product is rounded to float32, in which `scale` is; `cost` is that of the product.
+        """
         if isinstance(self.centroids, np.ndarray):
             return self._dequantize_numpy(self.centroid_values())
         return self._dequantize_torch(self.centroid_values())

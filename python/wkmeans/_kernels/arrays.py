@@ -6,7 +6,7 @@ torch is never imported here: a tensor can only come from a process that has imp
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,13 +65,13 @@ def is_on_cuda(value: object) -> bool:
     return is_torch_tensor(value) and value.device.type == "cuda"  # type: ignore[attr-defined]
 
 
-def as_operand(name: str, value: ArrayLike) -> Operand:
+def as_operand(name: str, value: ArrayLike, dtypes: Sequence[str] = FLOAT_DTYPES) -> Operand:
     """`value` without a copy where it is a float array or a CPU tensor; a list as float64."""
     if is_torch_tensor(value):
-        return _tensor_operand(name, value)
+        return _tensor_operand(name, value, dtypes)
     check_plain_array(name, value)
     if isinstance(value, (np.ndarray, np.generic)) or hasattr(value, "__array__"):
-        return _array_operand(name, np.asarray(value))
+        return _array_operand(name, np.asarray(value), dtypes)
     return Operand(_from_python(name, value), "float64", is_torch=False)
 
 
@@ -86,10 +86,10 @@ def _from_python(name: str, value: object) -> Array:
     return array.astype(np.float64)
 
 
-def _array_operand(name: str, array: Array) -> Operand:
+def _array_operand(name: str, array: Array, dtypes: Sequence[str]) -> Operand:
     dtype = dtype_name(array.dtype)
-    if dtype not in FLOAT_DTYPES:
-        raise dtype_error(name, str(array.dtype))
+    if dtype not in dtypes:
+        raise dtype_error(name, str(array.dtype), dtypes)
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     # bfloat16 reaches NumPy as an extension dtype; the kernels read its bits.
@@ -97,12 +97,12 @@ def _array_operand(name: str, array: Array) -> Operand:
     return Operand(memory, dtype, is_torch=False)
 
 
-def _tensor_operand(name: str, tensor: torch.Tensor) -> Operand:
+def _tensor_operand(name: str, tensor: torch.Tensor, dtypes: Sequence[str]) -> Operand:
     torch = sys.modules["torch"]
     check_plain_tensor(name, tensor)
     dtype = dtype_name(tensor.dtype)
-    if dtype not in FLOAT_DTYPES:
-        raise dtype_error(name, str(tensor.dtype))
+    if dtype not in dtypes:
+        raise dtype_error(name, str(tensor.dtype), dtypes)
     check_on_cpu(name, tensor, "pass .cpu() to copy it yourself")
     plain = tensor.detach().resolve_neg()
     if dtype == "bfloat16":  # which NumPy does not know: the kernels read its bits

@@ -91,6 +91,8 @@ def normalised_axis(axis: Any, ndim: int) -> int | None:
         return None
     if isinstance(axis, bool) or not hasattr(axis, "__index__"):
         raise TypeError(f"axis: expected an integer or None, got {axis!r}")
+    if ndim == 0:
+        raise ValueError(f"axis: expected None for weights of no dimension, got {axis}")
     position: int = axis.__index__()
     if not -ndim <= position < ndim:
         raise ValueError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,7 @@ def label_dtype(k: int, *, as_torch: bool = False) -> str:
     return "int32" if as_torch else "uint16"
 
 
-def dtype_error(name: str, got: str) -> TypeError:
-    """For an array that is no float array."""
-    return TypeError(f"{name}: expected dtype {', '.join(FLOAT_DTYPES)} or a list, got {got}")
+def dtype_error(name: str, got: str, dtypes: Sequence[str] = FLOAT_DTYPES) -> TypeError:
+    """For an array of another dtype."""
+    expected = " or ".join(dtypes) if len(dtypes) == 2 else f"{', '.join(dtypes)} or a list"
+    return TypeError(f"{name}: expected dtype {expected}, got {got}")

@@ -34,9 +34,7 @@ def checked_matrices(matrix: ArrayLike, weights: Operand, n_threads: int) -> Flo
         )
     check_not_empty("weights", weights.shape)
     rows, n = weights.shape
-    operand = as_operand(NAME, matrix)
-    if operand.dtype not in ("float32", "float64"):
-        raise TypeError(f"{NAME}: expected dtype float32 or float64, got {operand.dtype}")
+    operand = as_operand(NAME, matrix, ("float32", "float64"))
     if operand.shape not in ((n, n), (rows, n, n)):
         raise ValueError(
             f"{NAME}: expected shape ({n}, {n}) or ({rows}, {n}, {n}), got {operand.shape}"

@@ -13,7 +13,14 @@ from wkmeans.compression.source.modules import source_of_module, source_of_state
 
 
 def open_source(model: Any) -> Source:
-    """The tensors of `model` by name; raises `TypeError` for anything else."""
+    """The tensors of `model` by name; `TypeError` for anything else, `ValueError` for none."""
+    source = _opened(model)
+    if not source.entries:
+        raise ValueError("model: expected at least one tensor, got none")
+    return source
+
+
+def _opened(model: Any) -> Source:
     if isinstance(model, (str, os.PathLike)):
         return source_of_files([Path(model)])
     if isinstance(model, (list, tuple)):
