@@ -163,7 +163,7 @@ def test_the_model_is_left_as_it_was():
     [
         ({"calibration": []}, ValueError, "calibration: expected at least one example"),
         ({"calibration": inputs(3)}, TypeError, "calibration: expected an iterable of batches"),
-        ({"calibration": [3]}, TypeError, "batches"),
+        ({"calibration": [3]}, TypeError, "calibration: expected input tensors, pairs"),
         ({"calibration": [inputs(9)], "method": "best"}, ValueError, "method: expected one of"),
         ({"calibration": [inputs(9)], "loss": "hinge"}, ValueError, "loss: expected one of"),
         ({"method": "diagonal"}, ValueError, "method: expected calibration"),
@@ -205,3 +205,77 @@ def test_sizes_that_no_lattice_has_exactly(target, tmp_path):
     size = (tmp_path / "f").stat().st_size
     assert size <= target
     assert size >= 0.99 * target or "not used" in str(compressed.report())
+
+
+def twice(model: nn.Module, **options) -> list[float]:
+    """The divergence, and that of plain rounding, of what comes of calibration."""
+    report = wkmeans.compress(model, calibration=[inputs(20)], k=3, **options).report()
+    return [report.divergence, report.divergence_unweighted]
+
+
+def test_frozen_models_are_as_good_as_any():
+    frozen, partly = classifier().requires_grad_(False), classifier()
+    partly[0].requires_grad_(False)
+    for method in ("matrix", "diagonal"):
+        expected = twice(classifier(), method=method)
+        assert twice(frozen, method=method) == twice(partly, method=method) == expected
+    assert not any(p.requires_grad for p in frozen.parameters())
+
+
+class Wrapped(nn.Module):
+    def __init__(self, wrap) -> None:
+        super().__init__()
+        self.net, self.wrap = classifier(), wrap
+
+    def forward(self, x: torch.Tensor):
+        return self.wrap(self.net(x))
+
+
+class Output:
+    def __init__(self, logits: torch.Tensor) -> None:
+        self.logits = logits
+
+
+@pytest.mark.parametrize("wrap", [Output, lambda y: {"loss": None, "logits": y}])
+def test_outputs_that_hold_logits(wrap):
+    expected = twice(Wrapped(lambda y: y).eval())
+    assert twice(Wrapped(wrap).eval()) == expected
+
+
+@pytest.mark.parametrize("wrap", [lambda y: (y, y), lambda y: {"scores": y}])
+def test_other_outputs_are_for_the_caller_to_name(wrap):
+    model = Wrapped(wrap).eval()
+    with pytest.raises(TypeError, match=r"model: expected a tensor, .*; pass forward="):
+        twice(model)
+    expected = twice(Wrapped(lambda y: y).eval())
+    assert twice(model, forward=lambda m, x: m.net(x)) == expected
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.5), nn.BatchNorm1d(40)])
+def test_training_mode_is_refused_as_estimate_does(layer):
+    model = nn.Sequential(classifier()[0], layer, classifier()[2])
+    with pytest.raises(ValueError, match=r"model: 1 .* call model.eval\(\) first"):
+        twice(model)
+    twice(model.eval())
+
+
+def test_inference_mode_makes_no_difference():
+    expected = twice(classifier())
+    with torch.inference_mode():
+        made_there = classifier()
+        assert twice(classifier()) == expected
+    assert twice(made_there) == expected
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (3, "expected an iterable of batches, got int"),
+        (inputs(3), "expected an iterable of batches, got one Tensor"),
+        (["text"], "expected input tensors, pairs .*, got str as batch 0"),
+        ([torch.tensor(1.0)], "expected a tensor with examples along its first dimension"),
+    ],
+)
+def test_what_are_no_batches(batches, message):
+    with pytest.raises(TypeError, match=f"calibration: {message}"):
+        wkmeans.compress(classifier(), calibration=batches, k=3)

@@ -111,3 +111,16 @@ def test_a_model_that_returns_no_tensor():
 
     with pytest.raises(TypeError, match="expected a tensor"):
         estimate(Wrapped(6, CLASSES), [examples(4, torch.float32)])
+
+
+@pytest.mark.parametrize(
+    ("batches", "message"),
+    [
+        (3, "got int"),
+        (torch.zeros(2, 6), r"got one Tensor; pass \[it\] where it is a batch"),
+        ({"x": torch.zeros(2, 6)}, "got one dict"),
+    ],
+)
+def test_what_are_no_batches(batches, message):
+    with pytest.raises(TypeError, match=f"batches: expected an iterable of batches, {message}"):
+        estimate(nn.Linear(6, CLASSES), batches, objective="fisher")

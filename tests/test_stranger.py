@@ -61,3 +61,17 @@ def test_every_subcommand_explains_itself():
 def test_a_wrong_call_is_answered_by_usage():
     finished = run_wkmeans("compres")
     assert finished.returncode == 2 and "invalid choice: 'compres'" in finished.stderr
+
+
+def test_an_estimate_does_not_wait_for_the_compiler():
+    """Which torch imports, for seconds, where a mode of its own runs for the first time."""
+    pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
+    finished = run_python(
+        "import torch\n"
+        "from wkmeans.importance import estimate\n"
+        "net, batch = torch.nn.Linear(4, 3), (torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))\n"
+        "for objective in ('fisher', 'gradient+hessian'):\n"
+        "    estimate(net, [batch], objective=objective)\n"
+        "print('torch._dynamo' in sys.modules)"
+    )
+    assert finished.stdout == "False\n", finished.stderr

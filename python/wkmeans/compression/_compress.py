@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from wkmeans._model_lock import model_lock
 from wkmeans._wrappers import unwrapped
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import checked_floor
@@ -194,4 +195,6 @@ def _replica(model: Any, compressed: CompressedModel) -> Any:
         return compressed.state_dict()
     from copy import deepcopy
 
-    return compressed.apply_to(deepcopy(model))
+    with model_lock():
+        replica = deepcopy(model)
+    return compressed.apply_to(replica)

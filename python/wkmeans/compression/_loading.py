@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from wkmeans._model_lock import model_lock
 from wkmeans._wrappers import plain_names, unwrapped, without_wrappers
 from wkmeans.compression._conversion import as_transformers_holds
 
@@ -21,6 +22,11 @@ def load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
     (``_keys_to_ignore_on_load_unexpected``, as transformers' models do), or where it is a buffer
     that the module now makes itself (positions, masks, frequencies: ``persistent=False``).
     """
+    with model_lock():
+        _load_state(model, tensors)
+
+
+def _load_state(model: nn.Module, tensors: Mapping[str, Any]) -> None:
     state = model.state_dict(keep_vars=True)
     plain = plain_names(model, state)
     expected = {name for name in plain.values() if name is not None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -12,14 +13,14 @@ from torch import nn
 
 from wkmeans.importance.losses.alignment import Alignment
 from wkmeans.importance.losses.cross_entropy import IGNORED, CrossEntropy
-from wkmeans.importance.model.batches import read_batch
+from wkmeans.importance.model.batches import Batch, check_iterable, read_batch
 from wkmeans.importance.model.functional import (
     Forward,
     FunctionalModel,
     require_independent_examples,
     whole,
 )
-from wkmeans.importance.model.lease import Lease
+from wkmeans.importance.model.lease import lend
 
 _HALVINGS = 60
 
@@ -187,30 +188,32 @@ def _collect(
     model: nn.Module, batches: Iterable[Any], forward: Forward | None
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``(n, classes)``, float64, and labels of everything that has one."""
+    check_iterable("batches", batches)
     model = whole(model)
     require_independent_examples(model)
-    lease, loss = Lease(model), CrossEntropy(1.0)
+    loss = CrossEntropy(1.0)
+    functional = lend(
+        model, lambda: FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+    )
+    alignment = Alignment(functional, loss, loss)
+
+    def outputs_and_targets(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        batch = alignment.completed(batch)
+        outputs = functional(functional.parameters, batch.inputs)
+        return outputs, alignment.aligned(batch, outputs, needs_targets=True).labelled
+
     kept: list[tuple[torch.Tensor, torch.Tensor]] = []
-    try:
-        with lease:
-            functional = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
-        alignment = Alignment(functional, loss, loss)
-        for position, raw in enumerate(batches):
-            batch = alignment.completed(read_batch(position, raw))
-            with lease:
-                outputs = functional(functional.parameters, batch.inputs)
-                targets = alignment.aligned(batch, outputs, needs_targets=True).labelled
-            loss.check(outputs, targets)
-            counted = targets != IGNORED
-            logits = outputs[counted].double()
-            if not bool(logits.isfinite().all()):
-                raise ValueError(
-                    "model: expected finite outputs, got one that is not finite in batch "
-                    f"{position}"
-                )
-            kept.append((logits, targets[counted].long()))
-    finally:
-        lease.close()
+    for position, raw in enumerate(batches):
+        batch = read_batch(position, raw)
+        outputs, targets = lend(model, partial(outputs_and_targets, batch))
+        loss.check(outputs, targets)
+        counted = targets != IGNORED
+        logits = outputs[counted].double()
+        if not bool(logits.isfinite().all()):
+            raise ValueError(
+                f"model: expected finite outputs, got one that is not finite in batch {position}"
+            )
+        kept.append((logits, targets[counted].long()))
     if not sum(len(labels) for _, labels in kept):
         raise ValueError("batches: expected at least one example, got none")
     return torch.cat([logits for logits, _ in kept]), torch.cat([labels for _, labels in kept])

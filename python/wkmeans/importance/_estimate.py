@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sized
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -14,7 +15,7 @@ from torch import nn
 from wkmeans.importance._importances import Importances
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.losses.losses import Loss, LossFunction, SquaredError
-from wkmeans.importance.model.batches import read_batch
+from wkmeans.importance.model.batches import check_iterable, read_batch
 from wkmeans.importance.model.functional import (
     Forward,
     FunctionalModel,
@@ -22,7 +23,7 @@ from wkmeans.importance.model.functional import (
     require_independent_examples,
     whole,
 )
-from wkmeans.importance.model.lease import Lease
+from wkmeans.importance.model.lease import lend
 from wkmeans.importance.run.checkpoint import Checkpoint
 from wkmeans.importance.run.progress import ProgressFunction, reporting
 from wkmeans.importance.run.run import Run
@@ -73,7 +74,8 @@ def estimate(
     Parameters
     ----------
     model : torch.nn.Module
-        Returns a tensor with one row for each example, or an object with such a ``.logits``. It is
+        Returns a tensor with one row for each example, or an object or a dict with such a tensor as
+        its ``logits``. It is
         left exactly as it was: parameters, ``.grad``, buffers, mode, hooks. Threads that estimate
         at once wait for one another, batch by batch. Examples must not depend on one another:
         BatchNorm or dropout in training mode are refused, not switched off. A model in a wrapper
@@ -176,10 +178,9 @@ def estimate(
     _check_numbers(objective, mu, chunk_size, probes, checkpoint_every)
     if curvature not in CURVATURES:
         raise ValueError(f"curvature: expected one of {', '.join(CURVATURES)}, got {curvature!r}")
+    check_iterable("batches", batches)
     model = whole(model)
-    lease = Lease(model)
-    with lease:
-        functional = FunctionalModel.of(model, parameters, forward)
+    functional = lend(model, lambda: FunctionalModel.of(model, parameters, forward))
     if objective == "baseline":
         ones = {
             n: torch.ones_like(p, dtype=torch.float64) for n, p in functional.parameters.items()
@@ -191,10 +192,7 @@ def estimate(
     if checkpoint is not None:
         saved = Checkpoint(checkpoint, {"per": per, "probes": probes, "curvature": curvature,
                                         "seed": seed, "chunk_size": chunk_size})  # fmt: skip
-    try:
-        _sum_over(run, batches, lease, saved, checkpoint_every, progress)
-    finally:
-        lease.close()
+    _sum_over(run, batches, saved, checkpoint_every, progress)
     if run.count == 0:
         raise ValueError("batches: expected at least one example, got none")
     importances = run.importances()
@@ -205,7 +203,6 @@ def estimate(
 def _sum_over(
     run: Run,
     batches: Iterable[Any],
-    lease: Lease,
     saved: Checkpoint | None,
     every: int,
     progress: bool | ProgressFunction | None,
@@ -223,8 +220,7 @@ def _sum_over(
                 saved.see(position, batch)
             if position < done:
                 continue
-            with lease:
-                run.add(batch, position, reports.within_batch)
+            lend(run.model.module, partial(run.add, batch, position, reports.within_batch))
             reports.after_batch(position + 1, run.count)
             if saved is not None and (position + 1) % every == 0 and run.count:
                 saved.write(run.importances(), position + 1, run.second.methods)

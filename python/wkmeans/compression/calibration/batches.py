@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 
-from wkmeans.importance.model.batches import Inputs, read_batch
-
-TARGET_KEY = "labels"
-"""Where a dict has its targets, as transformers names them."""
+from wkmeans.importance.model.batches import Inputs, check_iterable, read_batch
 
 _EVERY = 5  # one of so many examples is held out
 
@@ -21,30 +18,20 @@ def read_inputs(batches: Iterable[Any]) -> list[Inputs]:
     Raises
     ------
     TypeError
-        For a batch that is no tensor, dict, or pair of an input and a target.
+        For what yields no batches, and a batch that is no tensor, dict, or pair of an input and a
+        target.
     ValueError
         Where there is no example.
     """
-    if isinstance(batches, (torch.Tensor, Mapping)):
-        raise TypeError(
-            f"calibration: expected an iterable of batches, got one {type(batches).__name__}; "
-            "pass [it] where it is a batch"
-        )
-    inputs = [_inputs(position, batch) for position, batch in enumerate(batches)]
-    inputs = [one for one in inputs if len(one)]
+    check_iterable("calibration", batches)
+    read = [
+        read_batch(position, batch, needs_targets=False, argument="calibration").inputs
+        for position, batch in enumerate(batches)
+    ]
+    inputs = [one for one in read if len(one)]
     if not inputs:
         raise ValueError("calibration: expected at least one example, got none")
     return inputs
-
-
-def _inputs(position: int, batch: Any) -> Inputs:
-    if isinstance(batch, torch.Tensor):
-        batch = batch, None
-    elif isinstance(batch, Mapping):
-        batch = {key: part for key, part in batch.items() if key != TARGET_KEY}
-    elif isinstance(batch, (tuple, list)) and len(batch) in (1, 2):
-        batch = batch[0], None
-    return read_batch(position, batch).inputs
 
 
 def held_out(inputs: list[Inputs]) -> tuple[list[Inputs], list[Inputs]]:

@@ -13,6 +13,7 @@ from wkmeans.importance.model.functional import (
     FunctionalModel,
     require_independent_examples,
 )
+from wkmeans.importance.model.lease import lend
 
 LOSSES = ("cross_entropy", "mse")
 _CHUNK = 1 << 22  # outputs whose divergence is taken at one time, in float64
@@ -35,10 +36,9 @@ class Judge:
                 f"got {loss!r}"
             )
         require_independent_examples(model)
-        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+        self._model, self._known = lend(model, lambda: _taken_apart(model, forward))
         self._inputs = list(inputs)
         self._loss = loss
-        self._known = dict(model.named_parameters()) | dict(model.named_buffers())
         self._original = [self._outputs({}, one) for one in self._inputs]
         for position, outputs in enumerate(self._original):
             if not bool(outputs.isfinite().all()):
@@ -63,7 +63,8 @@ class Judge:
 
     @torch.no_grad()
     def _outputs(self, tensors: Mapping[str, torch.Tensor], inputs: Inputs) -> torch.Tensor:
-        return self._model(dict(self._model.parameters) | dict(tensors), inputs).detach()
+        everything = self._model.parameters | dict(tensors)
+        return lend(self._model.module, lambda: self._model(everything, inputs)).detach()
 
     def _terms(
         self, original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None
@@ -83,6 +84,14 @@ class Judge:
                 )
                 below += len(first)
         return above, below
+
+
+def _taken_apart(
+    model: nn.Module, forward: Forward | None
+) -> tuple[FunctionalModel, dict[str, torch.Tensor]]:
+    """The model as a function, and all its tensors by name."""
+    functional = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
+    return functional, dict(model.named_parameters()) | dict(model.named_buffers())
 
 
 def kl_divergence(

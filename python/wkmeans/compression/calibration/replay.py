@@ -23,6 +23,7 @@ from wkmeans.importance.matrices.moments import Moments, MomentSums
 from wkmeans.importance.matrices.outputs import output_importances
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import Forward, FunctionalModel
+from wkmeans.importance.model.lease import lend
 
 _POSITIONS = 128
 """Positions that are looked at for each input of a layer, where there are more."""
@@ -93,16 +94,22 @@ class Replay:
         loss: Loss,
         settings: Settings,
     ) -> None:
-        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
         self._inputs = inputs
         self._diagonals = diagonals
         self._settings = settings
+        lend(model, lambda: self._look_at(model, forward, names, loss))
+
+    def _look_at(
+        self, model: nn.Module, forward: Forward | None, names: Collection[str], loss: Loss
+    ) -> None:
+        """Find the layers in order, and how much their outputs matter."""
+        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
         self._original = Engine(self._model)
         with self._model.no_randomness():
-            uses = self._original.run(inputs[0])[1]
+            uses = self._original.run(self._inputs[0])[1]
         self.stages = _stages(uses, names)
         self._free_biases = _used_once(uses)
-        self._outputs = output_importances(self._original, inputs, loss, self.names)
+        self._outputs = output_importances(self._original, self._inputs, loss, self.names)
 
     @property
     def names(self) -> list[str]:
@@ -130,8 +137,8 @@ class Replay:
         sums = {name: MomentSums() for name in names}
         layers: dict[str, Layer] = {}
         for inputs in self._inputs:
-            before = self._original.run(inputs)[1]
-            after = before if other is self._original else other.run(inputs)[1]
+            before = self._uses(self._original, inputs)
+            after = before if other is self._original else self._uses(other, inputs)
             for first, second in zip(before, after, strict=True):
                 name = _weight_of(first)
                 if name not in sums:
@@ -140,6 +147,9 @@ class Replay:
                 layers[name] = x.layer
                 sums[name].add(x, x if second is first else self._input_of(second))
         return {name: (layers[name], sums[name].moments()) for name in names}
+
+    def _uses(self, engine: Engine, inputs: Inputs) -> tuple[Use, ...]:
+        return lend(self._model.module, lambda: engine.run(inputs)[1])
 
     def _input_of(self, use: Use) -> LayerInput:
         found = inputs_of(use)

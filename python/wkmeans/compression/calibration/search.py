@@ -59,7 +59,11 @@ def calibrated(
         raise TypeError(
             f"model: expected a torch.nn.Module with calibration, got {type(model).__name__}"
         )
-    trial = _Trial(model, source, request, calibration, importances, floor)
+    with torch.inference_mode(False):  # in which nothing is derived
+        return _tried(_Trial(model, source, request, calibration, importances, floor))
+
+
+def _tried(trial: _Trial) -> CompressedModel:
     best, least = trial.unweighted, trial.divergence_of(trial.unweighted)
     tried = {"unweighted": least}
     notes: list[str] = []
@@ -138,7 +142,10 @@ class _Trial:
         if found is None:
             pairs: list[tuple[Any, None]] = [(inputs.value(), None) for inputs in self.inputs]
             loss, forward = self.calibration.loss, self.calibration.forward
-            found = estimate(self.model, pairs, objective="fisher", loss=loss, forward=forward)
+            found = estimate(
+                self.model, pairs, objective="fisher", loss=loss, forward=forward,
+                parameters=lambda _, parameter: parameter.is_floating_point(),
+            )  # fmt: skip
         return _named_as(self.source, self.model, found)
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from wkmeans._kernels.arrays import is_torch_tensor
+from wkmeans._model_lock import model_lock
 from wkmeans._wrappers import plain_names, unwrapped
 from wkmeans.compression.source.entries import Entry, Source
 from wkmeans.compression.tensors.dtypes import as_numpy
@@ -17,6 +18,11 @@ from wkmeans.compression.tensors.dtypes import as_numpy
 
 def source_of_module(model: Any) -> Source:
     """The state of a module, under the names it has without wrappers; buffers are known as such."""
+    with model_lock():
+        return _source_of_module(model)
+
+
+def _source_of_module(model: Any) -> Source:
     state = model.state_dict()
     left_out: dict[str, str] = {}
     tensors: dict[str, Any] = {}

@@ -17,7 +17,7 @@ import torch
 from torch import nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+from torch.overrides import TorchFunctionMode, _get_current_function_mode
 
 from wkmeans.importance.first.contributions import Contribution, Values
 from wkmeans.importance.first.recurrent import in_parts
@@ -148,6 +148,11 @@ class Tape(TorchFunctionMode):
         if func in _ADDITIONS and self._tables:
             self._spread(args, output)
         return output
+
+    def __exit__(self, *error: Any) -> None:
+        """Where torch was interrupted while it had the tape off, there is nothing to take off."""
+        if _get_current_function_mode() is self:  # type: ignore[no-untyped-call]
+            super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     @contextmanager
     def watching(self, module: nn.Module) -> Iterator[None]:

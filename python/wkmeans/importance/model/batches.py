@@ -91,13 +91,28 @@ class Batch:
             yield self[start : start + size]
 
 
-def read_batch(position: int, batch: Any, *, needs_targets: bool = True) -> Batch:
-    """Check a batch and take it apart; see ``estimate`` for what it may be.
+def check_iterable(argument: str, batches: Any) -> None:
+    """``TypeError`` where it yields no batches: a batch by itself, or nothing of the kind."""
+    if isinstance(batches, (torch.Tensor, Mapping)):
+        raise TypeError(
+            f"{argument}: expected an iterable of batches, got one {type(batches).__name__}; "
+            "pass [it] where it is a batch"
+        )
+    if not (hasattr(batches, "__iter__") or hasattr(batches, "__getitem__")):
+        raise TypeError(
+            f"{argument}: expected an iterable of batches, got {type(batches).__name__}"
+        )
+
+
+def read_batch(
+    position: int, batch: Any, *, needs_targets: bool = True, argument: str = "batches"
+) -> Batch:
+    """Check a batch of ``argument`` and take it apart; see ``estimate`` for what it may be.
 
     Targets that are not needed and do not fit are left out, whatever they are.
     """
-    value, targets = _taken_apart(position, batch, needs_targets)
-    inputs = _read_inputs(position, value)
+    value, targets = _taken_apart(position, batch, needs_targets, argument)
+    inputs = _read_inputs(position, value, argument)
     is_declared = isinstance(batch, Mapping)
     if not isinstance(targets, torch.Tensor):
         return Batch(inputs, None, is_declared)
@@ -105,13 +120,13 @@ def read_batch(position: int, batch: Any, *, needs_targets: bool = True) -> Batc
         if not needs_targets:
             return Batch(inputs, None, is_declared)
         raise ValueError(
-            f"batches: expected {len(inputs)} targets in batch {position}, one for each input, "
+            f"{argument}: expected {len(inputs)} targets in batch {position}, one for each input, "
             f"got shape {tuple(targets.shape)}"
         )
     return Batch(inputs, targets, is_declared)
 
 
-def _taken_apart(position: int, batch: Any, needs_targets: bool) -> tuple[Any, Any]:
+def _taken_apart(position: int, batch: Any, needs_targets: bool, argument: str) -> tuple[Any, Any]:
     """The input, and the target or ``None``."""
     if isinstance(batch, Mapping):
         value = {key: part for key, part in batch.items() if key != TARGET_KEY}
@@ -125,31 +140,39 @@ def _taken_apart(position: int, batch: Any, needs_targets: bool) -> tuple[Any, A
             return batch[0], None
     alone = "" if needs_targets else "input tensors, "
     raise TypeError(
-        f"batches: expected {alone}pairs (input, target), or dicts with the target under "
+        f"{argument}: expected {alone}pairs (input, target), or dicts with the target under "
         f"{TARGET_KEY!r}, got {type(batch).__name__} as batch {position}"
     )
 
 
-def _read_inputs(position: int, value: Any) -> Inputs:
+def _read_inputs(position: int, value: Any, argument: str) -> Inputs:
     tensors: list[torch.Tensor] = []
 
     def store(tensor: torch.Tensor) -> _Slot:
-        tensors.append(tensor)
+        tensors.append(differentiable(tensor))
         return _Slot(len(tensors) - 1)
 
     structure = _map(value, torch.Tensor, store)
     if not tensors or any(tensor.ndim == 0 for tensor in tensors):
         raise TypeError(
-            f"batches: expected a tensor with examples along its first dimension, or a tuple or "
+            f"{argument}: expected a tensor with examples along its first dimension, or a tuple or "
             f"dict of such, got {type(value).__name__} as the input of batch {position}"
         )
     for tensor in tensors:
         if len(tensor) != len(tensors[0]):
             raise ValueError(
-                f"batches: expected input tensors of as many examples each, got {len(tensors[0])} "
-                f"and {len(tensor)} in batch {position}"
+                f"{argument}: expected input tensors of as many examples each, got "
+                f"{len(tensors[0])} and {len(tensor)} in batch {position}"
             )
     return Inputs(tuple(tensors), structure)
+
+
+def differentiable(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy where it was made in inference mode, which nothing can derive."""
+    if not tensor.is_inference():
+        return tensor
+    with torch.inference_mode(False):
+        return tensor.clone()
 
 
 def _map(value: Any, kind: type, function: Callable[[Any], Any]) -> Any:

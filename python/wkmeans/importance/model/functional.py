@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from wkmeans._wrappers import plain_names, unwrapped
-from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.batches import Inputs, differentiable
 
 Forward = Callable[[nn.Module, Any], Any]
 ParameterFilter = Iterable[str] | Callable[[str, nn.Parameter], bool]
@@ -51,7 +51,8 @@ class FunctionalModel:
     ) -> FunctionalModel:
         """Differentiate the ``wanted`` parameters of ``module``; see ``select_parameters``."""
         plain = _plain(module)
-        everything = {plain[name]: p.detach() for name, p in module.named_parameters()}
+        parameters = module.named_parameters()
+        everything = {plain[name]: differentiable(p).detach() for name, p in parameters}
         names = select_parameters(module, wanted)
         constants = {name: p for name, p in everything.items() if name not in names}
         constants |= {plain[name]: b.detach().clone() for name, b in module.named_buffers()}
@@ -79,10 +80,12 @@ class FunctionalModel:
         outputs = self._outputs(self._constants | parameters, inputs)
         if not isinstance(outputs, torch.Tensor) and hasattr(outputs, "logits"):
             outputs = outputs.logits
+        elif isinstance(outputs, Mapping):
+            outputs = outputs.get("logits", outputs)
         if not isinstance(outputs, torch.Tensor):
             raise TypeError(
-                f"model: expected a tensor, or an object with a tensor .logits, as its output, got "
-                f"{type(outputs).__name__}; pass forward= to say what is its output"
+                f"model: expected a tensor, or an object or dict with a tensor as its logits, as "
+                f"its output, got {type(outputs).__name__}; pass forward= to say what is its output"
             )
         if outputs.ndim == 0 or len(outputs) != len(inputs):
             raise ValueError(
@@ -153,6 +156,11 @@ class _Draws(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Whether this thread has called an operation that draws random numbers."""
 
     any = False
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Else the first call imports the whole compiler, which takes seconds."""
+        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None

@@ -1,36 +1,25 @@
-"""A model lent to an estimate: to one at a time, and given back as it was.
+"""A model lent to one piece of work at a time, and given back as it was.
 
-Differentiating with respect to other tensors puts these in the parameters' places while the model
-runs, and needs settings that are the process's own. Neither may outlast a batch, whatever ends it,
-nor meet another thread's.
+Differentiating with respect to other tensors, or judging them, puts these in the parameters' places
+while the model runs, and needs settings that are the process's own. Neither may outlast the work,
+whatever ends it, nor meet another thread's.
 """
 
 from __future__ import annotations
 
-import os
 import sys
-import threading
 from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from types import TracebackType
-from typing import Any
+from contextlib import ExitStack
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
 
+from wkmeans._model_lock import model_lock
 from wkmeans.importance.model.functional import differentiable_kernels
+from wkmeans.importance.model.modes import keep_modes
 
-_lock = threading.RLock()
-
-
-def _new_lock() -> None:
-    """A forked process has none of the threads that may have held the old one."""
-    global _lock
-    _lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_new_lock)
+Result = TypeVar("Result")
 
 # The process's settings that an estimate changes: how each is read and set.
 _SETTINGS: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
@@ -43,57 +32,55 @@ _SETTINGS: tuple[tuple[Callable[[], bool], Callable[[bool], Any]], ...] = (
 )
 
 
-class Lease:
-    """Holds the model for each ``with`` block; other threads wait for theirs.
+def lend(module: nn.Module, work: Callable[[], Result]) -> Result:
+    """What ``work`` gives; meanwhile no other thread has a model. Work may lend again.
 
-    ``close`` gives back what an interruption left behind. It may be called again and is not itself
-    interrupted.
+    Whatever it left behind is put back, interruptions within that included.
     """
+    with model_lock():
+        lease = _Lease()
+        try:
+            try:
+                lease.begin(module)
+                with torch.inference_mode(False):  # in which nothing is derived
+                    return work()
+            finally:
+                lease.end()
+        finally:
+            lease.end()  # where the first was interrupted before it began
 
-    def __init__(self, module: nn.Module) -> None:
-        self._module = module
+
+class _Lease:
+    """What a module and the process were before."""
+
+    def __init__(self) -> None:
         self._kept: list[Callable[[], None]] = []
         self._kernels = ExitStack()
-        self._may_hold: Any = None
 
-    def __enter__(self) -> Lease:
-        self._may_hold = _lock  # before, so that an interruption in between lets go of it
-        self._may_hold.acquire()
-        self._kept = [_keep_settings(), *(_keep(module) for module in self._module.modules())]
+    def begin(self, module: nn.Module) -> None:
+        """Note what is to be put back, and set what derivatives need."""
+        kept = [keep_modes(), _keep_settings()]
+        self._kept = [*kept, *(_keep(child) for child in module.modules())]
         self._kernels.enter_context(differentiable_kernels())
         if "torch._dynamo" in sys.modules:  # a compiled part runs as it was written
             self._kernels.enter_context(torch.compiler.set_stance("force_eager"))
-        return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Put everything back and let others have the model."""
+    def end(self) -> None:
+        """Put everything back; again does no harm."""
         interruption: KeyboardInterrupt | None = None
         while True:
             try:
-                self._give_back()
+                self._put_back()
                 break
             except KeyboardInterrupt as error:
                 interruption = error
         if interruption is not None:
             raise interruption
 
-    def _give_back(self) -> None:
-        if self._may_hold is None:
-            return
+    def _put_back(self) -> None:
         self._kernels.close()
         for put_back in self._kept:
             put_back()
-        with suppress(RuntimeError):  # interrupted while it waited, or after it let go
-            self._may_hold.release()
-        self._may_hold = None
         self._kept = []
 
 
