@@ -36,7 +36,8 @@ struct ManagedTensor {
 
 constexpr std::int32_t kCpu = 1;
 constexpr std::uint8_t kUnsigned = 1;
-constexpr const char* kNotYetTaken = "dltensor";  // torch renames the capsule as it takes the tensor
+constexpr const char* kNotYetTaken =
+    "dltensor";  // torch renames the capsule as it takes the tensor
 
 void give_back(ManagedTensor* tensor) {
   on_host::release(tensor->data, tensor->stream);

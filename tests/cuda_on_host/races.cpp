@@ -116,12 +116,16 @@ extern "C" {
   void __tsan_write##size(void* address) { access(address, size, Access::write); }
 WKM_ACCESS(1)
 WKM_ACCESS(2)
-WKM_ACCESS(4) WKM_ACCESS(8) WKM_ACCESS(16)
+WKM_ACCESS(4)
+WKM_ACCESS(8)
+WKM_ACCESS(16)
 #define WKM_UNALIGNED_ACCESS(size)                                                         \
   void __tsan_unaligned_read##size(void* address) { access(address, size, Access::read); } \
   void __tsan_unaligned_write##size(void* address) { access(address, size, Access::write); }
-    WKM_UNALIGNED_ACCESS(2) WKM_UNALIGNED_ACCESS(4) WKM_UNALIGNED_ACCESS(8)
-        WKM_UNALIGNED_ACCESS(16) void __tsan_read_range(void* address, std::size_t size) {
+WKM_UNALIGNED_ACCESS(2)
+WKM_UNALIGNED_ACCESS(4)
+WKM_UNALIGNED_ACCESS(8)
+WKM_UNALIGNED_ACCESS(16) void __tsan_read_range(void* address, std::size_t size) {
   access(address, size, Access::read);
 }
 void __tsan_write_range(void* address, std::size_t size) { access(address, size, Access::write); }
