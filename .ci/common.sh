@@ -76,7 +76,7 @@ run_readme_command() {
 
 # The C++ sources, NUL after each: what clang-format formats.
 cpp_sources() {
-  find csrc tests/cpp bench \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0
+  find csrc tests bench \( -name '*.h' -o -name '*.cpp' -o -name '*.cu' -o -name '*.cuh' \) -print0
 }
 
 check_formatting() {
