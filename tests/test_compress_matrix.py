@@ -99,6 +99,7 @@ class Mixed(nn.Module):
         return self.head(x + self.attention(x, x, x, need_weights=False)[0]).mean(1)
 
 
+@pytest.mark.slow
 def test_every_kind_of_layer_and_tables_by_their_diagonals():
     model = Mixed().eval()
     ids = torch.randint(0, 30, (120, 10), generator=torch.Generator().manual_seed(2))
@@ -193,6 +194,7 @@ def test_codebooks_under_a_matrix(tmp_path, options):
         assert torch.equal(loaded[name], tensor)
 
 
+@pytest.mark.slow
 def test_codebooks_of_every_kind_of_layer():
     model = Mixed().eval()
     ids = torch.randint(0, 30, (120, 10), generator=torch.Generator().manual_seed(2))

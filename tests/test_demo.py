@@ -197,6 +197,7 @@ def test_temperature_is_chosen_on_validation_and_scored_on_test():
     assert chosen == alone[int(np.argmin(on_validation))]
 
 
+@pytest.mark.slow
 def test_weighted_pruning_beats_the_baseline_in_cross_entropy():
     """The claim of the demo, where it is clearest, on three networks."""
     settings = [Pruned(0.3)]

@@ -65,6 +65,7 @@ def assert_consistent(problem, result, multiplier):
     assert result.lagrangian == result.cost + multiplier * result.bits
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
 @given(data=st.data())
 def test_every_weight_takes_its_cheapest_codeword(dtype, data):

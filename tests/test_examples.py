@@ -12,6 +12,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 NEEDS = {"compress_network": ["torch", "sklearn"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_example(script, tmp_path):
     for module in NEEDS.get(script.stem, []):

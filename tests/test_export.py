@@ -185,6 +185,7 @@ def test_onnx_finds_renamed_and_transposed_initializers():
     )
 
 
+@pytest.mark.slow
 def test_onnx_of_torchs_own_exporter(tmp_path):
     pytest.importorskip("onnx")
     pytest.importorskip("onnxscript", reason="torch.onnx.export needs onnxscript")

@@ -67,6 +67,7 @@ def test_every_extra_for_users_is_called():
     assert project["optional-dependencies"].keys() - developers == SCRIPTS.keys() - {"nothing"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", SCRIPTS)
 def test_nothing_but_the_extra_is_needed(extra, tmp_path):
     needed = modules(requirements(extra))

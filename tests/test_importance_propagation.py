@@ -221,6 +221,7 @@ def runs_over_seeds(net, batch, objective, n_runs=10, **options):
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("build", [tanh_mlp, Attention, GatedUnit])
 @pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
 def test_estimates_are_unbiased(build, objective):
@@ -257,6 +258,7 @@ def test_estimates_for_a_loss_of_the_users():
         assert float(z_scores(estimates, expected[name]).max()) < 7
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
 def test_estimates_token_by_token(objective):
     """A token's loss is that of the sequence with no other target, as an example."""

@@ -156,6 +156,7 @@ def test_rules_are_the_loop(name, objective):
         assert_close(result[parameter][0], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*mean Hessian are negative")
 @pytest.mark.parametrize("name", ["lstm", "gru", "tanh", "relu", "lstm, both ways, no bias"])
 @pytest.mark.parametrize("objective", ["hessian", "gradient+hessian"])
@@ -212,6 +213,7 @@ def test_one_parameter_alone(names):
     assert_close(result[names[0]][0], brute_force(net, x, y, "fisher")[names[0]][0])
 
 
+@pytest.mark.slow
 def test_probes_have_the_right_mean():
     net, (x, y) = NETS["gru, stacked, both ways"]().double(), sequences()
     runs = [estimate(net, [(x, y)], objective="fisher", probes=4, seed=seed) for seed in range(50)]

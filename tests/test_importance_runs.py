@@ -340,6 +340,7 @@ def run_ranks(directory, broken, probes=None):
         assert process.exitcode == 0
 
 
+@pytest.mark.slow
 def test_two_processes_add_their_variances(tmp_path):
     if not torch.distributed.is_available():
         pytest.skip("this torch was built without torch.distributed")
@@ -361,6 +362,7 @@ def test_two_processes_add_their_variances(tmp_path):
         assert_close(mine, theirs, rtol=1e-14)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("broken", [False, True])
 def test_two_processes_give_the_result_of_one(tmp_path, broken):
     if not torch.distributed.is_available():

@@ -60,6 +60,7 @@ def test_follows_algorithm_2_on_many_weights(quartic):
     assert_follows_algorithm_2(problem, np.quantile(w, np.linspace(0, 1, 16)), rounds=10)
 
 
+@pytest.mark.slow
 @given(problems_with_init(), st.integers(1, 4))
 def test_every_answer_is_valid(case, max_iter):
     problem, init = case

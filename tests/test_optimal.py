@@ -76,6 +76,7 @@ def test_rounding_of_heavy_intervals_does_not_mislead_light_ones():
     assert_optimal(problem, result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("quartic", [False, True])
 def test_random_importances_40_decades_apart(quartic):
     rng = np.random.default_rng(9)

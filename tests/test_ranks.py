@@ -98,6 +98,7 @@ open(sys.argv[3], "wb").write(pickle.dumps(answers))
 """
 
 
+@pytest.mark.slow
 def test_two_processes(tmp_path):
     """They find what one finds, each its share of it, and hear of what goes wrong elsewhere."""
     pytest.importorskip("torch")

@@ -122,6 +122,7 @@ def test_a_size_is_kept(tmp_path, capsys):
     assert 0.9 * 6 <= 8 * file.stat().st_size / weights <= 6
 
 
+@pytest.mark.slow
 def test_one_part_is_in_memory(tmp_path, capsys, monkeypatch):
     """However many there are: the tensors that were read and still live, counted at each read."""
     most = {}
