@@ -11,6 +11,10 @@
 
 namespace wkmeans {
 
+// Which of sixteen codes a lane has where the words of the first eight and of the others take
+// turns.
+constexpr int interleaved(int lane) { return lane % 2 * 8 + lane / 2; }
+
 // The values of `Width` (8 or 16) codes one behind another. Eight codes of b bits take b bytes. Up
 // to four bits a code they fit a word of 32 bits: each lane shifts its own to the bottom and
 // permutes a table of 16 values by it, which stays in registers. Longer codes are looked up in
@@ -67,6 +71,23 @@ public:
     permute(table, places, values);
   }
 
+  // Sixteen of four bits, in the order of `interleaved`: one load reaches all lanes, and what a
+  // lane has above its code is no part of a place among sixteen.
+  WKM_ALWAYS_INLINE void nibbles(const Table& table, const std::uint8_t* codes,
+                                 Values& values) const {
+    static_assert(Width == 16);
+    std::uint64_t word;
+    std::memcpy(&word, codes, sizeof word);
+    typedef std::uint64_t Pairs __attribute__((vector_size(Width * sizeof(std::uint32_t))));
+    const Pairs pairs = Pairs{} + word;
+    Places places;
+    std::memcpy(&places, &pairs, sizeof places);
+    constexpr std::uint32_t kShifts[] = {0, 0, 4, 4, 8, 8, 12, 12, 16, 16, 20, 20, 24, 24, 28, 28};
+    Places shifts;
+    std::memcpy(&shifts, kShifts, sizeof shifts);
+    permute(table, places >> shifts, values);
+  }
+
   WKM_ALWAYS_INLINE void long_codes(const Table& table, const std::uint8_t* codes,
                                     Values& values) const {
     float found[Width];
@@ -84,7 +105,8 @@ private:
 #if defined(__aarch64__)
     for (int half = 0; half < Width; half += 4) {
       std::uint32_t lanes[Width];
-      std::memcpy(lanes, &places, sizeof lanes);
+      const Places among_sixteen = places & 15;
+      std::memcpy(lanes, &among_sixteen, sizeof lanes);
       // Four bytes of a value: its place times four, and the numbers of the bytes.
       const uint32x4_t bytes =
           vmlaq_n_u32(vdupq_n_u32(0x03020100u), vld1q_u32(lanes + half), 0x04040404u);
@@ -92,7 +114,7 @@ private:
       std::memcpy(reinterpret_cast<char*>(&values) + half * sizeof(float), &found, sizeof found);
     }
 #elif defined(__clang__)
-    for (int lane = 0; lane < Width; ++lane) values[lane] = table.values[places[lane]];
+    for (int lane = 0; lane < Width; ++lane) values[lane] = table.values[places[lane] & 15];
 #else
     if constexpr (Width == 16) {
       values = __builtin_shuffle(table.low, places);
@@ -115,6 +137,13 @@ private:
   WKM_ALWAYS_INLINE void short_codes(const Table& table, const std::uint8_t* codes,
                                      Values& values) const {
     long_codes(table, codes, values);
+  }
+  WKM_ALWAYS_INLINE void nibbles(const Table& table, const std::uint8_t* codes,
+                                 Values& values) const {
+    for (int lane = 0; lane < Width; ++lane) {
+      const int code = interleaved(lane);
+      values[lane] = table.values[(codes[code / 2] >> (code % 2 * 4)) & 15];
+    }
   }
   WKM_ALWAYS_INLINE void long_codes(const Table& table, const std::uint8_t* codes,
                                     Values& values) const {

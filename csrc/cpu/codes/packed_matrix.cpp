@@ -23,8 +23,16 @@ struct Inputs {
   std::int64_t stride;
 };
 
+// Of four bits, of fewer, or of more.
+enum class Codes { nibbles, shorter, longer };
+
+// Whether inputs lie as `interleaved` says, in every step.
+bool is_interleaved(const PackedMatrix& matrix) {
+  return active_isa() == Isa::avx512 && matrix.bits == 4;
+}
+
 // `Rows` rows of weights with `Batch` inputs: each code is looked up once for all of them.
-template <int Width, bool Short, int Rows, int Batch>
+template <int Width, Codes Kind, int Rows, int Batch>
 WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t row,
                                      const Inputs& inputs, float* outputs) {
   using Lanes = CodeLanes<Width>;
@@ -32,18 +40,29 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
   const std::int64_t bytes = matrix.row_bytes();
   const std::uint8_t* codes = matrix.codes + row * bytes;
   typename Lanes::Values sums[Rows][Batch] = {};
-  float spare[Rows][Short ? 16 : 256];
+  constexpr bool kFit = Kind != Codes::longer;
+  float spare[Rows][kFit ? 16 : 256];
   for (std::int64_t number = 0; number < matrix.groups(); ++number) {
     typename Lanes::Table tables[Rows];
-    for (int r = 0; r < Rows; ++r) tables[r].load(matrix.table(row + r, number, spare[r]));
+    for (int r = 0; r < Rows; ++r) {
+      if constexpr (kFit) {
+        tables[r].load(matrix.table_of_sixteen(row + r, number, spare[r]));
+      } else {
+        tables[r].load(matrix.table(row + r, number, spare[r]));
+      }
+    }
     const std::int64_t begin = number * matrix.group;
     const std::int64_t end = std::min(matrix.columns, begin + matrix.group);
     for (std::int64_t column = begin; column < end; column += Width) {
       WKM_UNROLL(4)
       for (int r = 0; r < Rows; ++r) {
-        const std::uint8_t* at = codes + r * bytes + column / 8 * matrix.bits;
+        constexpr int kNibble = 4;
+        const int bits = Kind == Codes::nibbles ? kNibble : matrix.bits;
+        const std::uint8_t* at = codes + r * bytes + column / 8 * bits;
         typename Lanes::Values values;
-        if constexpr (Short) {
+        if constexpr (Kind == Codes::nibbles) {
+          lanes.nibbles(tables[r], at, values);
+        } else if constexpr (Kind == Codes::shorter) {
           lanes.short_codes(tables[r], at, values);
         } else {
           lanes.long_codes(tables[r], at, values);
@@ -65,7 +84,7 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
 }
 
 // Some rows of weights with all inputs, four by four.
-template <int Width, bool Short>
+template <int Width, Codes Kind>
 struct MultiplyFromCodes {
   static WKM_ALWAYS_INLINE void run(const PackedMatrix* matrix, std::int64_t begin,
                                     std::int64_t end, Inputs inputs, std::int64_t batch,
@@ -73,16 +92,16 @@ struct MultiplyFromCodes {
     std::int64_t b = 0;
     for (; b + 4 <= batch; b += 4) {
       for (std::int64_t row = begin; row < end; ++row) {
-        multiply_rows<Width, Short, 1, 4>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Width, Kind, 1, 4>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
       }
     }
     for (; b < batch; ++b) {
       std::int64_t row = begin;
       for (; row + 4 <= end; row += 4) {
-        multiply_rows<Width, Short, 4, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Width, Kind, 4, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
       }
       for (; row < end; ++row) {
-        multiply_rows<Width, Short, 1, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Width, Kind, 1, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
       }
     }
   }
@@ -95,11 +114,18 @@ struct MultiplyFromCodes {
 template <int Width>
 void multiply_task(const PackedMatrix& matrix, std::int64_t begin, std::int64_t end,
                    const Inputs& inputs, std::int64_t batch, float* outputs) {
-  if (matrix.bits <= 4) {
-    dispatch<MultiplyFromCodes<Width, true>>(&matrix, begin, end, inputs, batch, outputs);
-  } else {
-    dispatch<MultiplyFromCodes<Width, false>>(&matrix, begin, end, inputs, batch, outputs);
+  if (matrix.bits > 4) {
+    dispatch<MultiplyFromCodes<Width, Codes::longer>>(&matrix, begin, end, inputs, batch, outputs);
+    return;
   }
+  if constexpr (Width == 16) {
+    if (is_interleaved(matrix)) {
+      dispatch<MultiplyFromCodes<Width, Codes::nibbles>>(&matrix, begin, end, inputs, batch,
+                                                         outputs);
+      return;
+    }
+  }
+  dispatch<MultiplyFromCodes<Width, Codes::shorter>>(&matrix, begin, end, inputs, batch, outputs);
 }
 
 using FloatTile = Tile<float>;
@@ -149,6 +175,14 @@ struct AddPanel {
   }
 };
 
+void interleave(float* inputs, std::int64_t count) {
+  for (std::int64_t step = 0; step < count; step += kStep) {
+    float moved[kStep];
+    for (int lane = 0; lane < kStep; ++lane) moved[lane] = inputs[step + interleaved(lane)];
+    std::copy_n(moved, kStep, inputs + step);
+  }
+}
+
 void multiply_from_codes(const PackedMatrix& matrix, const float* inputs, std::int64_t batch,
                          const Parallel& parallel, float* outputs) {
   const std::int64_t stride = whole_steps(matrix.columns);
@@ -157,6 +191,7 @@ void multiply_from_codes(const PackedMatrix& matrix, const float* inputs, std::i
     float* target = padded.data() + b * stride;
     std::copy_n(inputs + b * matrix.columns, matrix.columns, target);
     std::fill(target + matrix.columns, target + stride, 0.0f);
+    if (is_interleaved(matrix)) interleave(target, stride);
   }
   const Inputs whole{padded.data(), stride};
   parallel.run((matrix.rows + kTaskRows - 1) / kTaskRows, [&](std::int64_t task) {

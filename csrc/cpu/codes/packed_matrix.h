@@ -31,15 +31,24 @@ struct PackedMatrix {
 
   std::int64_t row_bytes() const { return (columns * bits + 7) / 8; }
   std::int64_t groups() const { return (columns + group - 1) / group; }
-  // The codebook of a row's group: where it lies, or of at least 2^bits values in `spare`.
+  // The codebook of a row's group: where it lies, or of 2^bits values in `spare`.
   WKM_ALWAYS_INLINE const float* table(std::int64_t row, std::int64_t number, float* spare) const {
+    return values(row, number, 1 << bits, spare);
+  }
+  // The same of sixteen values, of which a smaller codebook has neighbours: one vector.
+  WKM_ALWAYS_INLINE const float* table_of_sixteen(std::int64_t row, std::int64_t number,
+                                                  float* spare) const {
+    return values(row, number, 16, spare);
+  }
+
+private:
+  WKM_ALWAYS_INLINE const float* values(std::int64_t row, std::int64_t number, int count,
+                                        float* spare) const {
     const std::int64_t at = is_shared ? 0 : (row * groups() + number) << bits;
     if (type == CodewordType::float32) return static_cast<const float*>(tables) + at;
     const auto* halves = static_cast<const std::uint16_t*>(tables) + at;
-    // By sixteen, of which a small codebook has neighbours: as vectors.
-    const int count = bits <= 4 ? 16 : 1 << bits;
     if (type == CodewordType::float16) {
-      for (int j = 0; j < count; ++j) spare[j] = float16_to_float(halves[j]);
+      for (int j = 0; j < count; ++j) spare[j] = finite_float16_to_float(halves[j]);
     } else {
       for (int j = 0; j < count; ++j) spare[j] = bfloat16_to_float(halves[j]);
     }

@@ -27,6 +27,7 @@ MAX_BITS = 8
 # Bytes and values that the kernels may read behind the last row and the last codebook.
 _CODE_PADDING = 32
 _TABLE_PADDING = 16
+_PACKED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +103,8 @@ def from_packed(
         that are not finite.
     """
     rows, columns = shape
-    tables, dtype, bits = _tables(as_operand("codebooks", codebooks), shape, group)
+    tables = _tables(as_operand("codebooks", codebooks), shape, group)
+    bits = tables[2]
     if bits == 1 and not payload.size:  # of a single codeword
         payload = np.zeros((rows * columns + 7) // 8, np.uint8)
     expected = (rows * columns * bits + 7) // 8
@@ -116,9 +118,7 @@ def from_packed(
         payload = np.packbits(unpacked.reshape(rows, -1), axis=1, bitorder="little").reshape(-1)
     codes = np.zeros(payload.size + _CODE_PADDING, np.uint8)
     codes[: payload.size] = payload
-    wide = columns if group is None else group
-    kernel = _core.PackedMatrix(codes, rows, columns, bits, tables, dtype, wide, group is None)
-    return PackedMatrix(codes, tables, (rows, columns), bits, wide, kernel)
+    return _matrix(codes, tables, shape, group)
 
 
 def from_labels(
@@ -130,10 +130,29 @@ def from_labels(
     k = as_operand("codebooks", codebooks).shape[-1]
     if labels.size and not 0 <= labels.min() <= labels.max() < k:
         raise ValueError(f"labels: expected 0 to {k - 1}, got {labels.min()} to {labels.max()}")
+    rows, columns = labels.shape
+    tables = _tables(as_operand("codebooks", codebooks), (rows, columns), group)
+    row_bytes = (columns * _bits(k) + 7) // 8
+    codes = np.zeros(rows * row_bytes + _CODE_PADDING, np.uint8)
     shifts = np.arange(_bits(k), dtype=np.uint8)
-    bits = (labels.astype(np.uint8)[:, :, None] >> shifts) & 1
-    payload = np.packbits(bits.reshape(-1), bitorder="little")
-    return from_packed(payload, codebooks, labels.shape, group=group)
+    step = max(1, _PACKED_AT_ONCE // columns)  # on the way each bit takes a byte
+    for start in range(0, rows, step):
+        part = labels[start : start + step]
+        bits = (part.astype(np.uint8)[:, :, None] >> shifts) & 1
+        packed = np.packbits(bits.reshape(len(part), -1), axis=1, bitorder="little")
+        codes[start * row_bytes :][: packed.size] = packed.reshape(-1)
+    return _matrix(codes, tables, (rows, columns), group)
+
+
+def _matrix(
+    codes: Bytes, codebooks: tuple[Bytes, str, int], shape: tuple[int, int], group: int | None
+) -> PackedMatrix:
+    """Of rows that begin with bytes of their own, and padding."""
+    tables, dtype, bits = codebooks
+    rows, columns = shape
+    wide = columns if group is None else group
+    kernel = _core.PackedMatrix(codes, rows, columns, bits, tables, dtype, wide, group is None)
+    return PackedMatrix(codes, tables, shape, bits, wide, kernel)
 
 
 def _bits(k: int) -> int:
