@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields
 from typing import Any
 
+import torch
 from torch import nn
 from transformers import PreTrainedModel
 from transformers.conversion_mapping import get_model_conversion_mapping
@@ -13,8 +14,10 @@ from transformers.modeling_utils import LoadStateDictConfig, LoadStateDictInfo
 from transformers.quantizers import HfQuantizer
 from transformers.quantizers.auto import register_quantizer
 
-from wkmeans.compression import load
-from wkmeans.compression.coded.modules import keep_codes
+from wkmeans.compression import CompressedModel, load
+from wkmeans.compression.coded.modules import keep_codes, names_to_keep
+from wkmeans.compression.coded.weight import DTYPES
+from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.transformers._config import METHOD, WkmeansConfig
 
 
@@ -71,16 +74,36 @@ class WkmeansQuantizer(HfQuantizer):  # type: ignore[misc]
             weight_mapping=get_model_conversion_mapping(model),
         )
         compressed = load(self._files)
-        loaded, _offloaded = model._load_pretrained_model(
-            model, compressed.state_dict("torch"), None, settings
-        )
+        dense = self.quantization_config.dequantize
+        coded = frozenset() if dense else frozenset(names_to_keep(model, compressed))
+        values = {name: _Later(compressed, name, name in coded) for name in compressed}
+        loaded, _offloaded = model._load_pretrained_model(model, values, None, settings)
         model._finalize_model_loading(model, settings, loaded)
         model.eval()
-        if not self.quantization_config.dequantize:
+        if not dense:
             keep_codes(model, compressed)
         if self._first_pass is not None:  # which callers are told of
             for field in fields(loaded):
                 setattr(self._first_pass, field.name, getattr(loaded, field.name))
+
+
+@dataclass(frozen=True)
+class _Later:
+    """A tensor of the file that is decoded when it is put into the model.
+
+    In the place of one that will be codes there is a single zero, seen in its shape.
+    """
+
+    compressed: CompressedModel
+    name: str
+    is_coded: bool
+
+    def __getitem__(self, _everything: Any) -> torch.Tensor:
+        tensor = self.compressed[self.name]
+        if self.is_coded:
+            return torch.zeros((), dtype=DTYPES[tensor.dtype]).expand(tensor.shape)
+        found: torch.Tensor = as_torch(tensor.dequantize())
+        return found
 
 
 def _nothing_to_tie(*_: Any, **__: Any) -> None:

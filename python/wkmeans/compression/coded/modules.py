@@ -78,18 +78,23 @@ def keep_codes(model: nn.Module, tensors: Mapping[str, Any]) -> list[str]:
     """
     places = places_by_name(model)
     coded: dict[tuple[int, bool], CodedWeight] = {}
-    kept = []
-    for name, tensor in tensors.items():
-        if name not in places or not fits(tensor):
-            continue
-        held = places[name]
-        if any(isinstance(module, nn.RNNBase) for module, _ in held):
-            continue
-        for module, attribute in held:
+    kept = names_to_keep(model, tensors)
+    for name in kept:
+        for module, attribute in places[name]:
             if not parametrize.is_parametrized(module, attribute):
-                _replace(model, module, attribute, tensor, coded)
-        kept.append(name)
+                _replace(model, module, attribute, tensors[name], coded)
     return kept
+
+
+def names_to_keep(model: nn.Module, tensors: Mapping[str, Any]) -> list[str]:
+    """Of the weights that `keep_codes` puts codes in the place of."""
+    return [
+        name
+        for name, held in places_by_name(model).items()
+        if name in tensors
+        and fits(tensors[name])
+        and not any(isinstance(module, nn.RNNBase) for module, _ in held)
+    ]
 
 
 def _replace(
