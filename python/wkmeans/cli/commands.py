@@ -100,7 +100,7 @@ def _add_calibration(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--block-by-block",
         action="store_true",
-        help="one block in memory at a time, by diagonal importances; goes on where it was stopped",
+        help="one block in memory at a time, as large models go; goes on where it was stopped",
     )
     group.add_argument("--seed", type=int, default=0, help="of the choice among them (default: 0)")
 

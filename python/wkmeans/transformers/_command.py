@@ -16,7 +16,7 @@ from transformers import PreTrainedModel
 
 from wkmeans.compression import CompressedModel, compress
 from wkmeans.compression.calibration.batches import held_out, read_inputs
-from wkmeans.transformers._blocks import BlockModel
+from wkmeans.compression.source import open_source
 from wkmeans.transformers._folder import save_pretrained
 from wkmeans.transformers._plain import (
     copy_companions,
@@ -25,10 +25,14 @@ from wkmeans.transformers._plain import (
     positions_of,
     predicts_next_tokens,
 )
-from wkmeans.transformers._streaming import compress_by_block, unfinished
 from wkmeans.transformers._texts import Sequences, batches_of, cut, perplexity, read_texts
+from wkmeans.transformers.by_block.files import unfinished
+from wkmeans.transformers.by_block.network import BlockModel
+from wkmeans.transformers.by_block.run import compress_by_block, plan_of
 
 _EVERY = 5  # one of so many sequences judges
+_LARGE = 1 << 28  # weights, a gigabyte in single precision
+_WHOLE_ONLY = ("importances", "include", "exclude")  # options
 
 
 def compress_folder(
@@ -53,9 +57,11 @@ def compress_folder(
     wanted : Sequences
         How the texts are cut.
     by_block : bool
-        Hold one block in memory at a time, not the model; diagonal importances of inputs, nothing
-        else is tried. Parts that are finished wait beside `output`, and a run that is interrupted
-        takes them up to end in the same bytes.
+        Hold one block in memory at a time, not the model, whose weights are one stack of blocks:
+        importances by a sweep back through them, and no other method is tried. Parts that are
+        finished wait beside `output`, and a run that is interrupted takes them up to end in the
+        same bytes. Models of more than 2^28 weights that are such a stack go so without being
+        asked.
     **options
         Of `wkmeans.compress`.
 
@@ -76,7 +82,7 @@ def compress_folder(
     _check_folders(folder, output)
     tokenizer = load_tokenizer(folder)
     read = read_texts(texts)
-    network = BlockModel(folder) if by_block else None
+    network = BlockModel(folder) if by_block or _is_large(folder, options) else None
     model = load_plain(folder) if network is None else network.model
     _check_takes_text(model)
     sequences = cut(read, tokenizer, wanted, positions_of(model))
@@ -86,16 +92,29 @@ def compress_folder(
         compressed = _with_note(_compressed_whole(model, sequences, options), said)
         _write(folder, output, model, compressed)
         return compressed
-    _check_by_block(model, options)
-    without = {name: value for name, value in options.items() if name != "importances"}
-    with unfinished(output, _request(folder, sequences, options)) as place:
-        judging, calibrating = sequences[::_EVERY], _others(sequences)
-        compressed = compress_by_block(
-            network, batches_of(calibrating), batches_of(judging), place, **without
-        )
+    _check_by_block(options)
+    progress = options.pop("progress", None)
+    plan = plan_of(sum(map(network.n_weights, network.parts)), **options)
+    with unfinished(output, _request(folder, sequences, options)) as files:
+        judging, calibrating = batches_of(sequences[::_EVERY]), batches_of(_others(sequences))
+        compressed = compress_by_block(network, calibrating, judging, files, plan, progress)
         compressed = _with_note(compressed, said)
         _write(folder, output, model, compressed)
     return compressed
+
+
+def _is_large(folder: Path, options: Mapping[str, Any]) -> bool:
+    """Whether the model is better not loaded, and can be compressed without."""
+    if any(options.get(name) is not None for name in _WHOLE_ONLY):
+        return False
+    weights = sum(entry.size for entry in open_source(folder).entries.values())
+    if weights <= _LARGE:
+        return False
+    try:
+        BlockModel(folder)
+    except ValueError:
+        return False
+    return True
 
 
 def _compressed_whole(
@@ -134,13 +153,8 @@ def _request(folder: Path, sequences: torch.Tensor, options: Mapping[str, Any]) 
     }
 
 
-def _check_by_block(model: PreTrainedModel, options: Mapping[str, Any]) -> None:
-    if not predicts_next_tokens(model):
-        raise ValueError(
-            "block by block: expected a model that predicts next tokens, got "
-            f"{type(model).__name__}"
-        )
-    for name in ("importances", "include", "exclude"):
+def _check_by_block(options: Mapping[str, Any]) -> None:
+    for name in _WHOLE_ONLY:
         if options.get(name) is not None:
             raise ValueError(f"{name}: expected none with block by block, got {options[name]!r}")
 

@@ -10,7 +10,7 @@ from wkmeans._clustering import wkmeans
 from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression._plan import Options
-from wkmeans.compression.calibration.replay import FloatArray, Target
+from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tensor
 
 _MATRIX_BYTES = 1 << 30  # of one matrix a row, where a layer has groups

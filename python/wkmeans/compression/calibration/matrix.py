@@ -24,7 +24,8 @@ from wkmeans.compression.calibration.codebooks import (
     why_no_codebooks,
     with_codebooks,
 )
-from wkmeans.compression.calibration.replay import FloatArray, Replay, Settings, Target
+from wkmeans.compression.calibration.objective import FloatArray, Settings, Target
+from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.compression.lattice.quantise import PRICE, on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
@@ -88,7 +89,7 @@ class MatrixMethod:
         target = self.request.target_for(self.source)
         if target is None:
             return self._with_codebooks()
-        if not _suits_lattice(self.request):
+        if not suits_lattice(self.request):
             raise CannotError("integers on a lattice have no codebooks to share or to prune")
         return _LatticeSearch(self, target).run()
 
@@ -161,7 +162,7 @@ class MatrixMethod:
         return [name for name in self.work.weights_of if name not in own]
 
 
-def _suits_lattice(request: Request) -> bool:
+def suits_lattice(request: Request) -> bool:
     options = request.options
     return (
         options.granularity == "tensor"

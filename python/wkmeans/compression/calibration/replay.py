@@ -8,13 +8,20 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 
+from wkmeans.compression.calibration.objective import (
+    FloatArray,
+    Settings,
+    Target,
+    attainable,
+    damped,
+    outputs_floored,
+    rebalanced_bias,
+)
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
 from wkmeans.importance.losses.losses import Loss
@@ -27,54 +34,6 @@ from wkmeans.importance.model.lease import lend
 
 _POSITIONS = 128
 """Positions that are looked at for each input of a layer, where there are more."""
-
-FloatArray = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How moments become an objective.
-
-    Chosen on training images of Fashion-MNIST that did not calibrate: of floors .005, .02, .1, .3
-    and ridges .02, .1, .3 the files of a fully connected network diverged least with these, a sixth
-    less than with a floor of .1.
-
-    Attributes
-    ----------
-    ridge : float
-        What draws the weights to be reached towards the original's, as a share of the mean second
-        moment: they would follow the calibration examples too closely.
-    damping : float
-        Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
-    floor : float
-        The share of the mean in each output's importance, for outputs that were never seen.
-    """
-
-    ridge: float = 0.1
-    damping: float = 0.01
-    floor: float = 0.02
-
-
-@dataclass(frozen=True)
-class Target:
-    """What the quantised weights of a layer are to reach: ``sum_r g_r (w - v)_r S (w - v)_r'``.
-
-    Attributes
-    ----------
-    name : str
-        Of the parameter.
-    weights : float64 array (groups, outputs, inputs)
-    matrix : float64 array (groups, inputs, inputs)
-        S.
-    outputs : float64 array (groups, outputs)
-        g.
-    """
-
-    name: str
-    layer: Layer
-    weights: FloatArray
-    matrix: FloatArray
-    outputs: FloatArray
 
 
 Quantise = Callable[[Target], FloatArray]
@@ -166,8 +125,8 @@ class Replay:
         target = Target(
             name,
             layer,
-            self._corrected(weights, used).numpy(),
-            _damped(used.second, self._settings.damping).numpy(),
+            attainable(weights, used, self._settings.ridge).numpy(),
+            damped(used.second, self._settings.damping).numpy(),
             self._output_importance(name, layer, moments).numpy(),
         )
         return target, corrects
@@ -181,12 +140,12 @@ class Replay:
         stored = layer.restored(values, tuple(parameter.shape)).to(parameter.dtype)
         found = {name: stored}
         if corrects and layer.bias is not None:
-            # As rounded to the parameter's dtype.
-            after = _means(layer.matrices(stored.double()), moments.first)
-            before = _means(layer.matrices(parameter.double()), moments.original_first)
-            old = self._model.parameters[layer.bias.name]
-            moved = (before - after).reshape(old.shape)
-            found[layer.bias.name] = (old.double() + moved).to(old.dtype)
+            found[layer.bias.name] = rebalanced_bias(
+                self._model.parameters[layer.bias.name],
+                layer.matrices(parameter.double()),
+                layer.matrices(stored.double()),
+                moments,
+            )
         return found
 
     def _output_importance(self, name: str, layer: Layer, moments: Moments) -> torch.Tensor:
@@ -198,25 +157,7 @@ class Replay:
         if not product > 0:
             return torch.ones(layer.groups, layer.outputs, dtype=torch.float64)
         g = g * (float(self._diagonals[name].sum()) / product)
-        mean = g.mean()
-        return (1 - self._settings.floor) * g + self._settings.floor * mean
-
-    def _corrected(self, weights: torch.Tensor, moments: Moments) -> torch.Tensor:
-        """Weights that give, from what the compressed layers before give, what the original's do.
-
-        ``W (E x y' + r I) (E y y' + r I)^-1``
-        """
-        second = moments.second
-        mean = second.diagonal(dim1=1, dim2=2).mean(1)
-        eye = torch.eye(second.shape[-1], dtype=torch.float64)
-        ridge = self._settings.ridge * mean[:, None, None] * eye
-        solvable = mean > 0
-        if not bool(solvable.any()):
-            return weights
-        right = (weights @ (moments.cross + ridge)).mT
-        left = second + ridge + (~solvable).double()[:, None, None] * eye
-        solved = torch.linalg.solve(left, right).mT
-        return torch.where(solvable[:, None, None], solved, weights)
+        return outputs_floored(g, self._settings.floor)
 
 
 def _stages(uses: Sequence[Use], names: Collection[str]) -> list[list[str]]:
@@ -264,16 +205,3 @@ def _same(one: torch.Tensor, other: torch.Tensor | None) -> bool:
         and one.shape == other.shape
         and one.stride() == other.stride()
     )
-
-
-def _means(weights: torch.Tensor, first: torch.Tensor) -> torch.Tensor:
-    """What mean inputs give, for all outputs in order."""
-    return (weights @ first.unsqueeze(2)).flatten()
-
-
-def _damped(matrix: torch.Tensor, damping: float) -> torch.Tensor:
-    """With a share of the mean of its diagonal added to it; the identity where it is zero."""
-    mean = matrix.diagonal(dim1=1, dim2=2).mean(1)
-    eye = torch.eye(matrix.shape[-1], dtype=matrix.dtype)
-    added = torch.where(mean > 0, damping * mean, 1.0)
-    return matrix + added[:, None, None] * eye

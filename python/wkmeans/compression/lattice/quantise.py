@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from wkmeans._kernels.feedback import CodeLengths, factorised, lattice_feedback
-from wkmeans.compression.calibration.replay import FloatArray, Target
+from wkmeans._kernels.feedback import CodeLengths, Factor, factorised, lattice_feedback
+from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.lattice.coding import (
     LARGEST,
     EncodedIntegers,
@@ -35,14 +36,21 @@ class OnLattice:
     cost: float
 
 
-def on_lattice(target: Target, level: float, n_threads: int | None) -> OnLattice:
+def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
+    """Of each group's matrix; they serve any number of levels and any rows."""
+    return [factorised(matrix, n_threads=n_threads) for matrix in target.matrix]
+
+
+def on_lattice(
+    target: Target, level: float, n_threads: int | None, factors: Sequence[Factor] | None = None
+) -> OnLattice:
     """Steps ``level / (sqrt(g_r) l_ii)``, shrunk, rounded with regard to what integers cost.
 
     Groups have rows of their own and share the columns' steps. What is fed back are the errors of
     the values that will be stored, their scales rounded. Raises `TooFineError` where integers are
     larger than a file holds.
     """
-    layer = _Layer(target, level, n_threads)
+    layer = _Layer(target, level, n_threads, factors or factors_of(target, n_threads))
     exponents, shrinkage = layer.column_exponents(np.ones(len(layer.column_steps)))
     lengths = None
     for _ in range(_PASSES):
@@ -58,10 +66,12 @@ def on_lattice(target: Target, level: float, n_threads: int | None) -> OnLattice
 class _Layer:
     """What stays the same from pass to pass."""
 
-    def __init__(self, target: Target, level: float, n_threads: int | None) -> None:
+    def __init__(
+        self, target: Target, level: float, n_threads: int | None, factors: Sequence[Factor]
+    ) -> None:
         self._target = target
         self._n_threads = n_threads
-        self._factors = [factorised(matrix, n_threads=n_threads) for matrix in target.matrix]
+        self._factors = factors
         diagonals = np.stack([factor.diagonal for factor in self._factors])
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
         self.row_exponents = nearest_exponents(level / np.sqrt(target.outputs.reshape(-1)))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
-
-from wkmeans.importance.matrices.layers import LayerInput
 
 _CONSTANT = 1e-10
 """Inputs whose variance is a smaller share of their energy do not vary: single precision has 1e-14
@@ -52,6 +52,13 @@ class Moments:
         )
 
 
+class Positions(Protocol):
+    """What a layer multiplied."""
+
+    def parts(self) -> Iterator[torch.Tensor]:
+        """``(groups, inputs, positions)``, some positions at a time."""
+
+
 class MomentSums:
     """Sums over positions, in double; products of a part at a time in single where inputs are.
 
@@ -65,7 +72,7 @@ class MomentSums:
         self._origins: tuple[torch.Tensor, torch.Tensor] | None = None
         self._count = 0
 
-    def add(self, original: LayerInput, other: LayerInput) -> None:
+    def add(self, original: Positions, other: Positions) -> None:
         """What one layer multiplies in both networks, for the same examples; or twice the same."""
         if other is original:
             for x in original.parts():
@@ -99,6 +106,11 @@ class MomentSums:
         self._original_first = self._original_first + x_moved.sum(2, dtype=torch.float64)
         self._energy = self._energy + x.square().sum((1, 2), dtype=torch.float64)
         self._count += x.shape[2]
+
+    @property
+    def count(self) -> int:
+        """How many positions have been added."""
+        return self._count
 
     def moments(self) -> Moments:
         """What has been summed so far."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,21 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from wkmeans.compression.source import Source, open_source
-from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.transformers._plain import model_kind
+from wkmeans.transformers.by_block.linear import LinearUse, Watch
+from wkmeans.transformers.by_block.weights import Weights
 
 Batch = Mapping[str, torch.Tensor]
 OUTSIDE = -1
 """The number of the part that is no block: embeddings, the last norm, the head."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a block is called with beside the hidden states."""
+
+    others: tuple[Any, ...]
+    named: Mapping[str, Any]
 
 
 class BlockModel:
@@ -29,30 +37,49 @@ class BlockModel:
     model : transformers.PreTrainedModel
         Whose parameters are on the meta device unless `holding` has put them there.
     blocks : list of Module
+
+    Raises
+    ------
+    ValueError
+        Where it has no blocks, where they are not one stack, or where a tensor is not in the files.
     """
 
     def __init__(self, folder: Path) -> None:
         kind = model_kind(folder)
         config = AutoConfig.from_pretrained(folder, local_files_only=True)
-        self._source: Source = open_source(folder)
+        config._experts_implementation = "eager"  # one product an expert, which can be watched
         with _parameters_on_meta():
             self.model: PreTrainedModel = kind._from_config(config).eval()
-        self._prefix, blocks = _largest_list(self.model)
+        self._prefix, blocks = _only_stack(self.model)
         self.blocks: list[nn.Module] = list(blocks)
-        self._names = self._names_by_part(folder)
+        self._weights = Weights(self.model, folder)
+        self._sizes = {name: tensor.numel() for name, tensor in self.model.state_dict().items()}
+        self._names = self._names_by_part()
 
     @property
     def parts(self) -> list[int]:
         """`OUTSIDE`, and the numbers of the blocks."""
         return [OUTSIDE, *range(len(self.blocks))]
 
+    @property
+    def embedding_name(self) -> str:
+        """Of the table of input embeddings."""
+        table = self.model.get_input_embeddings().weight
+        names: dict[int, str] = {id(p): name for name, p in self.model.named_parameters()}
+        return names[id(table)]
+
+    def size_of(self, name: str) -> torch.Size:
+        """The shape of a tensor."""
+        found: torch.Size = self.model.get_parameter(name).shape
+        return found
+
     def n_weights(self, part: int) -> int:
         """Weights of a part, tied ones once."""
-        return sum(self._source.entries[name].size for name in self._names[part])
+        return sum(self._sizes[name] for name in self._names[part])
 
     def read(self, part: int) -> dict[str, torch.Tensor]:
         """The tensors of a part from the files, under the model's names; ties are one tensor."""
-        found = {name: as_torch(self._source.entries[name].read()) for name in self._names[part]}
+        found = self._weights.read(self._names[part])
         if part == OUTSIDE:
             ties = self.model.all_tied_weights_keys
             found |= {one: found[other] for one, other in ties.items() if other in found}
@@ -79,23 +106,33 @@ class BlockModel:
         else:
             module._parameters[attribute] = nn.Parameter(tensor, requires_grad=False)
 
+    def watching(self, part: int, tell: Callable[[LinearUse], None]) -> Watch:
+        """Tells of products with the weights of a part, which is held."""
+        weights = {
+            name: self.model.get_parameter(name)
+            for name in self._names[part]
+            if not self._is_buffer(name)
+        }
+        return Watch(weights, tell)
+
+    def _is_buffer(self, name: str) -> bool:
+        place, _, attribute = name.rpartition(".")
+        return attribute in self.model.get_submodule(place)._buffers
+
     @torch.no_grad()
-    def first_inputs(self, batch: Batch) -> tuple[torch.Tensor, list[dict[str, Any]]]:
+    def first_inputs(self, batch: Batch) -> tuple[torch.Tensor, list[Call]]:
         """What enters the first block, and the other arguments of each. The outside is held."""
-        seen: list[Any] = []
-        arguments: list[dict[str, Any]] = []
+        seen: list[torch.Tensor] = []
+        calls: list[Call] = []
 
         def passed(hidden: torch.Tensor, *others: Any, **named: Any) -> torch.Tensor:
-            if others:
-                raise ValueError(f"{type(self.model).__name__}: its blocks take unnamed arguments")
             seen.append(hidden)
-            arguments.append(named)
+            calls.append(Call(others, named))
             return hidden
 
         self._run(batch, [passed] * len(self.blocks))
-        return seen[0], arguments
+        return seen[0], calls
 
-    @torch.no_grad()
     def logits(self, batch: Batch, hidden: torch.Tensor) -> torch.Tensor:
         """What the model makes of `hidden` behind its last block. The outside is held."""
         known = [lambda *_, **__: hidden] * len(self.blocks)
@@ -103,18 +140,18 @@ class BlockModel:
         return found
 
     def _run(self, batch: Batch, forwards: Sequence[Any]) -> Any:
+        others = {"use_cache": False} if self.model.can_generate() else {}
         try:
             for block, forward in zip(self.blocks, forwards, strict=True):
                 block.forward = forward
-            return self.model(**batch, use_cache=False)
+            return self.model(**batch, **others)
         finally:
             for block in self.blocks:
                 del block.forward
 
-    @torch.no_grad()
-    def through(self, block: int, hidden: torch.Tensor, arguments: dict[str, Any]) -> torch.Tensor:
+    def through(self, block: int, hidden: torch.Tensor, call: Call) -> torch.Tensor:
         """The output of a block, which is held."""
-        output = self.blocks[block](hidden, **arguments)
+        output = self.blocks[block](hidden, *call.others, **call.named)
         if not isinstance(output, torch.Tensor):
             raise ValueError(
                 f"{type(self.model).__name__}: expected blocks that give one tensor, got "
@@ -122,49 +159,31 @@ class BlockModel:
             )
         return output
 
-    @contextmanager
-    def squares(self, block: int) -> Iterator[dict[str, torch.Tensor]]:
-        """Sums of the squares of what its linear layers read, float64, by their weights' names."""
-        sums: dict[str, torch.Tensor] = {}
-
-        def add(name: str, _: nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
-            read = inputs[0].flatten(0, -2).double().square().sum(0)
-            sums[name] = sums[name] + read if name in sums else read
-
-        hooks = [
-            module.register_forward_pre_hook(partial(add, f"{self._prefix}.{block}.{name}.weight"))
-            for name, module in self.blocks[block].named_modules()
-            if isinstance(module, nn.Linear)
-        ]
-        try:
-            yield sums
-        finally:
-            for hook in hooks:
-                hook.remove()
-
-    def _names_by_part(self, folder: Path) -> dict[int, list[str]]:
+    def _names_by_part(self) -> dict[int, list[str]]:
         tied = self.model.all_tied_weights_keys
-        found: dict[int, list[str]] = {part: [] for part in (OUTSIDE, *range(len(self.blocks)))}
-        for name in self.model.state_dict():
+        found: dict[int, list[str]] = {part: [] for part in self.parts}
+        for name in self._sizes:
             if name in tied:
                 continue
-            if name not in self._source.entries:
-                raise ValueError(
-                    f"{folder}: expected a tensor {name!r} for block by block, got none of this "
-                    "name in its files"
-                )
             inner = name.removeprefix(f"{self._prefix}.")
             part = OUTSIDE if inner == name else int(inner.split(".")[0])
             found[part].append(name)
         return found
 
 
-def _largest_list(model: nn.Module) -> tuple[str, nn.ModuleList]:
-    """The list of modules with the most weights, and its name."""
+def _only_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
+    """The list of modules that the model is a stack of, and its name."""
     lists = [(name, m) for name, m in model.named_modules() if isinstance(m, nn.ModuleList)]
-    if not lists:
-        raise ValueError(f"{type(model).__name__}: expected blocks in a list, got no list")
-    return max(lists, key=lambda found: sum(p.numel() for p in found[1].parameters()))
+    outer = [
+        (name, found) for name, found in lists
+        if not any(name.startswith(f"{other}.") for other, _ in lists)
+    ]  # fmt: skip
+    if len(outer) != 1 or len({type(block) for block in outer[0][1]}) != 1:
+        raise ValueError(
+            f"block by block: expected a model that is one stack of blocks of a kind, got "
+            f"{type(model).__name__} with {len(outer)} lists of modules"
+        )
+    return outer[0]
 
 
 @contextmanager

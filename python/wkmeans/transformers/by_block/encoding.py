@@ -1,0 +1,134 @@
+"""One part of a network, compressed under the whole importance matrices of its layers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from wkmeans.compression import CompressedModel
+from wkmeans.compression._floor import DEFAULT_FLOOR, WeighedTensors
+from wkmeans.compression._plan import Options
+from wkmeans.compression._work import Tensors, Work
+from wkmeans.compression.budget.allocation import Choice
+from wkmeans.compression.calibration.codebooks import dense_bytes, serves, with_codebooks
+from wkmeans.compression.calibration.objective import Target
+from wkmeans.compression.lattice.quantise import factors_of, on_lattice
+from wkmeans.compression.lattice.tensor import lattice_tensor
+from wkmeans.compression.source import Entry, open_source
+from wkmeans.compression.tensors.dtypes import as_numpy, as_torch
+from wkmeans.compression.tensors.tensor import CompressedTensor
+from wkmeans.transformers.by_block.sensitivity import Sensitivity
+from wkmeans.transformers.by_block.targets import Part
+
+Encode = Callable[[Target, Entry], "CompressedTensor | None"]
+"""The tensor that stands for a weight; None where this way of coding does not serve it."""
+_LOWERED = 32  # octaves of the level, at most
+
+
+def work_on(
+    tensors: dict[str, torch.Tensor], options: Options, importances: dict[str, Any] | None = None
+) -> Work:
+    """The tensors of a part: which to compress, and the rest of them."""
+    weighed = WeighedTensors(importances, DEFAULT_FLOOR)
+    return Work(open_source(tensors), options, weighed, None, None)
+
+
+def at_level(exponent: float, n_threads: int | None) -> Encode:
+    """Integers on a lattice at a water level, lower where all of a tensor would be zero."""
+
+    def encode(target: Target, entry: Entry) -> CompressedTensor | None:
+        factors = factors_of(target, n_threads)
+        for octave in range(_LOWERED):
+            found = on_lattice(target, 2.0 ** (exponent - octave), n_threads, factors)
+            if found.encoded.k > 1:
+                break
+        else:
+            return None
+        return lattice_tensor(
+            found.encoded,
+            entry.shape,
+            entry.dtype,
+            transposed=target.layer.transposed,
+            cost=found.cost,
+        )
+
+    return encode
+
+
+def by_codebooks(k: int, options: Options) -> Encode:
+    """Codebooks of k centroids."""
+
+    def encode(target: Target, entry: Entry) -> CompressedTensor | None:
+        if not serves(target, options):
+            return None
+        return with_codebooks(target, k, options, entry.shape, entry.dtype)
+
+    return encode
+
+
+def compressed_part(
+    part: Part, work: Work, encode: Encode, *, drifts: bool, k: int | None = None
+) -> CompressedModel:
+    """Stage after stage, each against what those before it give where inputs drift.
+
+    With `k`, what `encode` does not serve has diagonal importances; else it stays dense.
+    """
+    made: Tensors = {}
+    changed: dict[str, torch.Tensor] = {}
+
+    def keep(name: str, tensor: CompressedTensor | None) -> torch.Tensor:
+        entry = work.weights_of[name]
+        small = dense_bytes(entry.shape, entry.dtype)
+        if tensor is None and k is not None:
+            made[name] = work.made({name: Choice(k)})[name]
+        elif tensor is None or tensor.nbytes >= small:
+            made[name] = work.as_it_is(name, "would not be smaller")
+        else:
+            made[name] = tensor
+        stored: torch.Tensor = as_torch(made[name].dequantize())
+        return stored
+
+    for stage in part.stages():
+        wanted = [layer for layer in stage if layer.slot.name in work.weights_of]
+        if not wanted:
+            continue
+        moments = part.moments([stage], changed if drifts else None)[0]
+        for layer in wanted:
+            name = layer.slot.name
+            is_tied = name == part.embedding
+            target = (part.tied if is_tied else part.target)(layer, moments)
+            stored = keep(name, encode(target, work.weights_of[name]))
+            changed |= {name: stored, **part.bias_of(layer, stored, moments)}
+    for name, entry in work.weights_of.items():
+        if name not in made:
+            table = part.table(name) if len(entry.shape) == 2 else None
+            keep(name, None if table is None else encode(table, entry))
+    tensors: Tensors = {}
+    for name in work.source.entries:
+        if name in made:
+            tensors[name] = made[name]
+        elif name in changed:
+            tensors[name] = work.corrected(name, as_numpy(name, changed[name]))
+        else:
+            tensors[name] = work.dense(name, work.reasons[name])
+    return work.model(tensors)
+
+
+def diagonals_of(
+    part: Part, found: dict[str, Sensitivity], names: list[str]
+) -> dict[str, torch.Tensor]:
+    """Importances of single weights: of what each reads times of what it is read by."""
+    diagonals = {}
+    layers = {layer.slot.name: layer for stage in part.stages() for layer in stage}
+    for name in names:
+        shape = part.tensors[name].shape
+        one = found.get(name)
+        if name in layers and one is not None:
+            product = one.outputs.unsqueeze(2) * one.inputs.unsqueeze(1)
+            diagonals[name] = layers[name].restored(product, tuple(shape)).float()
+        elif len(shape) == 2:
+            rows = torch.from_numpy(part.table(name).outputs[0])
+            diagonals[name] = rows.unsqueeze(1).float().expand(shape)
+    return diagonals
