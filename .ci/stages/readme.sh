@@ -1,3 +1,3 @@
 # The README's test command, as printed.
 activate_test_environment
-PYTEST_ADDOPTS=$on_all_cores run_readme_command test
+PYTEST_ADDOPTS="$on_all_cores --durations=40" run_readme_command test

@@ -15,6 +15,14 @@ const char* name_of(Isa isa);
 #define WKM_X86_DISPATCH 0
 #endif
 
+// To an analyser that follows every path, a kernel is the same under every instruction set:
+// WKM_ONE_ISA shows it once.
+#if WKM_X86_DISPATCH && !defined(WKM_ONE_ISA)
+#define WKM_DISPATCH_IS_WHOLE 1
+#else
+#define WKM_DISPATCH_IS_WHOLE 0
+#endif
+
 #if defined(__GNUC__) || defined(__clang__)
 #define WKM_ALWAYS_INLINE inline __attribute__((always_inline))
 #define WKM_PRAGMA(text) _Pragma(#text)
@@ -59,7 +67,7 @@ __attribute__((target(WKM_TARGET_AVX512))) auto run_avx512(Args... args) {
 // instruction set. Contraction is off and sums have a fixed shape, so all paths give the same bits.
 template <class Kernel, class... Args>
 auto dispatch(Args... args) {
-#if WKM_X86_DISPATCH
+#if WKM_DISPATCH_IS_WHOLE
   switch (active_isa()) {
     case Isa::avx512:
       return run_avx512<Kernel>(args...);
@@ -76,7 +84,7 @@ auto dispatch(Args... args) {
 // cost: for matrix products, twice as fast so. Each path gives bits of its own.
 template <class Kernel, class... Args>
 auto dispatch_fused(Args... args) {
-#if WKM_X86_DISPATCH
+#if WKM_DISPATCH_IS_WHOLE
   switch (active_isa()) {
     case Isa::avx512:
       return run_avx512_fused<Kernel>(args...);
