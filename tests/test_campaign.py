@@ -16,6 +16,7 @@ ONCE_FAILED = {
     216: "no cell was cut any more, and no bound moved",
     492: "weights narrower than a format's step, and more centroids than it has values for them",
     553: "roots beside a heavy quartic importance drowned in their distance to the mean",
+    639: "thousands of paths that tied each took in every cell by itself",
     910: "zero pinned where every codebook costs the same to the last digit",
     1017: "a cost lost beside weights without importance",
     1522: "every codebook cost the same, and sweeps over all ties ran out of work",

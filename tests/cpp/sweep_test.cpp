@@ -110,6 +110,34 @@ TEST_CASE_TEMPLATE("a sweep finds the shortest paths among the values of a forma
   for (const std::size_t n : {9u, 40u}) check_families<Moments>(n, n, placement);
 }
 
+// Products of the lightest importances vanish, and Newton's steps overflow.
+TEST_CASE("the shortest paths over importances of 380 decades are as short as they look") {
+  constexpr double kLightest = std::numeric_limits<double>::denorm_min();
+  for (const std::uint64_t seed : {1u, 2u, 3u}) {
+    Random random(seed);
+    Items items;
+    for (int i = 0; i < 900; ++i) {
+      items.weight.push_back(0x1p62 * random.normal());
+      items.importance.push_back(kLightest * static_cast<double>(1 + random.below(4)));
+      items.quartic_importance.push_back(std::max(kLightest, random.of_decades(-480, 60)));
+    }
+    const std::vector<QuarticMoments> cells = single_points<QuarticMoments>(items);
+    Sweeper<QuarticMoments> sweeper(Placement{}, kInfinite);
+    for (const double multiplier : {1e120, 1e60, 1.0, 1e-60, 1e-120}) {
+      CAPTURE(multiplier);
+      const Potentials& found = sweeper.run(cells, multiplier, {});
+      const std::vector<std::uint32_t> path = shortest_path(found);
+      double length = 0.0;
+      for (std::size_t j = 1; j < path.size(); ++j) {
+        QuarticMoments moments{};
+        for (std::uint32_t v = path[j - 1]; v < path[j]; ++v) moments = merge(moments, cells[v]);
+        length += centre(moments).cost + multiplier;
+      }
+      CHECK(found.costs.back() == doctest::Approx(length).epsilon(1e-10));
+    }
+  }
+}
+
 TEST_CASE("a sweep stops when its work is done") {
   Random random(3);
   Items items;

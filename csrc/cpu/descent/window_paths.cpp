@@ -164,13 +164,13 @@ void WindowPaths<Moments>::run(const std::vector<std::size_t>& first,
   for (auto* columns : {&state_, &starts_})
     columns->resize(FieldsOf<Moments>::Type::kCount * stride);
   ends_.resize(stride);
-  for (auto* column : {&roots_, &candidates_, &excess_, &start_costs_}) column->resize(stride);
+  for (auto* column : {&roots_, &candidates_, &loose_, &start_costs_}) column->resize(stride);
   costs.resize(cells.size() + 1);
   const Front front{state_.data(),
                     stride,
                     roots_.data(),
                     candidates_.data(),
-                    excess_.data(),
+                    loose_.data(),
                     start_costs_.data(),
                     0,
                     0};

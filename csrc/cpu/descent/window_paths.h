@@ -39,7 +39,7 @@ private:
   double work_ = 0.0;
   std::vector<double> forward_, backward_;
   std::vector<std::uint32_t> previous_;
-  std::vector<double> state_, roots_, candidates_, excess_, starts_, start_costs_;
+  std::vector<double> state_, roots_, candidates_, loose_, starts_, start_costs_;
   std::vector<Moments> ends_;
 };
 

@@ -23,7 +23,7 @@ struct Front {
   std::size_t stride;
   double* roots;       // quartic: centroid - anchor of each interval, from the step before
   double* candidates;  // costs[p] + cost of [p, end)
-  double* excess;      // quartic: by how much the cost's bound is too loose; 0 where it is not
+  double* loose;       // quartic: 1 where the cost's bound is still too low, else 0
   const double* costs;
   std::size_t first;     // the p that matter start at or a little after this multiple of kLanes
   std::size_t n_blocks;  // of kLanes; starts past the last cost infinity
@@ -70,8 +70,8 @@ struct GrowQuadratic {
 };
 
 struct GrowQuartic {
-  static constexpr int kSteps = 2;        // usually enough from the root of the step before
-  static constexpr int kMostRounds = 10;  // of so many steps
+  static constexpr int kSteps = 2;       // usually enough from the root of the step before
+  static constexpr int kMostRounds = 4;  // of so many steps
 
   template <class Where>
   static WKM_ALWAYS_INLINE void run(Front front, QuarticMoments cell, Where where) {
@@ -100,17 +100,17 @@ struct GrowQuartic {
   template <class Where>
   static WKM_ALWAYS_INLINE void solve_loose(const Front& block, Where where) {
     for (std::size_t p = block.first; p < block.first + kLanes * block.n_blocks; ++p) {
-      if (!(block.excess[p] > 0.0)) continue;
+      if (block.loose[p] == 0.0) continue;
       const QuarticMoments m = QuarticFields::load(block.state + p, block.stride);
       const Centre found = centre(m);
       block.roots[p] = mean_distance(anchor(m), found);
       block.candidates[p] = block.costs[p] + where.cost_near(m, found.value(), found.cost);
-      block.excess[p] = 0.0;
+      block.loose[p] = 0.0;
     }
   }
 
   static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
-    return Eight(block.excess + block.first).largest() > 0.0;
+    return Eight(block.loose + block.first).largest() > 0.0;
   }
 
   struct Anchor {
@@ -139,8 +139,8 @@ struct GrowQuartic {
   }
 
   // Moves the roots by Newton and bounds the costs from below: a convex function with curvature of
-  // at least K lies within slope^2 / 2K of its minimum. `excess` is positive where that bound is
-  // still loose.
+  // at least K lies within slope^2 / 2K of its minimum. What overflowed on the way, and so is no
+  // bound at all, counts as loose.
   template <class Where>
   static WKM_ALWAYS_INLINE void refine(Front front, Where where) {
     WKM_INDEPENDENT
@@ -161,12 +161,12 @@ struct GrowQuartic {
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
       const double slack = least_stiffness > 0.0 ? above : (residual == 0.0 ? 0.0 : cost);
       const double safe = cost > slack ? cost - slack : 0.0;
-      const double excess = slack - 1e-14 * cost;
+      const bool tight = slack <= 1e-14 * cost && cost < kInfinity;
       const Anchor base = anchor(m);
       const double placed = where.cost_near(m, base.origin + (base.offset + y), safe);
       // Around a root still far off may lie other values of a grid than around the optimum.
-      front.candidates[p] = front.costs[p] + (excess > 0.0 ? safe : placed);
-      front.excess[p] = front.costs[p] < kInfinity && excess > 0.0 ? excess : 0.0;
+      front.candidates[p] = front.costs[p] + (tight ? placed : safe);
+      front.loose[p] = front.costs[p] < kInfinity && !tight ? 1.0 : 0.0;
     }
   }
 

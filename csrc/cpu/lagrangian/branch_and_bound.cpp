@@ -44,7 +44,9 @@ public:
       Verdict verdict = judge(grid);
       if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
       const std::vector<Positions> zones = open_zones(grid, verdict.alive);
-      if (grid.is_exact() || n_positions(zones) <= kCellsPerCluster * k_) return finish(zones);
+      const std::size_t n_left = n_positions(zones);
+      if (grid.is_exact() || n_left <= kCellsPerCluster * k_ || is_stuck(n_left))
+        return finish(zones);
       if (!is_to_be_cut(grid, verdict)) halve_all(verdict);
       grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
       improve_on(grid);
@@ -216,6 +218,16 @@ private:
     return upper_bound_ - lower_bound_ <= kSlacks * path_slack(upper_bound_, 0.0, k_);
   }
 
+  // Whether the bounds have met, but what is light beside the cost lies below their digits: more
+  // rounds would close little of it, while the best path over all that is left is soon found.
+  bool is_stuck(std::size_t n_positions_left) {
+    constexpr double kHardlyFewer = 0.75;
+    const double before = n_positions_before_;
+    n_positions_before_ = static_cast<double>(n_positions_left);
+    return n_positions_before_ > kHardlyFewer * before &&
+           is_certified({{}, upper_bound_, lower_bound_});
+  }
+
   // What is undecided around a boundary of the incumbent makes paths through it look dearer than
   // the shortest: through every cell near it by that much.
   std::vector<double> least_excess_around(const Grid<Moments>& grid,
@@ -317,7 +329,12 @@ private:
     Optimum optimum;
     for (std::size_t j = 1; j <= k; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
     optimum.cost = cost_of(optimum.boundaries);
-    optimum.lower_bound = std::min(path.lower_bound, optimum.cost);
+    // The path may have had to be spliced.
+    if (upper_bound_ + path_slack(upper_bound_, 0.0, k_) < optimum.cost) {
+      optimum.boundaries = incumbent_;
+      optimum.cost = upper_bound_;
+    }
+    optimum.lower_bound = std::min(std::max(path.lower_bound, lower_bound_), optimum.cost);
     optimum.n_rounds = std::max(1, round_);
     return optimum;
   }
@@ -334,6 +351,7 @@ private:
   double lower_bound_ = 0.0;
   double multiplier_ = 0.0;
   double worth_ = std::numeric_limits<double>::infinity();
+  double n_positions_before_ = std::numeric_limits<double>::infinity();
   double worth_of_half_gaps_ = std::numeric_limits<double>::infinity();
   int round_ = 0;
 };

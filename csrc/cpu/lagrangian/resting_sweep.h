@@ -8,24 +8,21 @@
 #include "cpu/base/isa.h"
 #include "cpu/intervals/front.h"
 #include "cpu/intervals/moment_columns.h"
+#include "cpu/lagrangian/resting_blocks.h"
 
 namespace wkmeans {
 
 // A sweep over cells with quartic moments, one end at a time. Starts stand in blocks. Paths only
 // grow dearer with every cell that their last edges take in, so a block whose paths were too long
-// for an earlier end rests until the shortest has become as long; the cells that it misses are
-// summed up meanwhile, and taken in by one merge.
+// for an earlier end rests until the shortest has become as long; the cells that it misses
+// meanwhile are taken in by one merge.
 template <class Where>
 class RestingSweep {
 public:
-  static constexpr std::size_t kWhole = 4;  // blocks that missed cells are added up for at a time
-
   struct Buffers {
     Front front;
-    double* missed;  // moments by block, a column a field; room for kWhole more
-    std::size_t missed_stride;
-    double* bounds;  // by block: no path through it is shorter
-    double* costs;   // potentials, those of the front; infinite past those known
+    RestingBlocks::Buffers resting;
+    double* costs;  // potentials, those of the front; infinite past those known
     std::uint32_t* previous;
   };
 
@@ -48,66 +45,54 @@ public:
 private:
   WKM_ALWAYS_INLINE RestingSweep(const QuarticMoments* cells, double multiplier, Where where,
                                  Buffers buffers)
-      : cells_(cells), multiplier_(multiplier), where_(where), buffers_(buffers) {}
+      : cells_(cells),
+        multiplier_(multiplier),
+        where_(where),
+        buffers_(buffers),
+        blocks_(buffers.front.stride / kLanes, buffers.resting) {}
 
   // A start joins the newest block; the cell behind it is one more that the full blocks miss.
   WKM_ALWAYS_INLINE void enter(std::size_t start) {
-    newest_ = start / kLanes;
-    if (start % kLanes == 0) {
-      buffers_.bounds[newest_] = kInfinity;
-      if (start > 0) miss_nothing(newest_ - 1);
-    }
+    if (start % kLanes == 0 && start > 0) blocks_.begin_block();
     buffers_.front.roots[start] = 0.0;
-    double& bound = buffers_.bounds[newest_];
-    bound = buffers_.costs[start] < bound ? buffers_.costs[start] : bound;
-    miss(cells_[start]);
-  }
-
-  WKM_ALWAYS_INLINE void miss_nothing(std::size_t block) const {
-    QuarticFields::store(QuarticMoments{}, buffers_.missed + block, buffers_.missed_stride);
-  }
-
-  WKM_ALWAYS_INLINE void miss(const QuarticMoments& cell) const {
-    // What stands behind the last full block is of no use yet.
-    const std::size_t n_blocks = (newest_ - first_ + kWhole - 1) / kWhole * kWhole;
-    WKM_INDEPENDENT
-    for (std::size_t i = 0; i < n_blocks; ++i) {
-      double* at = buffers_.missed + first_ + i;
-      QuarticFields::store(merge(QuarticFields::load(at, buffers_.missed_stride), cell), at,
-                           buffers_.missed_stride);
-    }
+    const double bound = blocks_.bound(blocks_.newest());
+    const double cost = buffers_.costs[start];
+    blocks_.bound_newest(cost < bound ? cost : bound);
+    blocks_.miss(cells_[start]);
   }
 
   // Returns the length of the shortest path to `end`, but for its last edge's multiplier.
   WKM_ALWAYS_INLINE double reach(std::size_t end) {
     if (end % kLanes == 0) gather(end);
     wake(best_, end);
-    double least = buffers_.bounds[best_];
-    for (std::size_t block = first_; block <= newest_; ++block) {
-      if (block == best_ || buffers_.bounds[block] > lost_to(least)) continue;
+    double least = blocks_.bound(best_);
+    const std::size_t newest = blocks_.newest();
+    for (std::size_t block = blocks_.first(); block <= newest; ++block) {
+      block = blocks_.next_within(lost_to(least), block);
+      if (block == best_ || blocks_.bound(block) > lost_to(least)) continue;
       wake(block, end);
-      least = buffers_.bounds[block] < least ? buffers_.bounds[block] : least;
+      least = blocks_.bound(block) < least ? blocks_.bound(block) : least;
     }
-    best_ = first_;
-    while (best_ < newest_ && buffers_.bounds[best_] > least) ++best_;
+    best_ = blocks_.next_within(least, blocks_.first());
     std::size_t start = best_ * kLanes;
     while (start + 1 < end && buffers_.front.candidates[start] > least) ++start;
     buffers_.previous[end] = static_cast<std::uint32_t>(start);
     // A start that has lost to a later one loses for good (Lemma 2). Those that tie within rounding
     // have not lost.
-    while (first_ < best_ && buffers_.bounds[first_] > lost_to(least)) ++first_;
+    while (blocks_.first() < best_ && blocks_.bound(blocks_.first()) > lost_to(least))
+      blocks_.drop_first();
     return least;
   }
 
   // Makes the bound the length of the block's shortest path.
   WKM_ALWAYS_INLINE void wake(std::size_t block, std::size_t end) {
-    if (block < newest_) {
-      catch_up(block);
+    if (block < blocks_.newest()) {
+      GrowQuartic::grow(alone(block), blocks_.take_missed(block));
     } else if (end % kLanes != 0) {
       gather(end);
     }
     GrowQuartic::settle(alone(block), where_);
-    buffers_.bounds[block] = least_candidate(alone(block));
+    blocks_.set_bound(block, least_candidate(alone(block)));
     work_ += static_cast<double>(kLanes);
   }
 
@@ -122,15 +107,9 @@ private:
     return front;
   }
 
-  WKM_ALWAYS_INLINE void catch_up(std::size_t block) const {
-    GrowQuartic::grow(alone(block),
-                      QuarticFields::load(buffers_.missed + block, buffers_.missed_stride));
-    miss_nothing(block);
-  }
-
   // What lies between each of the newest block's starts and `end`.
   WKM_ALWAYS_INLINE void gather(std::size_t end) const {
-    const std::size_t begin = newest_ * kLanes;
+    const std::size_t begin = blocks_.newest() * kLanes;
     const Front& front = buffers_.front;
     for (std::size_t p = end; p < begin + kLanes; ++p)
       QuarticFields::store(QuarticMoments{}, front.state + p, front.stride);
@@ -145,9 +124,8 @@ private:
   const double multiplier_;
   const Where where_;
   const Buffers buffers_;
-  std::size_t first_ = 0;   // of the blocks that matter
-  std::size_t newest_ = 0;  // to which starts are still being added
-  std::size_t best_ = 0;    // that of the shortest path to the last end
+  RestingBlocks blocks_;
+  std::size_t best_ = 0;  // the block of the shortest path to the last end
   double work_ = 0.0;
 };
 

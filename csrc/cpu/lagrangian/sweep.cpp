@@ -38,15 +38,15 @@ double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multipl
   double* costs = potentials_.costs.data();
   std::uint32_t* previous = potentials_.previous.data();
   if constexpr (Moments::kQuartic) {
-    const std::size_t n_blocks = stride / kLanes + RestingSweep<Where>::kWhole;
+    const std::size_t n_nodes = RestingBlocks::n_nodes(stride / kLanes);
     roots_.resize(stride);
-    excess_.resize(stride);
-    missed_.resize(QuarticFields::kCount * n_blocks);
-    bounds_.resize(n_blocks);
+    loose_.resize(stride);
+    missed_.resize(QuarticFields::kCount * n_nodes);
+    bounds_.resize(n_nodes);
     const Front front{
-        state_.data(), stride, roots_.data(), candidates_.data(), excess_.data(), costs, 0, 0};
-    const typename RestingSweep<Where>::Buffers buffers{front,          missed_.data(), n_blocks,
-                                                        bounds_.data(), costs,          previous};
+        state_.data(), stride, roots_.data(), candidates_.data(), loose_.data(), costs, 0, 0};
+    const typename RestingSweep<Where>::Buffers buffers{
+        front, {missed_.data(), bounds_.data(), n_nodes}, costs, previous};
     return dispatch<RestingSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget_,
                                          where, buffers);
   } else {

@@ -40,7 +40,7 @@ private:
   double budget_;
   Potentials potentials_;
   std::vector<double> state_, candidates_;
-  std::vector<double> roots_, excess_, missed_, bounds_;  // quartic
+  std::vector<double> roots_, loose_, missed_, bounds_;  // quartic
 };
 
 // Nodes of the shortest path, first and last included.

@@ -90,10 +90,10 @@ private:
     const std::size_t stride = (from.size() + kLanes - 1) / kLanes * kLanes;
     state_.assign(FieldsOf<Moments>::Type::kCount * stride, 0.0);
     roots_.assign(stride, 0.0);
-    excess_.assign(stride, 0.0);
+    loose_.assign(stride, 0.0);
     candidates_.assign(stride, 0.0);
     costs_.assign(stride, kInfinity);
-    const Front front{state_.data(), stride, roots_.data(),  candidates_.data(), excess_.data(),
+    const Front front{state_.data(), stride, roots_.data(),  candidates_.data(), loose_.data(),
                       costs_.data(), 0,      stride / kLanes};
     std::vector<double> least(to.size(), kInfinity);
     best_[j].assign(to.size(), from.first);
@@ -122,7 +122,7 @@ private:
   const std::vector<std::size_t>& borders_;
   const std::vector<Positions>& ranges_;
   std::vector<std::vector<std::size_t>> best_;  // the start before each node of range j
-  std::vector<double> state_, roots_, excess_, candidates_, costs_;
+  std::vector<double> state_, roots_, loose_, candidates_, costs_;
 };
 
 }  // namespace
