@@ -159,6 +159,30 @@ def test_targets_are_never_exceeded(options, target):
         assert size >= 0.99 * target
 
 
+def small_layers():
+    rng = np.random.default_rng(0)
+    shapes = {"a": (64, 32), "b": (48, 64), "c": (10, 48), "bias": (64,)}
+    return {n: rng.uniform(-1, 1, shape).astype(np.float32) for n, shape in shapes.items()}
+
+
+def test_small_networks_use_the_size_too():
+    """Where one price for all tensors goes by jumps, tensors are chosen one by one."""
+    reports = [
+        wkmeans.compress(small_layers(), target_bits_per_weight=tenths / 10).report()
+        for tenths in range(18, 32, 2)
+    ]
+    for report in reports:
+        assert 0.95 * report.target_bytes <= report.bytes <= report.target_bytes
+        assert (report.not_used > 0) == ("not used" in report.summary())
+    costs = [report.cost for report in reports]
+    assert costs == sorted(costs, reverse=True)
+
+
+def test_a_size_that_what_stays_dense_exceeds():
+    with pytest.raises(ValueError, match="expected at least .* bytes for the file"):
+        wkmeans.compress(small_layers(), target_bits_per_weight=3, include=["a", "bias"])
+
+
 def test_bits_per_weight_count_the_whole_file():
     report = wkmeans.compress(network(), target_bits_per_weight=5).report()
     assert 0.99 * 5 <= report.bits_per_weight <= 5

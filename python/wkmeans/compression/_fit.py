@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from wkmeans.compression._report import USED
@@ -12,15 +12,22 @@ from wkmeans.compression.budget.allocation import (
     Choice,
     Chooser,
     codebook_size_chooser,
+    curve_ks,
     entropy_constrained_chooser,
+    richest_k,
+    shared_out,
     smallest_k,
 )
-from wkmeans.compression.tensors.tensor import CompressedTensor
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 _AIM = 0.999  # of the budget
 _ROUNDS = 6
 _ROUNDS_BEFORE_FINE_ONES = 3  # which cost a tenth of the others
 _FINE_ROUNDS = 8
+_LARGEST_EXPONENT = 200.0  # of 2, in a factor of prices: no size changes beyond
+_EXPONENTS = [i / 2 for i in range(-12, 13)]  # of 2, in the prices tried for each small tensor
+_FEW_WEIGHTS = 1 << 17
+"""Tensors of so many weights together, the smallest first, are measured whole at every k."""
 
 
 def fit(work: Work, target: int, solver: str) -> Tensors:
@@ -55,6 +62,8 @@ class _Search:
         self.nearest: tuple[int, Mapping[str, Choice]] | None = None
         self._best: tuple[int, Tensors] | None = None
         self._last: Tensors = {}
+        self._small = _small(work)
+        self._built: dict[str, list[CompressedTensor | DenseTensor]] = {n: [] for n in self._small}
 
     @property
     def is_done(self) -> bool:
@@ -64,6 +73,8 @@ class _Search:
         """Bytes of the file that these choices make, all tensors whole."""
         self._last = tensors = self.work.build(choices)
         size = _size(tensors, self.work)
+        for name in self._small:
+            self._built[name].append(tensors[name])
         if size <= self.target and (self._best is None or size > self._best[0]):
             self._best = size, tensors
         if self.nearest is None or abs(size - self.target) < abs(self.nearest[0] - self.target):
@@ -75,7 +86,64 @@ class _Search:
             self.size_of(_smallest(self.work))
         if self._best is None:
             return _checked_size(self._last, self.target, self.work)
+        if not self.is_done and self._small:
+            self._share_anew(*self._best)
         return self._best[1] if self.is_done else _with_dense(*self._best, self.target, self.work)
+
+    def _share_anew(self, size: int, tensors: Tensors) -> None:
+        """Choose among all that was built of small tensors, and more choices of each.
+
+        What samples and one price for all give goes by jumps there, over the size asked for too.
+        """
+        work = self.work
+        for choices in self._more_choices():
+            for name, tensor in work.made(choices).items():
+                self._built[name].append(tensor)
+        curves = {
+            name: [(float(t.nbytes), _cost(t), i) for i, t in enumerate(self._built[name])]
+            for name in self._small
+        }
+        others = size - sum(tensors[name].nbytes for name in self._small)
+        cost = sum(_cost(tensors[name]) for name in self._small)
+        budget = float(self.target - others)
+        for _ in range(_ROUNDS):
+            try:
+                shared = shared_out(curves, budget)
+            except ValueError:
+                return
+            found = {name: self._built[name][i] for name, (_, _, i) in shared.items()}
+            size = _size({**tensors, **found}, work)
+            if size <= self.target:
+                if sum(map(_cost, found.values())) < cost:
+                    self._best = size, {**tensors, **found}
+                return
+            budget -= size - self.target
+
+    def _more_choices(self) -> Iterator[dict[str, Choice]]:
+        """Codebooks of every size, and at prices about those that came nearest to the target."""
+        work = self.work
+        for k in curve_ks(richest_k(work.n_weights, self.target), work.options):
+            yield dict.fromkeys(self._small, Choice(k))
+        if self.nearest is None:
+            return
+        priced = {name: self.nearest[1][name] for name in self._small}
+        if all(choice.price is not None for choice in priced.values()):
+            for exponent in _EXPONENTS:
+                yield {name: _repriced(c, 2.0**exponent) for name, c in priced.items()}
+
+
+def _small(work: Work) -> list[str]:
+    """Tensors that may be built at every k."""
+    found, n = [], 0
+    for name, entry in sorted(work.weights_of.items(), key=lambda item: item[1].size):
+        n += entry.size
+        if n <= _FEW_WEIGHTS:
+            found.append(name)
+    return found
+
+
+def _cost(tensor: CompressedTensor | DenseTensor) -> float:
+    return tensor.cost if isinstance(tensor, CompressedTensor) else 0.0
 
 
 def _with_dense(size: int, tensors: Tensors, target: int, work: Work) -> Tensors:
@@ -135,6 +203,8 @@ def _correct_prices(search: _Search) -> None:
             exponent += math.copysign(max(4 * abs(bits), 0.05), bits)
         else:
             exponent = (too_low + enough) / 2
+        if abs(exponent) > _LARGEST_EXPONENT:
+            return
         size = search.size_of({name: _repriced(c, 2.0**exponent) for name, c in choices.items()})
 
 

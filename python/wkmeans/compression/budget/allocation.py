@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
-from wkmeans._entropy_constrained import EntropySolver
+from wkmeans._entropy_constrained import EntropyConstrained, EntropySolver
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression._plan import Options
 from wkmeans.compression._quantize import Price, Weights, quantize, scaled_channels
@@ -78,22 +78,29 @@ class PricedSample:
             n_threads=options.n_threads,
         )
         self._starts = self._solver.optimal_starts()
+        self._too_dear = math.inf  # the least price known to make one value of the tensor
         dtype = options.codebook_dtype or scaled.dtype
         self._centroid_bytes = numpy_dtype(dtype).itemsize + 2  # and its count
         self._scale_bytes = 0.0 if channel_scale is None else channel_scale.nbytes / self._share
+
+    def _solved(self, multiplier: float) -> EntropyConstrained:
+        # Costs are those of the whole tensor, bits those of the sample.
+        return self._solver.best_of(self._starts, multiplier / self._share, _TRIAL_ITERATIONS)
 
     def at(self, multiplier: float) -> tuple[float, float, Choice]:
         """Bytes and cost of the whole tensor, and how to get there.
 
         No tensor becomes one value: where a bit is too dear for that, it is sold for less.
         """
+        solved = None
         for _ in range(_REBATES):
-            # Costs are those of the whole tensor, bits those of the sample.
-            price = multiplier / self._share
-            solved = self._solver.best_of(self._starts, price, _TRIAL_ITERATIONS)
-            if len(solved.centroids) > 1 or not solved.cost > 0:
-                break
+            if multiplier < self._too_dear:
+                solved = self._solved(multiplier)
+                if len(solved.centroids) > 1 or not solved.cost > 0:
+                    break
+                self._too_dear = multiplier
             multiplier /= 4
+        solved = solved or self._solved(multiplier)
         k = len(solved.centroids)
         size = solved.bits / 8 / self._share + k * self._centroid_bytes + self._scale_bytes
         choice = Choice(k, Price(multiplier, replace(solved, labels=None)))
@@ -104,7 +111,7 @@ def entropy_constrained_chooser(
     samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
 ) -> Chooser:
     """One price of a bit for all tensors."""
-    k = _richest_k(n_weights, target)
+    k = richest_k(n_weights, target)
     while True:
         at = _at_one_price(samples, k, options)
         size_at_no_price, cost, richest = at(0.0)
@@ -136,7 +143,7 @@ def _at_one_price(samples: Mapping[str, Sample], k: int, options: Options) -> _A
     return at
 
 
-def _richest_k(n_weights: int, target: float) -> int:
+def richest_k(n_weights: int, target: float) -> int:
     """Four times the centroids that bytes for each weight would count, within reason."""
     return int(2 ** min(max(math.ceil(8 * target / n_weights) + 2, 4), 12))
 
@@ -145,12 +152,13 @@ def codebook_size_chooser(
     samples: Mapping[str, Sample], n_weights: int, target: float, options: Options
 ) -> Chooser:
     """Any number of centroids for each tensor, as steep a curve for each."""
-    k = _richest_k(n_weights, target)
+    k = richest_k(n_weights, target)
     curves = {name: _curve(sample, k, options) for name, sample in samples.items()}
     return lambda budget: _equal_slope(curves, budget)
 
 
-Point = tuple[float, float, int]  # bytes, cost, k
+Point = tuple[float, float, int]
+"""Bytes, cost, and which of a tensor's choices it is: its k, or the number of what was built."""
 
 
 def smallest_k(options: Options) -> int:
@@ -161,20 +169,33 @@ def smallest_k(options: Options) -> int:
 def _curve(sample: Sample, k_max: int, options: Options) -> list[Point]:
     layout = layout_of(sample.weights.shape, options.granularity)
     longest = sample.weights.rows.size if layout.shared else layout.group
-    k = smallest_k(options)
     points: list[Point] = []
-    while k <= min(k_max, max(longest, 2)):
+    for k in curve_ks(min(k_max, max(longest, 2)), options):
         size, cost = sample.measure(k, options)
         points.append((size, cost, k))
         if cost <= 1e-12 * points[0][1]:
             break
-        k += max(1, k // _STEPS)
     return points
 
 
+def curve_ks(k_max: int, options: Options) -> Iterator[int]:
+    """The numbers of centroids that a curve is measured at."""
+    k = smallest_k(options)
+    while k <= k_max:
+        yield k
+        k += max(1, k // _STEPS)
+
+
 def _equal_slope(curves: Mapping[str, list[Point]], budget: float) -> dict[str, Choice]:
-    """Steps down the convex hulls of all curves, the steepest first; then whatever still fits."""
-    curves = _spared(curves, budget)
+    shared = shared_out(_spared(curves, budget), budget)
+    return {name: Choice(k) for name, (_, _, k) in shared.items()}
+
+
+def shared_out(curves: Mapping[str, list[Point]], budget: float) -> dict[str, Point]:
+    """Steps down the convex hulls of all curves, the steepest first; then whatever still fits.
+
+    ``ValueError`` where the smallest points together do not.
+    """
     at = {name: min(points) for name, points in curves.items()}
     spent = sum(point[0] for point in at.values())
     if spent > budget:
@@ -194,7 +215,7 @@ def _equal_slope(curves: Mapping[str, list[Point]], budget: float) -> dict[str, 
             continue
         spent += more
         at[name] = end
-    return {name: Choice(k) for name, (_, _, k) in _filled(curves, at, budget - spent).items()}
+    return _filled(curves, at, budget - spent)
 
 
 def _spared(curves: Mapping[str, list[Point]], budget: float) -> Mapping[str, list[Point]]:
