@@ -3,6 +3,8 @@
 python bench/importance.py                      times, and the targets met or missed
 python bench/importance.py --memory OBJECTIVE   peak memory and time of a batch on a transformer of
                                                 22 million parameters, "gradient" by default
+python bench/importance.py --recurrent          the exact Fisher of an LSTM against a plain loop of
+                                                autograd.grad, and a reader of text lines by probes
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from harness import Row, Target, best_seconds, machine, rows_of_case, table
 from torch import nn
 from torch.nn import functional
 
+from wkmeans.importance import estimate
 from wkmeans.importance.losses.cross_entropy import CrossEntropy
 from wkmeans.importance.model.batches import read_batch
 from wkmeans.importance.model.functional import FunctionalModel, differentiable_kernels
@@ -176,6 +179,77 @@ def report_memory(objective: str) -> None:
     )
 
 
+class Voice(nn.Module):
+    """Three layers of LSTM over 160 frames, and 256 outputs: a seed for each of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(40, 256, 3, batch_first=True)
+        self.head = nn.Linear(256, 256)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(frames)[1][0][-1])
+
+
+class Reader(nn.Module):
+    """Convolutions over images of text lines, then LSTMs in both directions: 32 x 97 outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for before, after, pool in ((1, 32, 2), (32, 64, 2), (64, 128, (2, 1)), (128, 256, (2, 1))):
+            layers += [nn.Conv2d(before, after, 3, padding=1), nn.ReLU(), nn.MaxPool2d(pool)]
+        self.features = nn.Sequential(*layers)
+        self.lstm = nn.LSTM(256, 256, 2, bidirectional=True, batch_first=True)
+        self.head = nn.Linear(512, 97)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.head(self.lstm(self.features(images).mean(2).transpose(1, 2))[0])
+
+
+def report_recurrent() -> None:
+    """Processor time, in one process; and time on the clock, on the cores that there are."""
+    torch.manual_seed(0)
+    voice, clips = Voice().eval(), torch.randn(4, 160, 40)
+    estimate(voice, [clips[:1, :2]], objective="fisher", loss="mse", probes=1)  # imports
+    found: list[Any] = []
+    exact = {"objective": "fisher", "loss": "mse"}
+    seconds = {
+        "loop of autograd.grad": processor_seconds(lambda: found.append(looped(voice, clips))),
+        "wkmeans": processor_seconds(lambda: found.append(estimate(voice, [clips], **exact))),
+        "wkmeans, 4 probes": processor_seconds(lambda: estimate(voice, [clips], probes=4, **exact)),
+    }
+    assert_same({name: pair[0] for name, pair in found[1].items()}, found[0])
+    targets = [
+        Target("wkmeans", "loop of autograd.grad", 1.0),
+        Target("wkmeans, 4 probes", "loop of autograd.grad", 0.1),
+    ]
+    case = "3-layer LSTM, 256 outputs, 4 clips of 160 frames, exact Fisher"
+    print(table(rows_of_case(case, seconds, dict.fromkeys(seconds, ""), targets)))
+    images = torch.randn(48, 1, 32, 128).split(1)
+    start, clock = time.process_time(), time.perf_counter()
+    estimate(Reader().eval(), images, objective="fisher", probes=4, progress=False)
+    taken = time.perf_counter() - clock
+    print(
+        f"\nconv + BiLSTM reader, 48 images in batches of one, 4 probes: {taken:.1f} s, "
+        f"{time.process_time() - start:.1f} s of processors; target 60 s on two cores: "
+        f"{'met' if taken <= 60 else 'MISSED'}"
+    )
+    print(machine())
+
+
+def looped(net: nn.Module, inputs: torch.Tensor) -> Sums:
+    """The mean over examples of squared derivatives, summed over outputs, one after another."""
+    parameters = dict(net.named_parameters())
+    sums = {name: torch.zeros_like(p, dtype=torch.float64) for name, p in parameters.items()}
+    for example in inputs.split(1):
+        for output in net(example)[0]:
+            found = torch.autograd.grad(output, list(parameters.values()), retain_graph=True)
+            for total, gradient in zip(sums.values(), found, strict=True):
+                total += gradient.square() / len(inputs)
+    return {name: total.float() for name, total in sums.items()}
+
+
 def processor_seconds(call: Callable[[], Any]) -> float:
     start = time.process_time()
     call()
@@ -189,9 +263,13 @@ def peak() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--memory", metavar="OBJECTIVE", nargs="?", const="gradient")
+    parser.add_argument("--recurrent", action="store_true")
     arguments = parser.parse_args()
     if arguments.memory:
         report_memory(arguments.memory)
+        return
+    if arguments.recurrent:
+        report_recurrent()
         return
     torch.set_num_threads(1)  # the matrices are small
     warnings.filterwarnings("ignore", message="Full backward hook is firing")

@@ -179,7 +179,7 @@ def test_small_networks_use_the_size_too():
 
 
 def test_a_size_that_what_stays_dense_exceeds():
-    with pytest.raises(ValueError, match="expected at least .* bytes for the file"):
+    with pytest.raises(ValueError, match=r"expected at least .* bytes for the file"):
         wkmeans.compress(small_layers(), target_bits_per_weight=3, include=["a", "bias"])
 
 
