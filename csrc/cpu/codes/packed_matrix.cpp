@@ -44,6 +44,7 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
   float spare[Rows][kFit ? 16 : 256];
   for (std::int64_t number = 0; number < matrix.groups(); ++number) {
     typename Lanes::Table tables[Rows];
+    WKM_UNROLL(4)
     for (int r = 0; r < Rows; ++r) {
       if constexpr (kFit) {
         tables[r].load(matrix.table_of_sixteen(row + r, number, spare[r]));
