@@ -252,7 +252,7 @@ class _LatticeSearch:
 
         def quantise(target: Target) -> FloatArray:
             made[target.name], values = self._on_lattice(target, level)
-            return values
+            return values.reshape(target.weights.shape)
 
         changed = self._method.replay.run(quantise)
         return self._method.model_of(made, changed, self._choices(level))

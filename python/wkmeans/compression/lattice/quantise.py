@@ -25,15 +25,22 @@ _PASSES = 3
 _CLASS = 16  # sixteenths of an octave that a class of columns spans while rates are estimated
 _MOST_LENGTHS = 64  # integers beyond are taken to be as long as this one
 _SHRINKAGE = (0.5, 1.1)
+_AT_ONCE = 1 << 20  # weights
 
 
 @dataclass(frozen=True)
 class OnLattice:
-    """The integers of all groups, one under another, and the values they stand for."""
+    """The integers of all groups, one under another, and as they are stored."""
 
     encoded: EncodedIntegers
-    values: FloatArray  # (groups, outputs, inputs)
+    integers: IntArray  # (groups * outputs, inputs)
     cost: float
+
+    @property
+    def values(self) -> FloatArray:
+        """``(groups * outputs, inputs)``, made anew each time."""
+        rows, columns = self.encoded.row_exponents, self.encoded.column_exponents
+        return self.integers * scale_of(rows)[:, np.newaxis] * scale_of(columns)
 
 
 def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
@@ -59,8 +66,7 @@ def on_lattice(
         exponents, shrinkage = layer.column_exponents(best)
         lengths = _code_lengths(integers, exponents)
     encoded = encode_integers(integers, layer.row_exponents, used)
-    scales = scale_of(layer.row_exponents)[:, np.newaxis] * scale_of(used)
-    return OnLattice(encoded, (integers * scales).reshape(target.weights.shape), cost)
+    return OnLattice(encoded, integers, cost)
 
 
 class _Layer:
@@ -76,9 +82,19 @@ class _Layer:
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
         self.row_exponents = nearest_exponents(level / np.sqrt(target.outputs.reshape(-1)))
         self._row_steps = scale_of(self.row_exponents).reshape(target.outputs.shape)
-        largest = np.abs(target.weights / self.column_steps).max(axis=2) / self._row_steps
+        largest = self._largest()
         if not (largest < LARGEST).all():
             raise TooFineError(f"level: {level:g} makes integers of {largest.max():g}")
+
+    def _largest(self) -> FloatArray:
+        """Of each row's integers in size, before any feedback."""
+        rows = self._target.weights.reshape(-1, len(self.column_steps))
+        step = max(1, _AT_ONCE // rows.shape[1])
+        parts = [
+            np.abs(rows[start : start + step] / self.column_steps).max(axis=1)
+            for start in range(0, len(rows), step)
+        ]
+        return np.asarray(np.concatenate(parts) / self._row_steps.reshape(-1))
 
     def column_exponents(self, shrinkage: FloatArray) -> tuple[IntArray, FloatArray]:
         """Scales nearest to the steps, shrunk, and the shrinkage that this makes."""
@@ -100,18 +116,24 @@ class _Layer:
                 code_lengths=lengths,
                 n_threads=self._n_threads,
             )
-            integers.append(found.integers.astype(np.int64))
+            integers.append(found.integers)
             best.append(found.best_shrinkage)
             cost += float((self._target.outputs[group] * found.costs).sum())
-        return np.concatenate(integers), cost, np.mean(best, axis=0)
+        rows = integers[0] if len(integers) == 1 else np.concatenate(integers)
+        return rows, cost, np.mean(best, axis=0)
 
 
 def _code_lengths(integers: IntArray, column_exponents: IntArray) -> CodeLengths:
     """From how often integers occur among columns of about the same step."""
     most = int(min(np.abs(integers).max(initial=0), _MOST_LENGTHS))
     classes = (column_exponents - column_exponents.min()) // _CLASS
-    counts = np.full((int(classes.max()) + 1, 2 * most + 1), 0.5)
-    columns = np.broadcast_to(classes, integers.shape)
-    np.add.at(counts, (columns, np.clip(integers, -most, most) + most), 1.0)
+    shape = int(classes.max()) + 1, 2 * most + 1
+    counts = np.full(shape, 0.5).reshape(-1)
+    places = classes * shape[1] + most
+    step = max(1, _AT_ONCE // integers.shape[1])
+    for start in range(0, len(integers), step):
+        part = np.clip(integers[start : start + step], -most, most) + places
+        counts += np.bincount(part.reshape(-1), minlength=counts.size)
+    counts = counts.reshape(shape)
     bits = np.log2(counts.sum(axis=1, keepdims=True) / counts)
     return CodeLengths(PRICE, bits, classes.astype(np.int32))

@@ -97,8 +97,10 @@ def compressed_part(
         moments = part.moments([stage], changed if drifts else None)[0]
         for layer in wanted:
             name = layer.slot.name
-            is_tied = name == part.embedding
-            target = (part.tied if is_tied else part.target)(layer, moments)
+            if name == part.embedding:
+                target = part.tied(layer, moments)
+            else:
+                target = part.target(layer, moments, drifts=drifts)
             stored = keep(name, encode(target, work.weights_of[name]))
             changed |= {name: stored, **part.bias_of(layer, stored, moments)}
     for name, entry in work.weights_of.items():

@@ -351,8 +351,10 @@ class Run:
         curves, done = [], set()
         for stage, moments in zip(stages, part.moments(stages, None), strict=True):
             for layer in stage:
-                is_tied = layer.slot.name == part.embedding
-                target = (part.tied if is_tied else part.target)(layer, moments)
+                if layer.slot.name == part.embedding:
+                    target = part.tied(layer, moments)
+                else:
+                    target = part.target(layer, moments, drifts=False)
                 curves.append(curve_of(target, bits, self._options.n_threads))
                 done.add(layer.slot.name)
         for name, entry in work.weights_of.items():

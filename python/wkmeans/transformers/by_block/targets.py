@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -119,15 +119,15 @@ class Part:
             run(batch)
         return found
 
-    def target(self, layer: Layer, moments: Moments) -> Target:
-        """Of one weight, from moments of what it multiplies."""
+    def target(self, layer: Layer, moments: Moments, *, drifts: bool) -> Target:
+        """Of one weight, from moments of what it multiplies; where that drifted, after it."""
         name = layer.slot.name
         weights = layer.matrices(self.tensors[name].double())
         used = moments.centred() if self._corrects(layer) else moments
         return Target(
             name,
             layer,
-            attainable(weights, used, self.settings.ridge).numpy(),
+            (attainable(weights, used, self.settings.ridge) if drifts else weights).numpy(),
             damped(used.second, self.settings.damping).numpy(),
             self._outputs(name, (layer.groups, layer.outputs)).numpy(),
         )
@@ -171,12 +171,11 @@ class Part:
 
     def tied(self, layer: Layer, moments: Moments) -> Target:
         """Of a head that is the table of embeddings too: both uses under one matrix."""
-        head = self.target(layer, moments)
+        head = self.target(layer, moments, drifts=False)
         looked_up = float(self.sensitivities[self.embedding].rows.sum())
         share = looked_up / (layer.inputs * head.outputs.sum())
         matrix = head.matrix + share * np.eye(layer.inputs)
-        return Target(head.name, layer, layer.matrices(self.tensors[head.name].double()).numpy(),
-                      matrix, head.outputs)  # fmt: skip
+        return replace(head, matrix=matrix)
 
 
 class _EnoughError(Exception):
