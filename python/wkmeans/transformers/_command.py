@@ -107,12 +107,11 @@ def _is_large(folder: Path, options: Mapping[str, Any]) -> bool:
     """Whether the model is better not loaded, and can be compressed without."""
     if any(options.get(name) is not None for name in _WHOLE_ONLY):
         return False
-    weights = sum(entry.size for entry in open_source(folder).entries.values())
-    if weights <= _LARGE:
-        return False
     try:
+        if sum(entry.size for entry in open_source(folder).entries.values()) <= _LARGE:
+            return False
         BlockModel(folder)
-    except ValueError:
+    except (ValueError, OSError):  # whoever loads the whole model says what is wrong with it
         return False
     return True
 
