@@ -225,3 +225,22 @@ def test_what_codebooks_do_not_serve_is_said(options):
     report = wkmeans.compress(model, calibration=[x], k=4, method="matrix", **options).report()
     assert report.divergence == report.divergence_unweighted
     assert "matrix was not tried" in str(report)
+
+
+@pytest.mark.parametrize("method", ["matrix", "diagonal"])
+@pytest.mark.parametrize("size", [{"bits": 3}, {"target_bits_per_weight": 4.5}])
+def test_an_output_that_calibration_never_activates_keeps_its_energy(method, size):
+    net, x = network(), correlated(200, 48)
+    with torch.no_grad():
+        net[0].bias[7] = -1e3
+    found = wkmeans.compress(net, calibration=[x], method=method, **size)
+    report = found.report()
+    assert report.divergence < report.divergence_unweighted
+    weights = net[0].weight[7].detach().numpy()
+    values = found["0.weight"].dequantize()[7]
+    assert (values**2).sum() > 0.5 * (weights**2).sum()
+    assert ((values - weights) ** 2).sum() < 0.25 * (weights**2).sum()
+    (row,) = (row for row in report.tensors if row.name == "0.weight")
+    assert row.unseen == (7,)
+    raw = wkmeans.compress(net, calibration=[x], method=method, floor=0, **size)
+    assert not any(row.unseen for row in raw.report().tensors)

@@ -79,7 +79,8 @@ def compress(
         importance likewise: 1 by default. A slice along the first axis (an output, an expert, a
         token) whose importance is below a millionth of the tensor's mean was never seen by the
         examples: it counts as one of mean importance, and the report names it. ``floor=0`` takes
-        importances as they are, the paper's raw objective. Costs are under those given.
+        importances as they are, the paper's raw objective. Costs are under those given. Under a
+        whole importance matrix outputs have one importance each, raised by .02 by default.
     bits, k, target_bytes, target_bits_per_weight
         Exactly one of them: ``k`` centroids, or ``2**bits``, for each codebook; or the size of the
         file, in bytes or in bits for each weight of the model (dense tensors and metadata count). A

@@ -28,7 +28,8 @@ small convolutional network least at 1.5, 2 and 3 bits a weight (Fisher; a third
 of 0), and those of a fully connected one no more than others between .1 and 3.
 """
 
-_UNSEEN = 1e-6  # of the tensor's mean
+UNSEEN = 1e-6
+"""Of the tensor's mean: what is less important was never seen by the examples."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,7 +129,7 @@ def _unseen_slices(importance: Array, mean: float, shape: tuple[int, ...]) -> Ar
     if importance.ndim < len(shape) or not shape or importance.shape[0] != shape[0]:
         return np.empty(0, np.intp)
     of_slices = importance.reshape(shape[0], -1).mean(axis=1)
-    return np.flatnonzero(of_slices < _UNSEEN * mean)
+    return np.flatnonzero(of_slices < UNSEEN * mean)
 
 
 def _raised(values: Array, floor: float, unseen: Array) -> Array:

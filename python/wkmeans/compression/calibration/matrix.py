@@ -51,7 +51,8 @@ class MatrixMethod:
     """One network under the whole importance matrices of its layers.
 
     `importances` are the diagonals, by the names of the source's tensors: they weigh a layer's
-    outputs against one another, and tensors that multiply nothing.
+    outputs against one another, and tensors that multiply nothing. `floor` is under both; None is
+    the default of each.
     """
 
     model: nn.Module
@@ -61,10 +62,12 @@ class MatrixMethod:
     forward: Forward | None
     importances: Mapping[str, Any]
     loss: str
+    floor: float | None
 
     def __post_init__(self) -> None:
         request = self.request
-        weighed = WeighedTensors(self.importances, DEFAULT_FLOOR)
+        floor = self.floor
+        weighed = WeighedTensors(self.importances, DEFAULT_FLOOR if floor is None else floor)
         self.work = Work(self.source, request.options, weighed, request.progress, request.group)
         known = dict(self.model.named_parameters())
         names = [name for name in self.work.weights_of if name in known]
@@ -79,7 +82,7 @@ class MatrixMethod:
             names,
             diagonals,
             resolve_loss(self.loss, 1.0, "example"),
-            Settings(),
+            Settings() if floor is None else Settings(floor=floor),
         )
         if not self._replay.stages:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
@@ -149,7 +152,7 @@ class MatrixMethod:
         notes = (f"diagonal importances, for want of a matrix: {without}",) if without else ()
         findings = Findings(
             target_bytes=self.request.target_for(self.source),
-            unseen=self.work.unseen,
+            unseen=self.work.unseen | {n: u for n, u in self._replay.unseen.items() if n in made},
             weighed=weighed,
             notes=notes,
         )

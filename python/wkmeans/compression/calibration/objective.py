@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from wkmeans.compression._floor import UNSEEN
 from wkmeans.importance.matrices.layers import Layer
 from wkmeans.importance.matrices.moments import Moments
 
@@ -30,7 +31,7 @@ class Settings:
     damping : float
         Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
     floor : float
-        The share of the mean in each output's importance, for outputs that were never seen.
+        What each output's importance is raised by, as a share of the mean of its layer.
     """
 
     ridge: float = 0.1
@@ -91,9 +92,19 @@ def damped(matrix: torch.Tensor, damping: float) -> torch.Tensor:
     return found
 
 
+def unseen_outputs(outputs: torch.Tensor) -> torch.Tensor:
+    """Which outputs no example reached, by their importances."""
+    return outputs < UNSEEN * outputs.mean()
+
+
 def outputs_floored(outputs: torch.Tensor, floor: float) -> torch.Tensor:
-    """Importances of outputs with a share of their mean, for outputs that were never seen."""
-    return (1 - floor) * outputs + floor * outputs.mean()
+    """Importances of outputs raised by a share of their mean; those never seen count as the mean.
+
+    Without a floor these count a millionth of it, as good as nothing, so that they have a step.
+    """
+    mean = outputs.mean()
+    unseen = mean if floor else UNSEEN * mean
+    return torch.where(unseen_outputs(outputs), unseen, outputs) + floor * mean
 
 
 def rebalanced_bias(

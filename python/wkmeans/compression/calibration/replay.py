@@ -21,6 +21,7 @@ from wkmeans.compression.calibration.objective import (
     damped,
     outputs_floored,
     rebalanced_bias,
+    unseen_outputs,
 )
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
@@ -56,6 +57,8 @@ class Replay:
         self._inputs = inputs
         self._diagonals = diagonals
         self._settings = settings
+        self.unseen: dict[str, tuple[int, ...]] = {}
+        """Outputs by the parameter whose first axis they are, as targets find them."""
         lend(model, lambda: self._look_at(model, forward, names, loss))
 
     def _look_at(
@@ -157,6 +160,13 @@ class Replay:
         if not product > 0:
             return torch.ones(layer.groups, layer.outputs, dtype=torch.float64)
         g = g * (float(self._diagonals[name].sum()) / product)
+        rows = layer.groups * layer.outputs
+        if (
+            self._settings.floor
+            and not layer.transposed
+            and rows == len(self._model.parameters[name])
+        ):
+            self.unseen[name] = tuple(unseen_outputs(g).flatten().nonzero().flatten().tolist())
         return outputs_floored(g, self._settings.floor)
 
 

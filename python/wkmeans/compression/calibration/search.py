@@ -130,6 +130,7 @@ class _Trial:
             calibration.forward,
             self._diagonals,
             calibration.loss,
+            self.floor,
         ).build()
 
     def _diagonal(self, floor: float) -> CompressedModel:
