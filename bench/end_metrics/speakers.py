@@ -7,7 +7,6 @@ is that of the voice whose enrolled prompts have the nearest mean embedding.
 from __future__ import annotations
 
 import wave
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +15,13 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from end_metrics.state import State, UnavailableError, linear
+from end_metrics.network import Network
+from end_metrics.state import UnavailableError, pretrained
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
-ENROLLED, TESTED = 10, 60  # prompts of each voice
+CALIBRATING, ENROLLED, TESTED = 30, 10, 60  # prompts of each voice
+PROBES = 8
+BATCH = 50
 RATE = 16000
 WINDOW, HOP, N_MELS = 400, 160, 40
 N_FRAMES = 160  # of one utterance
@@ -28,20 +30,38 @@ QUIETEST = 10 ** (-30 / 20)  # root mean square that weaker recordings are raise
 Signal = npt.NDArray[np.float32]
 
 
-def evaluation(original: State) -> Callable[[State], float]:
-    enrolled, tested, voices, speakers = prompts()
+def network(name: str) -> Network:
+    """Prompts that neither enrol nor test calibrate."""
+    calibration, enrolled, tested, voices, speakers = prompts()
+    state = {
+        name: tensor
+        for name, tensor in pretrained(name).items()
+        if name.startswith(("lstm.", "linear."))
+    }
+    net = SpeakerEncoder()
+    net.load_state_dict(state)
+    expected = speakers.repeat_interleave(TESTED)
 
-    def found(state: State) -> float:
-        centres = embeddings(state, enrolled).unflatten(0, (voices, ENROLLED)).mean(1)
-        nearest = (embeddings(state, tested) @ functional.normalize(centres).T).argmax(1)
-        expected = torch.arange(voices).repeat_interleave(TESTED)
-        return float((speakers[nearest] == speakers[expected]).double().mean())
+    def found(outputs: torch.Tensor, original: torch.Tensor) -> float:
+        enrolment, test = outputs.split([len(enrolled), len(tested)])
+        centres = enrolment.unflatten(0, (voices, ENROLLED)).mean(1)
+        nearest = (test @ functional.normalize(centres).T).argmax(1)
+        return float((speakers[nearest] == expected).double().mean())
 
-    return found
+    return Network(
+        net.eval(),
+        calibration.split(BATCH),
+        torch.cat([enrolled, tested]).split(BATCH),
+        "mse",
+        "speaker found",
+        found,
+        len(tested),
+        PROBES,
+    )
 
 
-def prompts() -> tuple[torch.Tensor, torch.Tensor, int, torch.Tensor]:
-    """Spectrograms to enrol and to test, voice after voice; the number of voices; their speakers.
+def prompts() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, int, torch.Tensor]:
+    """Spectrograms that calibrate, enrol and test, voice after voice; voices; their speakers.
 
     A reader of two languages is one speaker with two voices.
     """
@@ -49,17 +69,20 @@ def prompts() -> tuple[torch.Tensor, torch.Tensor, int, torch.Tensor]:
     names = [folder.name.rsplit("_", 1)[1] for folder in folders]
     if len(set(names)) < 2:
         raise UnavailableError("asterisk-core-sounds-*-wav of two speakers are not installed")
-    enrolled, tested = [], []
+    parts: tuple[list[torch.Tensor], ...] = ([], [], [])
     rng = np.random.default_rng(0)
     for folder in folders:
         long_enough = [
             mel for path in sorted(folder.glob("*.wav")) if (mel := spectrogram(path)) is not None
         ]
-        drawn = rng.choice(len(long_enough), ENROLLED + TESTED, replace=False)
-        enrolled += [long_enough[i] for i in drawn[:ENROLLED]]
-        tested += [long_enough[i] for i in drawn[ENROLLED:]]
+        drawn = rng.permutation(len(long_enough))
+        start = 0
+        for part, count in zip(parts, (CALIBRATING, ENROLLED, TESTED), strict=True):
+            part += [long_enough[i] for i in drawn[start : start + count]]
+            start += count
     speakers = torch.tensor([sorted(set(names)).index(name) for name in names])
-    return torch.stack(enrolled), torch.stack(tested), len(folders), speakers
+    calibration, enrolled, tested = map(torch.stack, parts)
+    return calibration, enrolled, tested, len(folders), speakers
 
 
 def spectrogram(path: Path) -> torch.Tensor | None:
@@ -109,12 +132,14 @@ def mel_of_nyquist() -> float:
     return float(15 + 27 * np.log(RATE / 2 / 1000) / np.log(6.4))
 
 
-def embeddings(state: State, mels: torch.Tensor) -> torch.Tensor:
+class SpeakerEncoder(nn.Module):
     """Unit vectors (n, 256) of spectrograms (n, 160, 40)."""
-    lstm = nn.LSTM(N_MELS, 256, num_layers=3, batch_first=True)
-    lstm.load_state_dict(
-        {name[5:]: tensor for name, tensor in state.items() if name.startswith("lstm.")}
-    )
-    with torch.inference_mode():
-        _, (hidden, _) = lstm(mels)
-        return functional.normalize(functional.relu(linear(state, "linear", hidden[-1])))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(N_MELS, 256, num_layers=3, batch_first=True)
+        self.linear = nn.Linear(256, 256)
+
+    def forward(self, mels: torch.Tensor) -> torch.Tensor:
+        _, (hidden, _) = self.lstm(mels)
+        return functional.normalize(functional.relu(self.linear(hidden[-1])))

