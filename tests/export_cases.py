@@ -84,7 +84,6 @@ def assert_same(actual, expected):
 
 
 def compressed(granularity="tensor", codebook=np.float32, scales=False, shape=(4, 3, 2, 2)):
-    pytest.importorskip("constriction")
     from wkmeans.compression.tensors.layout import layout_of
     from wkmeans.compression.tensors.tensor import compressed_tensor
 

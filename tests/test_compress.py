@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import wkmeans
 from wkmeans.compression import CompressedTensor, DenseTensor
 
-for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
+for module in ("safetensors", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 import ml_dtypes  # noqa: E402
 

@@ -15,7 +15,7 @@ import pytest
 import wkmeans
 from wkmeans import cli
 
-for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
+for module in ("safetensors", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 from safetensors.numpy import load_file, save, save_file  # noqa: E402
 

@@ -14,7 +14,7 @@ import wkmeans
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression.format import version_1
 
-for module in ("safetensors", "constriction", "ml_dtypes"):
+for module in ("safetensors", "ml_dtypes"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 
 DATA = Path(__file__).parent / "data"

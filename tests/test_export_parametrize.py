@@ -237,7 +237,6 @@ class Tied(nn.Module):
     ids=str,
 )
 def test_a_compressed_model_fine_tuned_and_compressed_again(options, tmp_path):
-    pytest.importorskip("constriction")
     torch.manual_seed(0)
     compressed = wkmeans.compress(Tied(), **options)
     dense, model = compressed.apply_to(Tied()), compressed.parametrize(Tied())
@@ -260,7 +259,6 @@ def test_a_compressed_model_fine_tuned_and_compressed_again(options, tmp_path):
 
 
 def test_a_model_that_was_not_parametrized_has_no_codebooks():
-    pytest.importorskip("constriction")
     compressed = wkmeans.compress(Tied(), bits=2)
     with pytest.raises(ValueError, match="model: expected one that parametrize"):
         compressed.tuned(Tied())

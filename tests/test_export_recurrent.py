@@ -11,7 +11,6 @@ from wkmeans.export import to_onnx
 
 for module in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[export]'")
-pytest.importorskip("constriction", reason="needs the extra: pip install 'wkmeans[compress]'")
 pytestmark = pytest.mark.slow
 
 # In an interpreter of its own: the exporter warns of itself.

@@ -16,7 +16,7 @@ from fresh import run_wkmeans
 import wkmeans
 from wkmeans import cli
 
-for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
+for module in ("safetensors", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 from safetensors.numpy import save_file  # noqa: E402
 

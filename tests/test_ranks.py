@@ -102,7 +102,6 @@ open(sys.argv[3], "wb").write(pickle.dumps(answers))
 def test_two_processes(tmp_path):
     """They find what one finds, each its share of it, and hear of what goes wrong elsewhere."""
     pytest.importorskip("torch")
-    pytest.importorskip("constriction")
     answers = run_two_ranks(tmp_path, SCENARIO)
     found, done, failures, differences, files = zip(*answers, strict=True)
     shares = balanced(SIZES, 2)

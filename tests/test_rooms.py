@@ -15,7 +15,7 @@ MOST_FILES = 20
 FLOORS = [
     ["math"],
     ["cpu/base"],
-    ["cpu/sort", "cpu/prune", "cpu/products"],
+    ["cpu/sort", "cpu/prune", "cpu/products", "cpu/coding"],
     ["cpu/read", "cpu/codes"],
     ["cpu/label"],
     ["cpu/intervals"],

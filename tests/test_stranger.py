@@ -24,7 +24,7 @@ def commands():
 @pytest.mark.slow
 def test_the_snippets_print_what_they_say_they_print(tmp_path):
     """One session, in order; what a test module imports is not there."""
-    for module in ("torch", "sklearn", "safetensors", "constriction"):
+    for module in ("torch", "sklearn", "safetensors"):
         pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[demo]'")
     scripts = [(code, output) for code, output in examples(TEXT) if ">>> " not in code]
     assert len(scripts) >= 2
@@ -36,7 +36,7 @@ def test_the_snippets_print_what_they_say_they_print(tmp_path):
 
 
 def test_the_commands_work_one_after_another(tmp_path):
-    for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
+    for module in ("safetensors", "ml_dtypes", "rich"):
         pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
     from safetensors.numpy import save_file
 

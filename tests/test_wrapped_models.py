@@ -11,7 +11,7 @@ import pytest
 import wkmeans
 
 torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
-for module in ("safetensors", "constriction", "ml_dtypes", "rich"):
+for module in ("safetensors", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 from torch import nn  # noqa: E402
 from torch.optim.swa_utils import AveragedModel  # noqa: E402

@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, module) {
   wkmeans::bind_problems(module);
   wkmeans::bind_cluster(module);
   wkmeans::bind_codes(module);
+  wkmeans::bind_coding(module);
   wkmeans::bind_entropy_constrained(module);
   wkmeans::bind_feedback(module);
   wkmeans::bind_prune(module);

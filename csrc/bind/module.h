@@ -7,6 +7,7 @@ namespace wkmeans {
 void bind_problems(pybind11::module_& module);
 void bind_cluster(pybind11::module_& module);
 void bind_codes(pybind11::module_& module);
+void bind_coding(pybind11::module_& module);
 void bind_entropy_constrained(pybind11::module_& module);
 void bind_feedback(pybind11::module_& module);
 void bind_prune(pybind11::module_& module);

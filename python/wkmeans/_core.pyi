@@ -164,3 +164,58 @@ class PackedMatrix:
     def multiply(
         self, inputs: npt.NDArray[np.float32], n_threads: int
     ) -> npt.NDArray[np.float32]: ...
+
+def encode_codes(
+    codes: npt.NDArray[Any],
+    row_classes: npt.NDArray[np.int32],
+    column_classes: npt.NDArray[np.int32],
+    columns: int,
+    shift: int,
+    chunk: int,
+    first: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    n_threads: int,
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]: ...
+def decode_codes(
+    words: npt.NDArray[np.uint32],
+    ends: npt.NDArray[np.int64],
+    row_classes: npt.NDArray[np.int32],
+    column_classes: npt.NDArray[np.int32],
+    columns: int,
+    shift: int,
+    chunk: int,
+    first: npt.NDArray[np.int64],
+    sizes: npt.NDArray[np.int64],
+    counts: npt.NDArray[np.int64],
+    dtype: str,
+    n_threads: int,
+) -> npt.NDArray[Any] | None: ...
+def encode_adaptively(
+    integers: npt.NDArray[np.int32],
+    row_spread: npt.NDArray[np.int32],
+    column_spread: npt.NDArray[np.int32],
+) -> npt.NDArray[np.uint32]: ...
+def decode_adaptively(
+    words: npt.NDArray[np.uint32],
+    row_spread: npt.NDArray[np.int32],
+    column_spread: npt.NDArray[np.int32],
+) -> npt.NDArray[np.int32] | None: ...
+def unpack_codes(
+    packed: npt.NDArray[np.uint8], size: int, bits: int, k: int, dtype: str, n_threads: int
+) -> npt.NDArray[Any] | None: ...
+def look_up(
+    labels: npt.NDArray[Any],
+    is_transposed: bool,
+    tables: npt.NDArray[Any],
+    group: int,
+    n_threads: int,
+) -> npt.NDArray[Any]: ...
+def look_up_scaled(
+    labels: npt.NDArray[Any],
+    table: npt.NDArray[np.float64],
+    row_scales: npt.NDArray[np.float64],
+    column_scales: npt.NDArray[np.float64],
+    dtype: str,
+    n_threads: int,
+) -> npt.NDArray[Any]: ...

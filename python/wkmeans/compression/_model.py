@@ -282,7 +282,7 @@ def _dense(name: str, tensor: CompressedTensor | DenseTensor, framework: str) ->
         return tensor.dequantize()
     if isinstance(tensor, DenseTensor) and tensor.packed_shape is not None:
         return packed_as_torch(name, tensor.values, tensor.dtype, tensor.shape)
-    return as_torch(tensor.dequantize())
+    return as_torch(tensor.dequantize(), is_fresh=isinstance(tensor, CompressedTensor))
 
 
 def load(path: str | os.PathLike[str] | Sequence[str | os.PathLike[str]]) -> CompressedModel:

@@ -1,8 +1,7 @@
 """Codes as bytes: bit-packed, or entropy-coded by asymmetric numeral systems.
 
-`docs/format.md` describes both so that another language can read them. ANS is the coder of the
-package constriction; the frequencies handed to it are whole numbers that add up to 2^24 exactly,
-so no float decides what a file means.
+`docs/format.md` describes both so that another language can read them. No float decides what a
+file means.
 """
 
 from __future__ import annotations
@@ -14,10 +13,19 @@ import numpy as np
 
 from wkmeans._files.errors import FormatError
 from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.coding import (
+    CodeClasses,
+    CodeTables,
+    decode_codes,
+    encode_codes,
+    unpack_codes,
+)
 
-PRECISION = 24
-"""Frequencies of a model add up to 2^24."""
 MAX_CLASSES = 16
+CHUNK = 1 << 16
+"""Weights that are coded independently of all others, so that threads can share a tensor."""
+LEAST_CHUNK = 1 << 12
+"""Shorter ones are refused: a file would consist of little else."""
 
 Classes = tuple[int, int]
 """The axis (0 rows, 1 columns) whose lines are sorted into classes, and how many classes."""
@@ -35,6 +43,8 @@ class EncodedCodes:
     coding : {"packed", "ans"}
     classes : (int, int) or None
         ANS with one table of counts for each class of rows or columns; None: one table for all.
+    chunk : int or None
+        ANS in chunks of so many weights; None: in one.
     """
 
     payload: Array
@@ -43,13 +53,17 @@ class EncodedCodes:
     k: int
     coding: str
     classes: Classes | None = None
+    chunk: int | None = None
 
     @property
     def size(self) -> int:
         return self.rows * self.columns
 
     def decode(self) -> Array:
-        """Codes, shape ``(rows, columns)``; raises `FormatError` where the payload is unsound."""
+        """Codes, shape ``(rows, columns)``; raises `FormatError` where the payload is unsound.
+
+        Where columns are sorted into classes, in Fortran order.
+        """
         if self.coding == "packed":
             return unpack(self.payload, self.size, self.k).reshape(self.rows, self.columns)
         return _decode_ans(self)
@@ -57,8 +71,7 @@ class EncodedCodes:
     def counts(self) -> Array:
         """How many weights carry each code, int64 (k,)."""
         if self.coding == "ans":
-            tables: Array = read_counts(self)[0]
-            return np.asarray(tables.sum(axis=0))
+            return np.asarray(read_counts(self).tables.sum(axis=0))
         return _count(self.decode(), self.k)
 
 
@@ -89,17 +102,14 @@ def packed_size(size: int, k: int) -> int:
     return (size * width(k) + 7) // 8
 
 
-_CHUNK = 1 << 16  # codes; a multiple of eight, so every chunk starts on a whole byte
-
-
 def pack(codes: Array, k: int) -> Array:
     """Codes below k, in order, each in as many bits as k needs."""
     bits = width(k)
-    flat = codes.reshape(-1)
+    flat = codes.reshape(-1)  # chunks of a multiple of eight codes start on whole bytes
     payload = np.zeros(packed_size(flat.size, k), np.uint8)
     shifts = np.arange(bits, dtype=np.uint32)
-    for start in range(0, flat.size, _CHUNK) if bits else ():
-        chunk = flat[start : start + _CHUNK].astype(np.uint32)
+    for start in range(0, flat.size, CHUNK) if bits else ():
+        chunk = flat[start : start + CHUNK].astype(np.uint32)
         packed = np.packbits((chunk[:, np.newaxis] >> shifts) & 1, bitorder="little")
         payload[start * bits // 8 :][: packed.size] = packed
     return payload
@@ -110,16 +120,9 @@ def unpack(payload: Array, size: int, k: int) -> Array:
     bits = width(k)
     if not bits:
         return np.broadcast_to(np.zeros((), code_dtype(k)), (size,))
-    codes = np.empty(size, code_dtype(k))
-    shifts = np.arange(bits, dtype=np.uint32)
-    for start in range(0, size, _CHUNK):
-        count = min(_CHUNK, size - start)
-        chunk = payload[start * bits // 8 : ((start + count) * bits + 7) // 8]
-        unpacked = np.unpackbits(chunk, count=count * bits, bitorder="little")
-        values = (unpacked.reshape(-1, bits).astype(np.uint32) << shifts).sum(axis=1)
-        codes[start : start + count] = values
-        if values.max(initial=0) >= k:
-            raise FormatError(f"codes: expected values below {k}, got {values.max()}")
+    codes = unpack_codes(payload, size, bits, k, code_dtype(k))
+    if codes is None:
+        raise FormatError(f"codes: expected values below {k}")
     return codes
 
 
@@ -137,13 +140,12 @@ class _Plan:
     def n_classes(self) -> int:
         return self.classes[1] if self.classes else 1
 
-    def part(self, codes: Array, index: int) -> Array:
-        """The codes of one class in C order (by columns: of the transpose)."""
+    def lines(self, codes: Array) -> Array:
+        """The message: lines by class, those of one class in order."""
         if self.classes is None:
-            return codes.reshape(-1)
+            return codes
         lines = codes if self.classes[0] == 0 else codes.T
-        part: Array = lines[self.of_line == index].reshape(-1)
-        return part
+        return np.asarray(lines[np.argsort(self.of_line, kind="stable")])
 
 
 def _best_plan(codes: Array, k: int) -> _Plan:
@@ -175,8 +177,8 @@ def _length(tables: Array, extra_bytes: int) -> float:
 def _count(codes: Array, k: int) -> Array:
     flat = codes.reshape(-1)
     counts = np.zeros(k, np.int64)
-    for start in range(0, flat.size, _CHUNK):  # bincount copies to int64
-        counts += np.bincount(flat[start : start + _CHUNK], minlength=k)
+    for start in range(0, flat.size, CHUNK):  # bincount copies to int64
+        counts += np.bincount(flat[start : start + CHUNK], minlength=k)
     return counts
 
 
@@ -215,66 +217,70 @@ def _bits(tables: Array) -> float:
 
 
 def _encode_ans(codes: Array, k: int, plan: _Plan) -> EncodedCodes:
-    coder = constriction().stream.stack.AnsCoder()
-    tables = []
-    for index in reversed(range(plan.n_classes)):  # last in, first out
-        part = plan.part(codes, index)
-        counts = _count(part, k)
-        tables.append(counts)
-        used = np.flatnonzero(counts)
-        if used.size > 1:
-            ranks = np.cumsum(counts > 0, dtype=np.int32) - 1
-            model = model_of(counts[used])
-            for start in reversed(range(0, part.size, _CHUNK)):
-                coder.encode_reverse(ranks[part[start : start + _CHUNK]], model)
-    words = coder.get_compressed().astype("<u4")
-    head = b"".join(varints(table) for table in reversed(tables))
+    rows, columns = codes.shape
+    lines = plan.lines(codes)
+    of_line = np.sort(plan.of_line) if plan.classes else np.zeros(rows, np.uint8)
+    tables = [_count(lines[of_line == index], k) for index in range(plan.n_classes)]
+    chunk = CHUNK if codes.size > CHUNK else None
+    words, ends = encode_codes(
+        lines,
+        CodeClasses(of_line, None, lines.shape[1], 0, chunk),
+        CodeTables.of([(0, table) for table in tables]),
+    )
+    head = b"".join(varints(table) for table in tables)
     if plan.classes is not None:
         head += pack(plan.of_line, plan.classes[1]).tobytes()
-    payload = np.frombuffer(head + words.tobytes(), np.uint8)
-    rows, columns = codes.shape
-    return EncodedCodes(payload, rows, columns, k, "ans", plan.classes)
+    payload = np.frombuffer(head + bytes_of_words(words, ends), np.uint8)
+    return EncodedCodes(payload, rows, columns, k, "ans", plan.classes, chunk)
 
 
 def _decode_ans(encoded: EncodedCodes) -> Array:
-    tables, of_line, words = read_counts(encoded)
-    try:
-        coder = constriction().stream.stack.AnsCoder(words)
-    except ValueError as error:
-        raise FormatError(f"codes: {error}") from None
-    codes = np.empty((encoded.rows, encoded.columns), code_dtype(encoded.k))
+    found = read_counts(encoded)
     axis = encoded.classes[0] if encoded.classes else 0
-    lines = codes.T if axis else codes
-    for index, counts in enumerate(tables):
-        used = np.flatnonzero(counts)
-        total = int(counts.sum())
-        if used.size == 1:
-            part = np.full(total, used[0], codes.dtype)
-        elif used.size:
-            model, symbols = model_of(counts[used]), used.astype(codes.dtype)
-            part = np.empty(total, codes.dtype)
-            for start in range(0, total, _CHUNK):
-                ranks = coder.decode(model, min(_CHUNK, total - start))
-                part[start : start + _CHUNK] = symbols[ranks]
-        else:
-            continue
-        if encoded.classes is None:
-            codes.reshape(-1)[:] = part
-        else:
-            chosen = of_line == index
-            lines[chosen] = part.reshape(-1, lines.shape[1])
-    if not coder.is_empty():
+    size = encoded.rows if axis else encoded.columns
+    lines = decode_codes(
+        found.words,
+        found.ends,
+        CodeClasses(np.sort(found.of_line), None, size, 0, encoded.chunk),
+        CodeTables.of([(0, table) for table in found.tables]),
+        code_dtype(encoded.k),
+    )
+    if lines is None:
         raise FormatError("codes: the entropy-coded words do not end where the codes do")
-    return codes
+    if encoded.classes is None:
+        return lines
+    in_order = np.empty_like(lines)
+    in_order[np.argsort(found.of_line, kind="stable")] = lines
+    return in_order.T if axis else in_order
 
 
-def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
-    """Tables of counts (classes, k), the class of each line, and the words, all of them checked."""
+@dataclass(frozen=True)
+class Counts:
+    """What the payload of entropy-coded codes holds, all of it checked.
+
+    Attributes
+    ----------
+    tables : int64 array (classes, k)
+        Counts.
+    of_line : uint8 array (lines,)
+        The class of each row, or column where those are sorted into classes.
+    words : uint32 array
+    ends : int64 array (chunks,)
+        Where the words of each chunk end.
+    """
+
+    tables: Array
+    of_line: Array
+    words: Array
+    ends: Array
+
+
+def read_counts(encoded: EncodedCodes) -> Counts:
+    """The parts of the payload; raises `FormatError` where they do not fit one another."""
     n_classes = encoded.classes[1] if encoded.classes else 1
     tables, position = read_varints(encoded.payload, n_classes * encoded.k)
     tables = tables.reshape(n_classes, encoded.k)
-    of_line = np.zeros(1, np.uint8)
-    line_size, n_lines = encoded.size, 1
+    of_line, line_size = np.zeros(encoded.rows, np.uint8), encoded.columns
     if encoded.classes is not None:
         n_lines = encoded.columns if encoded.classes[0] else encoded.rows
         line_size = encoded.size // max(n_lines, 1)
@@ -289,30 +295,26 @@ def read_counts(encoded: EncodedCodes) -> tuple[Array, Array, Array]:
         raise FormatError(
             f"codes: expected counts that add up to {expected.tolist()}, got {totals}"
         )
-    if (encoded.payload.size - position) % 4:
+    words, ends = read_words(encoded.payload[position:], encoded.size, encoded.chunk)
+    return Counts(tables, of_line, words, ends)
+
+
+def bytes_of_words(words: Array, ends: Array) -> bytes:
+    """How many words each chunk but the last has, and the words."""
+    return varints(np.diff(ends[:-1], prepend=0)) + words.astype("<u4").tobytes()
+
+
+def read_words(payload: Array, size: int, chunk: int | None) -> tuple[Array, Array]:
+    """Words of so many weights, and where those of each chunk end."""
+    n_chunks = 1 if chunk is None else -(-size // chunk)
+    lengths, position = read_varints(payload, n_chunks - 1)
+    if (payload.size - position) % 4:
         raise FormatError("codes: the payload does not end in whole 32-bit words")
-    words = np.frombuffer(encoded.payload[position:].tobytes(), "<u4").astype(np.uint32)
-    return tables, of_line, words
-
-
-def frequencies(counts: Array) -> Array:
-    """Whole frequencies, in proportion to positive `counts`, that add up to 2^24.
-
-    ``F_j = floor(C_j (2^24 - m) / n) + j`` where ``C_j`` sums the counts before j of m, n all of
-    them; the frequency is ``F_(j+1) - F_j``, at least 1.
-    """
-    before = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
-    free = (1 << PRECISION) - counts.size
-    bounds = before * free // before[-1] + np.arange(counts.size + 1)
-    return np.diff(bounds)
-
-
-def model_of(counts: Array) -> Any:
-    """The static model of positive counts, whose frequencies are `frequencies`."""
-    # constriction gives every symbol one unit and shares out the rest in proportion to what it is
-    # told; whole numbers below 2^24 that add up to the rest come out as they went in.
-    shares = (frequencies(counts) - 1).astype(np.float32)
-    return constriction().stream.model.Categorical(shares, perfect=False)
+    words = np.frombuffer(payload[position:].tobytes(), "<u4").astype(np.uint32)
+    ends = np.append(np.cumsum(lengths, dtype=np.int64), words.size)
+    if not (np.diff(ends) >= 0).all():
+        raise FormatError(f"codes: expected {ends[-2]} words before the last chunk's, got less")
+    return words, ends
 
 
 def varints(counts: Array) -> bytes:
@@ -346,14 +348,3 @@ def read_varints(payload: Array, number: int) -> tuple[Array, int]:
                 break
         values[index] = value
     return values, position
-
-
-def constriction() -> Any:
-    """The package of that name."""
-    try:
-        import constriction
-    except ImportError as error:
-        raise ImportError(
-            "entropy coding needs constriction: pip install 'wkmeans[compress]'"
-        ) from error
-    return constriction

@@ -8,6 +8,7 @@ from typing import Any
 from wkmeans._files.errors import FormatError
 from wkmeans._files.safetensors import size_in_bytes
 from wkmeans._kernels.arrays import Array
+from wkmeans.compression.format.coding import LEAST_CHUNK
 from wkmeans.compression.tensors.dtypes import array_of
 
 MAX_SIZE = 2**40
@@ -43,6 +44,15 @@ class Fields:
         if not is_count(value) or value > most:
             raise self.unexpected(name, value)
         return int(value)
+
+    def chunk(self) -> int | None:
+        """Weights that are coded independently of all others; all of them where it is missing."""
+        if not self.has("chunk"):
+            return None
+        chunk = self.count("chunk")
+        if chunk < LEAST_CHUNK:
+            raise self.unexpected("chunk", chunk)
+        return chunk
 
     def flag(self, name: str) -> bool:
         value = self.take(name, False)

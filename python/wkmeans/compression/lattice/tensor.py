@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.coding import look_up_scaled
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans.compression.lattice.coding import EncodedIntegers, encode_integers
 from wkmeans.compression.lattice.scales import IntArray, scale_of
@@ -47,9 +48,7 @@ class LatticeTensor(CompressedTensor):
     def nbytes(self) -> int:
         """Bytes of labels, scales and, where they are no integers, centroids."""
         centroids = 0 if self.has_integers else self.codebook.nbytes
-        return int(
-            self.encoded.payload.nbytes + self.encoded.rows + self.encoded.columns + centroids
-        )
+        return int(self.encoded.payload.nbytes + self.encoded.scale_bytes + centroids)
 
     @property
     def has_integers(self) -> bool:
@@ -59,10 +58,14 @@ class LatticeTensor(CompressedTensor):
     def dequantize(self) -> Array:
         """The dense tensor, as NumPy; products are in double, rounded once to `dtype`."""
         rows, columns = self.encoded.row_exponents, self.encoded.column_exponents
-        values = self.codebook[0].astype(np.float64)[self.encoded.decode()]
-        values *= scale_of(rows)[:, np.newaxis]
-        values *= scale_of(columns)
-        return self._arranged(values.astype(numpy_dtype(self.dtype)))
+        values = look_up_scaled(
+            self.encoded.decode(),
+            self.codebook[0],
+            scale_of(rows),
+            scale_of(columns),
+            "float32" if self.dtype == "float32" else "float64",
+        )
+        return self._arranged(values.astype(numpy_dtype(self.dtype), copy=False))
 
     def tuned(self, labels: Array, codebook: Array) -> LatticeTensor:
         """The same tensor with other centroids, ascending, and labels that name them."""

@@ -48,15 +48,19 @@ def as_numpy(name: str, value: Any) -> Array:
     return memory
 
 
-def as_torch(array: Array) -> Any:
-    """The same values as a torch tensor that owns its memory."""
+def as_torch(array: Array, *, is_fresh: bool = False) -> Any:
+    """The same values as a torch tensor that owns its memory; that of a fresh array is its own."""
     torch = _torch()
-    owned = np.array(array, order="C")  # a contiguous copy that torch may write to
+    owned = array if is_fresh and _is_plain(array) else np.array(array, order="C")
     name = owned.dtype.name
     if name not in EXTENSION:
         return torch.from_numpy(owned)
     bits = owned.view(np.int16 if owned.dtype.itemsize == 2 else np.uint8)
     return torch.from_numpy(bits).view(getattr(torch, name))
+
+
+def _is_plain(array: Array) -> bool:
+    return array.flags.c_contiguous and array.flags.writeable
 
 
 def packed_as_torch(name: str, data: Array, dtype: str, shape: tuple[int, ...]) -> Any:

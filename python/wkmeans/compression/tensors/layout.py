@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
+from wkmeans._kernels.coding import look_up
 
 Granularity = str | int
 """``"tensor"``, ``"channel"``, or how many consecutive weights of a channel make a group."""
@@ -48,17 +49,7 @@ class Layout:
     def expand(self, labels: Array, codebooks: Array) -> Array:
         """``codebook[label]`` of every weight, shape ``(n_channels, channel_size)``."""
         rows = labels.reshape(self.n_channels, self.channel_size)
-        if self.shared:
-            return np.asarray(codebooks[0][rows])
-        k = codebooks.shape[-1]
-        values = np.empty(rows.shape, codebooks.dtype)
-        tables = codebooks.reshape(self.n_channels, self.groups_per_channel, k)
-        for columns, groups in self.blocks():
-            n_groups = tables[:, groups].shape[1]
-            pieces = rows[:, columns].reshape(self.n_channels, n_groups, -1)
-            looked_up = np.take_along_axis(tables[:, groups], pieces.astype(np.intp), -1)
-            values[:, columns] = looked_up.reshape(self.n_channels, -1)
-        return values
+        return look_up(rows, codebooks, 0 if self.shared else self.group)
 
 
 def layout_of(shape: tuple[int, ...], granularity: Granularity) -> Layout:

@@ -91,10 +91,13 @@ class CompressedTensor(Quantized):
 
     def dequantize(self) -> Array:
         """The dense tensor, as NumPy: ``centroid[label] * channel_scale`` in `dtype`."""
-        values = self.layout.expand(self.encoded.decode(), self.centroid_values())
+        centroids, dtype = self.centroid_values(), numpy_dtype(self.dtype)
+        if self.channel_scale is None:
+            centroids = centroids.astype(dtype)
+        values = self.layout.expand(self.encoded.decode(), centroids)
         if self.channel_scale is not None:
             values = values * self.channel_scale.astype(values.dtype)[:, np.newaxis]
-        return values.astype(numpy_dtype(self.dtype)).reshape(self.shape)
+        return values.astype(dtype, copy=False).reshape(self.shape)
 
     def _stored(self) -> Array:
         return self.codebook

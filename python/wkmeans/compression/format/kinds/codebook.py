@@ -32,6 +32,8 @@ def _describe(tensor: CompressedTensor) -> dict[str, Any]:
         described |= {"coding": encoded.coding, "bytes": int(encoded.payload.size)}
     if encoded.classes is not None:
         described["classes"] = list(encoded.classes)
+    if encoded.chunk is not None:
+        described["chunk"] = encoded.chunk
     return described if math.isinf(tensor.cost) else described | {"cost": tensor.cost}
 
 
@@ -67,7 +69,8 @@ def _read(fields: Fields, payload: Payload) -> CompressedTensor:
     )
     codes = payload.take(fields, "codes", "uint8", (size,))
     classes = _classes(fields, coding)
-    encoded = EncodedCodes(codes, layout.n_channels, layout.channel_size, k, coding, classes)
+    chunk = fields.chunk() if coding == "ans" else None
+    encoded = EncodedCodes(codes, layout.n_channels, layout.channel_size, k, coding, classes, chunk)
     check_codes(fields.where, encoded)
     return CompressedTensor(
         shape, dtype, granularity, encoded, codebook, codebook_scale, channel_scale, fields.cost()

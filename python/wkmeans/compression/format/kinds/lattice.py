@@ -12,8 +12,14 @@ from wkmeans._kernels.checks import MAX_K
 from wkmeans._kernels.dtypes import FLOAT_DTYPES
 from wkmeans.compression.format.fields import Fields, Payload
 from wkmeans.compression.format.kinds.kind import Kind
-from wkmeans.compression.lattice.coding import WIDTHS, EncodedIntegers
-from wkmeans.compression.lattice.scales import MOST, IntArray
+from wkmeans.compression.lattice.coding import (
+    ADAPTIVE,
+    MOST_ADAPTIVE,
+    PACKED,
+    WIDTHS,
+    EncodedIntegers,
+)
+from wkmeans.compression.lattice.scales import MOST, IntArray, decode_scales, origin_of
 from wkmeans.compression.lattice.tensor import LatticeTensor, exponents_fit, lattice_tensor
 
 
@@ -23,11 +29,13 @@ def _describe(tensor: LatticeTensor) -> dict[str, Any]:
         "dtype": tensor.dtype,
         "shape": list(tensor.shape),
         "lines": [encoded.rows, encoded.columns],
-        "least": [int(encoded.row_exponents.min()), int(encoded.column_exponents.min())],
+        **_described_scales(encoded),
         "codes": [encoded.low, encoded.k],
         "width": WIDTHS.index(encoded.width),
         "bytes": int(encoded.payload.size),
     }
+    if encoded.chunk is not None:
+        described["chunk"] = encoded.chunk
     if tensor.transposed:
         described["transposed"] = True
     if not tensor.has_integers:
@@ -35,14 +43,23 @@ def _describe(tensor: LatticeTensor) -> dict[str, Any]:
     return described | {"cost": tensor.cost}
 
 
+def _described_scales(encoded: EncodedIntegers) -> dict[str, Any]:
+    lines = encoded.row_exponents, encoded.column_exponents
+    if encoded.scales is None:
+        return {"least": [int(exponents.min()) for exponents in lines]}
+    return {"origin": list(origin_of(*lines)), "scales": int(encoded.scales.size)}
+
+
 def _parts(tensor: LatticeTensor) -> list[Array]:
     encoded = tensor.encoded
-    exponents = [
-        (lines - lines.min()).astype(np.uint8)
-        for lines in (encoded.row_exponents, encoded.column_exponents)
-    ]
+    scales = [encoded.scales] if encoded.scales is not None else _plain_scales(encoded)
     codebook = [] if tensor.has_integers else [tensor.codebook]
-    return [*codebook, *exponents, encoded.payload]
+    return [*codebook, *scales, encoded.payload]
+
+
+def _plain_scales(encoded: EncodedIntegers) -> list[Array]:
+    lines = encoded.row_exponents, encoded.column_exponents
+    return [(exponents - exponents.min()).astype(np.uint8) for exponents in lines]
 
 
 def _read(fields: Fields, payload: Payload) -> LatticeTensor:
@@ -51,7 +68,6 @@ def _read(fields: Fields, payload: Payload) -> LatticeTensor:
     if 0 in shape:
         raise fields.unexpected("shape", shape)
     n_rows, n_columns = _pair(fields, "lines", 1, 2**40)
-    least = _pair(fields, "least", -MOST, MOST)
     low, k = _pair(fields, "codes", -MAX_K, MAX_K)
     if k < 1:
         raise fields.unexpected("codes", [low, k])
@@ -61,12 +77,14 @@ def _read(fields: Fields, payload: Payload) -> LatticeTensor:
     codebook = None
     if fields.flag("codebook"):
         codebook = payload.take(fields, "codebook", "float32", (1, k))
-    rows = _exponents(fields, payload, "scales of rows", n_rows, least[0])
-    columns = _exponents(fields, payload, "scales of columns", n_columns, least[1])
+    scales, rows, columns = _scales(fields, payload, n_rows, n_columns)
     if not exponents_fit(shape, rows, columns):
         raise fields.unexpected("lines", [n_rows, n_columns])
     codes = payload.take(fields, "codes", "uint8", (size,))
-    encoded = EncodedIntegers(codes, rows, columns, WIDTHS[width], low, k)
+    if WIDTHS[width] == ADAPTIVE and n_rows * n_columns > MOST_ADAPTIVE:
+        raise fields.unexpected("lines", [n_rows, n_columns])
+    chunk = fields.chunk() if WIDTHS[width] not in (PACKED, ADAPTIVE) else None
+    encoded = EncodedIntegers(codes, rows, columns, WIDTHS[width], low, k, scales, chunk)
     try:
         encoded.check()
     except FormatError as error:
@@ -89,6 +107,23 @@ def _width(fields: Fields) -> int:
     if type(value) is not int or not 0 <= value < len(WIDTHS):
         raise fields.unexpected("width", value)
     return value
+
+
+def _scales(
+    fields: Fields, payload: Payload, n_rows: int, n_columns: int
+) -> tuple[Array | None, IntArray, IntArray]:
+    """The exponents as bytes, where they are coded, and those of rows and columns."""
+    if not fields.has("scales"):
+        least = _pair(fields, "least", -MOST, MOST)
+        rows = _exponents(fields, payload, "scales of rows", n_rows, least[0])
+        columns = _exponents(fields, payload, "scales of columns", n_columns, least[1])
+        return None, rows, columns
+    origin = _pair(fields, "origin", -MOST, MOST)
+    scales = payload.take(fields, "scales", "uint8", (fields.count("scales"),))
+    try:
+        return scales, *decode_scales(scales, n_rows, n_columns, origin)
+    except FormatError as error:
+        raise FormatError(f"{fields.where}: {error}") from None
 
 
 def _exponents(fields: Fields, payload: Payload, what: str, size: int, least: int) -> IntArray:
