@@ -155,3 +155,34 @@ def test_bad_arguments():
             call()
     with pytest.raises(TypeError, match="mask: expected booleans, got float64"):
         wkmeans.compensate(w, w, importance_matrix=S)
+
+
+@pytest.mark.parametrize("rank", [0, 1, 3])
+def test_what_a_singular_matrix_does_not_see_is_zero(rank):
+    """By the pseudo-inverse in every row: where all is kept, and where what goes was zero."""
+    rng = np.random.default_rng(rank)
+    x = rng.normal(size=(rank, 7))
+    S, w = x.T @ x, rng.normal(size=(4, 7))
+    mask = rng.random((4, 7)) < 0.6
+    mask[0] = True
+    w[1, ~mask[1]] = 0
+    found = wkmeans.compensate(w, mask, importance_matrix=S)
+    for row, kept, got in zip(w, mask, found, strict=True):
+        expected = np.linalg.pinv(S[np.ix_(kept, kept)], rcond=1e-12) @ S[kept] @ row
+        np.testing.assert_allclose(got[kept], expected, rtol=1e-9, atol=1e-12)
+        assert not got[~kept].any()
+
+
+def test_importances_of_zero_count_one_where_nothing_else_does():
+    rng = np.random.default_rng(5)
+    S, w = covariance(rng, 8), rng.normal(size=(3, 8))
+    plain = wkmeans.prune(w, 0.5, importance_matrix=S, axis=-1)
+    some = wkmeans.prune(w, 0.5, importance_matrix=S, axis=-1, importance=[[1.0], [0.0], [2.0]])
+    np.testing.assert_array_equal(some, plain)
+    together = wkmeans.prune(w, 0.5, importance_matrix=S, importance=np.zeros((3, 1)))
+    np.testing.assert_array_equal(together, wkmeans.prune(w, 0.5, importance_matrix=S))
+    # A row that does not matter goes where all rows compete.
+    mixed = wkmeans.prune(w, 0.5, importance_matrix=S, importance=[[1.0], [0.0], [1.0]])
+    assert mixed.sum() == 12 and mixed[1].sum() <= 2
+    nothing = wkmeans.prune(w, 0.5, importance_matrix=np.zeros((8, 8)))
+    np.testing.assert_array_equal(nothing, wkmeans.prune(w, 0.5))

@@ -22,11 +22,13 @@ NAME = "importance_matrix"
 _ROUNDING = 8.0
 
 
-def checked_matrices(matrix: ArrayLike, weights: Operand, n_threads: int) -> FloatArray:
+def checked_matrices(
+    matrix: ArrayLike, weights: Operand, n_threads: int, *, zero_counts_one: bool = True
+) -> FloatArray:
     """`matrix` as float64 matrices ``(1 or rows, n, n)``, symmetric to the last bit.
 
     A matrix that is zero throughout is replaced by the identity, as importances are that are all
-    zero.
+    zero, unless it may stay.
     """
     if len(weights.shape) != 2:
         raise ValueError(
@@ -57,7 +59,7 @@ def checked_matrices(matrix: ArrayLike, weights: Operand, n_threads: int) -> Flo
             f"{NAME}: expected a symmetric matrix, got {values[uneven]} at index {shown(uneven)} "
             f"and {across} across the diagonal"
         )
-    if not largest.all():
+    if zero_counts_one and not largest.all():
         values[largest == 0] = np.eye(n)
     for i, one in enumerate(values):
         damped = one.copy()
@@ -89,8 +91,14 @@ def _made_symmetric(values: FloatArray, tolerance: FloatArray) -> tuple[int, int
     return None
 
 
-def checked_row_importances(importance: ArrayLike | None, rows: int) -> FloatArray:
-    """One importance a row, from a number or an array ``(rows,)`` or ``(rows, 1)``."""
+def checked_row_importances(
+    importance: ArrayLike | None, rows: int, *, per_row: bool
+) -> FloatArray:
+    """One importance a row, from a number or an array ``(rows,)`` or ``(rows, 1)``.
+
+    Importances of zero cost nothing whatever the answer is: they count 1 where nothing else does,
+    which is so of each where rows are problems of their own.
+    """
     if importance is None:
         return np.ones(rows)
     operand = as_operand("importance", importance)
@@ -102,4 +110,7 @@ def checked_row_importances(importance: ArrayLike | None, rows: int) -> FloatArr
     bad = first_index_where(~np.isfinite(values) | (values < 0))
     if bad is not None:
         raise ValueError(bad_value_message("importance", bad, float(values[bad])))
-    return np.ascontiguousarray(np.broadcast_to(values.reshape(-1), (rows,)))
+    found = np.ascontiguousarray(np.broadcast_to(values.reshape(-1), (rows,)))
+    if per_row:
+        return np.where(found > 0, found, 1.0)
+    return found if found.any() else np.ones(rows)

@@ -33,12 +33,7 @@ def cluster(
     operand = as_operand("weights", weights)
     matrices = checked_matrices(importance_matrix, operand, n_threads)
     rows, n = operand.shape
-    row_importance = checked_row_importances(importance, rows)
-    # Importances of zero cost nothing whatever the answer is; they count 1 where nothing else does.
-    if per_row:
-        row_importance = np.where(row_importance > 0, row_importance, 1.0)
-    elif not row_importance.any():
-        row_importance = np.ones(rows)
+    row_importance = checked_row_importances(importance, rows, per_row=per_row)
     centroid_format = resolve_format(centroid_dtype, operand.dtype)
 
     def optimum(column_weights: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:

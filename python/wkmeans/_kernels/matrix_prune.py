@@ -42,7 +42,7 @@ def prune(
     operand = as_operand("weights", weights)
     matrices = checked_matrices(importance_matrix, operand, n_threads)
     rows, _ = operand.shape
-    row_importance = checked_row_importances(importance, rows)
+    row_importance = checked_row_importances(importance, rows, per_row=per_row)
     diagonals = np.diagonal(matrices, axis1=1, axis2=2)
     problem = cpu_backend.make_problem(
         weights,
@@ -158,7 +158,7 @@ def _pairs(kept: Mask, worth: FloatArray, group: int | None) -> npt.NDArray[np.i
 def compensate(weights: ArrayLike, mask: ArrayLike, importance_matrix: ArrayLike) -> Any:
     """As `wkmeans.compensate` promises it."""
     operand = as_operand("weights", weights)
-    matrices = checked_matrices(importance_matrix, operand, 1)
+    matrices = checked_matrices(importance_matrix, operand, 1, zero_counts_one=False)
     kept = _checked_mask(mask, operand)
     values = operand.values()
     result = np.zeros_like(values)
@@ -177,10 +177,10 @@ def compensate(weights: ArrayLike, mask: ArrayLike, importance_matrix: ArrayLike
 def _solved(matrix: FloatArray, kept: Mask, rows: FloatArray) -> FloatArray:
     """Kept weights of rows: what the pruned ones did is passed on to them.
 
-    As a correction of the weights: where nothing is pruned none is left, to the last bit.
+    As a correction of the weights: where nothing is lost none is made, to the last bit, unless the
+    matrix leaves directions open.
     """
-    pruned = rows[:, ~kept]
-    if not kept.any() or not pruned.any():
+    if not kept.any():
         return rows[:, kept]
     block = matrix[np.ix_(kept, kept)]
     eigenvalues, vectors = np.linalg.eigh(block)
@@ -188,7 +188,7 @@ def _solved(matrix: FloatArray, kept: Mask, rows: FloatArray) -> FloatArray:
     inverse = np.divide(
         1.0, eigenvalues, out=np.zeros_like(eigenvalues), where=eigenvalues > rounding
     )
-    pushed = pruned @ matrix[np.ix_(~kept, kept)]
+    pushed = rows[:, ~kept] @ matrix[np.ix_(~kept, kept)]
     if (eigenvalues > rounding).all():
         return np.asarray(rows[:, kept] + ((pushed @ vectors) * inverse) @ vectors.T)
     # Directions that the matrix does not see are left at zero, as the pseudo-inverse leaves them.
