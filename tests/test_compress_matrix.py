@@ -244,3 +244,43 @@ def test_an_output_that_calibration_never_activates_keeps_its_energy(method, siz
     assert row.unseen == (7,)
     raw = wkmeans.compress(net, calibration=[x], method=method, floor=0, **size)
     assert not any(row.unseen for row in raw.report().tensors)
+
+
+@pytest.mark.parametrize("options", [{"density": 0.4}, {"pattern": (2, 4)}])
+@pytest.mark.parametrize("granularity", ["tensor", "channel"])
+def test_what_is_kept_makes_up_for_what_is_pruned(options, granularity):
+    model, x = network(), correlated(400, 48)
+    error = {}
+    for method in ("matrix", "diagonal"):
+        compressed = wkmeans.compress(
+            model,
+            calibration=[x],
+            loss="mse",
+            bits=5,
+            method=method,
+            granularity=granularity,
+            **options,
+        )
+        report = compressed.report()
+        assert report.divergence <= report.divergence_unweighted
+        if method == "matrix":
+            assert {row.weighed for row in report.tensors if row.reason is None} == {"matrix"}
+        for name in ("0.weight", "2.weight"):
+            kept = compressed[name].dequantize() != 0
+            if "pattern" in options:
+                assert (kept.reshape(-1, 4).sum(1) <= 2).all()
+            else:
+                assert kept.sum() <= round(0.4 * kept.size)
+        error[method] = relative_error(model, compressed, network, correlated(400, 48, seed=5))
+    assert error["matrix"] < 0.5 * error["diagonal"]
+
+
+def test_rows_that_are_no_groups_stay_dense():
+    model = nn.Sequential(nn.Linear(9, 16), nn.ReLU(), nn.Linear(16, 8))
+    compressed = wkmeans.compress(model, bits=3, pattern=(2, 4))
+    assert "no groups of 4" in compressed["0.weight"].reason
+    assert ((compressed["2.weight"].dequantize() != 0).reshape(-1, 4).sum(1) <= 2).all()
+    with pytest.raises(ValueError, match="density: expected None with a pattern"):
+        wkmeans.compress(model, bits=3, pattern=(2, 4), density=0.5)
+    with pytest.raises(ValueError, match="pattern: expected"):
+        wkmeans.compress(model, bits=3, pattern=(5, 4))

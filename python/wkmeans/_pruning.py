@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping
 from typing import Any
 
 from wkmeans._kernels import matrix_prune
 from wkmeans._kernels.arrays import ArrayLike
 from wkmeans._kernels.backends import Backend, BackendProblem, backend_of
-from wkmeans._kernels.checks import checked_density, importance_pair, normalised_axis
+from wkmeans._kernels.checks import (
+    checked_density,
+    checked_pattern,
+    importance_pair,
+    normalised_axis,
+)
 from wkmeans._kernels.threads import resolve_n_threads
 
 
@@ -114,7 +118,8 @@ def compensate(weights: ArrayLike, mask: ArrayLike, *, importance_matrix: ArrayL
     array (rows, n), of the weights' dtype
         Zero outside the mask, and inside it what minimises ``(w_r - v_r) S (w_r - v_r)'`` exactly:
         the solution of the kept block's normal equations, by its pseudo-inverse where that is
-        singular. Importances of rows would change nothing.
+        singular: what S does not see is zero then, whether anything is pruned or not. Importances
+        of rows would change nothing.
 
     Raises
     ------
@@ -149,7 +154,7 @@ def _prune_under_matrix(
     def selection(n_items: int) -> tuple[int, int | None]:
         if pattern is None:
             return _keep_count(density, n_items), None
-        return _checked_pattern(pattern, density, n_items)
+        return _pattern_for(pattern, density, n_items)
 
     return matrix_prune.prune(
         weights,
@@ -222,19 +227,12 @@ def _prune_pattern(
     density: float | None,
     threads: int,
 ) -> Any:
-    keep, group = _checked_pattern(pattern, density, problem.n_items)
+    keep, group = _pattern_for(pattern, density, problem.n_items)
     return backend.prune_pattern(problem, keep, group, threads)
 
 
-def _checked_pattern(
-    pattern: tuple[int, int], density: float | None, length: int
-) -> tuple[int, int]:
-    try:
-        keep, group = (operator.index(number) for number in pattern)
-    except (TypeError, ValueError):
-        raise TypeError(f"pattern: expected two integers (n, m), got {pattern!r}") from None
-    if not 0 <= keep <= group or group < 1:
-        raise ValueError(f"pattern: expected (n, m) with 0 <= n <= m and m >= 1, got {pattern!r}")
+def _pattern_for(pattern: tuple[int, int], density: float | None, length: int) -> tuple[int, int]:
+    keep, group = checked_pattern(pattern)
     if length % group:
         raise ValueError(
             f"pattern: expected m to divide the last axis of length {length}, got {pattern!r}"

@@ -55,6 +55,17 @@ def checked_density(value: Any) -> float:
     return density
 
 
+def checked_pattern(value: Any) -> tuple[int, int]:
+    """How many of how many neighbours to keep."""
+    try:
+        keep, group = (operator.index(number) for number in value)
+    except (TypeError, ValueError):
+        raise TypeError(f"pattern: expected two integers (n, m), got {value!r}") from None
+    if not 0 <= keep <= group or group < 1:
+        raise ValueError(f"pattern: expected (n, m) with 0 <= n <= m and m >= 1, got {value!r}")
+    return keep, group
+
+
 def _number(name: str, value: Any, expected: str) -> float:
     if isinstance(value, (bool, np.bool_, str)) or not hasattr(value, "__float__"):
         raise TypeError(f"{name}: expected {expected}, got {value!r}")

@@ -41,13 +41,14 @@ class Request:
             raise ValueError(f"solver: expected 'optimal' with bits or k, got {self.solver!r}")
         if not shared:
             raise ValueError(
-                "solver: 'entropy-constrained' takes granularity='tensor' and no density, "
-                f"got granularity={options.granularity!r} and density={options.density}"
+                "solver: 'entropy-constrained' takes granularity='tensor', no density and no "
+                f"pattern, got granularity={options.granularity!r}, density={options.density} and "
+                f"pattern={options.pattern}"
             )
 
     @property
     def _has_one_codebook(self) -> bool:
-        return self.options.granularity == "tensor" and self.options.density is None
+        return self.options.granularity == "tensor" and not self.options.prunes
 
     @property
     def solver_for_size(self) -> str:

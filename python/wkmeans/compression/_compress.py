@@ -33,6 +33,7 @@ def compress(
     target_bytes: int | None = None,
     target_bits_per_weight: float | None = None,
     density: float | None = None,
+    pattern: tuple[int, int] | None = None,
     granularity: str | int = "tensor",
     solver: str | None = None,
     channel_scales: bool = False,
@@ -88,18 +89,22 @@ def compress(
     density : float, optional
         Exactly ``round(density * n)`` weights of each compressed tensor are kept, as
         `wkmeans.prune` chooses them; the others become zero, which is one of the k centroids.
+    pattern : (int, int), optional
+        The n weights of largest cost of every m along each entry of the first axis are kept, in
+        place of a density; tensors whose entries are no whole groups stay dense. With calibration
+        what is kept makes up for what is pruned, as `wkmeans.compensate` has it.
     granularity : {"tensor", "channel"} or int
         One codebook for a tensor, for each entry of its first axis, or for so many consecutive
         weights of one (the last group of each may be shorter).
     solver : {"optimal", "entropy-constrained"}, optional
         Optimal codebooks of k centroids, or `wkmeans.entropy_constrained` ones, which weigh what
         labels cost to store at one price of a bit for all tensors. By default the latter where a
-        size is asked for and each tensor has one codebook and no density, else the former.
+        size is asked for and each tensor has one codebook and none is pruned, else the former.
     channel_scales : bool
         Divide each entry of the first axis by its root mean square s, and scale its importances by
         s^2 and s^4, before codebooks are shared; s is stored as float32.
     keep_zeros : bool, optional
-        Weights that are exactly zero stay so. By default where a density is given.
+        Weights that are exactly zero stay so. By default where weights are pruned.
     codebook_dtype : str or dtype, optional
         As `wkmeans.wkmeans`'s `centroid_dtype`; by default each tensor's own dtype.
     dense_dtype : str or dtype, optional
@@ -140,6 +145,7 @@ def compress(
     options = make_options(
         granularity=granularity,
         density=density,
+        pattern=pattern,
         keep_zeros=keep_zeros,
         channel_scales=channel_scales,
         codebook_dtype=codebook_dtype,
@@ -150,7 +156,7 @@ def compress(
         min_size=min_size,
         n_threads=n_threads,
     )
-    k_min = 2 if options.density is not None else 1
+    k_min = 2 if options.prunes else 1
     budget = make_budget(bits, k, target_bytes, target_bits_per_weight, k_min)
     request = Request(options, budget, solver, progress, group)
     if calibration is None:

@@ -148,7 +148,7 @@ def _cost(tensor: CompressedTensor | DenseTensor) -> float:
 
 def _with_dense(size: int, tensors: Tensors, target: int, work: Work) -> Tensors:
     """Tensors that cost most for what they save stay as they are, where there is room for them."""
-    if work.options.density is not None:
+    if work.options.prunes:
         return tensors
     savings = []
     for name, tensor in tensors.items():

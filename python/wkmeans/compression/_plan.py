@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from wkmeans._kernels.checks import checked_density, checked_integer, checked_k
+from wkmeans._kernels.checks import checked_density, checked_integer, checked_k, checked_pattern
 from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_name
 from wkmeans._kernels.formats import FORMATS
 from wkmeans.compression._selection import named_by
@@ -21,6 +21,7 @@ class Options:
 
     granularity: Granularity
     density: float | None
+    pattern: tuple[int, int] | None
     keep_zeros: bool
     channel_scales: bool
     codebook_dtype: str | None
@@ -32,14 +33,19 @@ class Options:
     n_threads: int | None
 
     @property
+    def prunes(self) -> bool:
+        return self.density is not None or self.pattern is not None
+
+    @property
     def zero_centroid(self) -> bool:
-        return self.density is not None or self.keep_zeros
+        return self.prunes or self.keep_zeros
 
 
 def make_options(
     *,
     granularity: Any,
     density: float | None,
+    pattern: tuple[int, int] | None,
     keep_zeros: bool | None,
     channel_scales: bool,
     codebook_dtype: Any,
@@ -52,6 +58,10 @@ def make_options(
 ) -> Options:
     if density is not None:
         density = checked_density(density)
+    if pattern is not None:
+        if density is not None:
+            raise ValueError(f"density: expected None with a pattern, got {density}")
+        pattern = checked_pattern(pattern)
     if coding not in ("auto", "packed", "ans"):
         raise ValueError(f"coding: expected 'auto', 'packed' or 'ans', got {coding!r}")
     codebook = None if codebook_dtype is None else dtype_name(codebook_dtype)
@@ -63,7 +73,10 @@ def make_options(
     return Options(
         granularity=checked_granularity(granularity),
         density=density,
-        keep_zeros=density is not None if keep_zeros is None else bool(keep_zeros),
+        pattern=pattern,
+        keep_zeros=(density is not None or pattern is not None)
+        if keep_zeros is None
+        else bool(keep_zeros),
         channel_scales=bool(channel_scales),
         codebook_dtype=codebook,
         dense_dtype=dense,
@@ -120,7 +133,14 @@ def reason_to_stay_dense(
         return "a bias, a norm or another vector"
     elif entry.size < options.min_size:
         return f"fewer than {options.min_size} weights"
+    if options.pattern is not None and _row_length(entry) % options.pattern[1]:
+        kept, group = options.pattern
+        return f"rows of {_row_length(entry)} weights are no groups of {group} to keep {kept} of"
     return None if has_importance else "the importances do not name it"
+
+
+def _row_length(entry: Entry) -> int:
+    return entry.size // entry.shape[0] if len(entry.shape) > 1 else entry.size
 
 
 @dataclass(frozen=True)

@@ -257,10 +257,11 @@ def _kept(weights: Weights, options: Options) -> Array | None:
     if not options.zero_centroid:
         return None
     keep = np.ones(weights.rows.shape, bool)
-    if options.density is not None:
+    if options.prunes:
         keep = prune(
             weights.rows,
             options.density,
+            pattern=options.pattern,
             importance=weights.importance,
             quartic_importance=weights.quartic_importance,
             n_threads=options.n_threads,

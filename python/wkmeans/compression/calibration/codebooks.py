@@ -18,9 +18,11 @@ _MATRIX_BYTES = 1 << 30  # of one matrix a row, where a layer has groups
 
 def why_no_codebooks(options: Options) -> str | None:
     """What of the options codebooks under a matrix do not serve."""
+    if options.prunes:
+        return None
     if options.granularity not in ("tensor", "channel"):
         return "a whole matrix has codebooks for tensors and channels, not for groups"
-    if options.zero_centroid:
+    if options.keep_zeros:
         return "labels with feedback of errors keep no weight at zero"
     return None
 
@@ -29,7 +31,7 @@ def serves(target: Target, options: Options) -> bool:
     """Whether this layer's rows are the channels that codebooks and scales are for."""
     groups, outputs, inputs = target.weights.shape
     matrices = 8 * groups * outputs * inputs**2 if groups > 1 else 0
-    by_channel = options.granularity == "channel" or options.channel_scales
+    by_channel = not options.prunes and (options.granularity == "channel" or options.channel_scales)
     return matrices <= _MATRIX_BYTES and not (by_channel and target.layer.transposed)
 
 
@@ -37,8 +39,7 @@ def with_codebooks(
     target: Target, k: int, options: Options, shape: tuple[int, ...], dtype: str
 ) -> CompressedTensor:
     """One codebook for the tensor or one for each of its rows."""
-    groups, outputs, inputs = target.weights.shape
-    rows = target.weights.reshape(-1, inputs)
+    rows = target.weights.reshape(-1, target.weights.shape[2])
     importance = target.outputs.reshape(-1, 1)
     scale = _row_scales(rows) if options.channel_scales else None
     if scale is not None:
@@ -48,7 +49,7 @@ def with_codebooks(
     clustering = wkmeans(
         rows,
         k,
-        importance_matrix=_matrices(target, groups, outputs),
+        importance_matrix=matrices_of_rows(target),
         importance=importance,
         axis=-1 if per_row else None,
         centroid_dtype=_codebook_dtype(options, dtype, scale),
@@ -67,8 +68,9 @@ def with_codebooks(
     )
 
 
-def _matrices(target: Target, groups: int, outputs: int) -> FloatArray:
+def matrices_of_rows(target: Target) -> FloatArray:
     """One for all rows, or the matrix of its group for each."""
+    groups, outputs, _ = target.weights.shape
     return target.matrix[0] if groups == 1 else np.repeat(target.matrix, outputs, axis=0)
 
 

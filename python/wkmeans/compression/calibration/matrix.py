@@ -25,6 +25,7 @@ from wkmeans.compression.calibration.codebooks import (
     with_codebooks,
 )
 from wkmeans.compression.calibration.objective import FloatArray, Settings, Target
+from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.compression.lattice.quantise import PRICE, on_lattice
@@ -104,12 +105,15 @@ class MatrixMethod:
             raise CannotError(refusal)
         made: dict[str, CompressedTensor] = {}
         others = dict.fromkeys(self.others, Choice(k))
+        known = dict(self.model.named_parameters())
 
         def quantise(target: Target) -> FloatArray:
             name, layer = target.name, target.layer
             entry = self.source.entries[name]
             tensor: CompressedTensor | DenseTensor | None = None
-            if serves(target, options):
+            if serves(target, options) and options.prunes:
+                tensor = pruned(target, k, options, known[name].detach())
+            elif serves(target, options):
                 tensor = with_codebooks(target, k, options, entry.shape, entry.dtype)
             if isinstance(tensor, CompressedTensor) and tensor.nbytes < dense_bytes(
                 entry.shape, entry.dtype
@@ -169,8 +173,7 @@ def suits_lattice(request: Request) -> bool:
     options = request.options
     return (
         options.granularity == "tensor"
-        and options.density is None
-        and not options.keep_zeros
+        and not options.zero_centroid
         and not options.channel_scales
         and options.codebook_dtype is None
         and options.coding != "packed"
