@@ -62,7 +62,8 @@ def compress(
     importances : mapping, optional
         From names to a tuple ``(importance, quartic_importance)``, as `wkmeans.importance.estimate`
         gives it, or to an importance alone; each broadcastable to its tensor. Tensors
-        without an entry stay dense. None: every weight counts 1.
+        without an entry stay dense. None: every weight counts 1. Of matrices, as
+        `wkmeans.importance.estimate_matrices` gives them, the diagonals.
     calibration : iterable of batches, optional
         Examples, of which labels are not needed: each batch an input tensor, a dict of them, or a
         pair ``(input, target)``. What is worth trying is tried, and what has the least divergence
@@ -142,6 +143,9 @@ def compress(
     OSError
         Where a file of a checkpoint is missing or cannot be read.
     """
+    diagonals = getattr(importances, "diagonals", None)
+    if diagonals is not None:
+        importances = diagonals()
     options = make_options(
         granularity=granularity,
         density=density,

@@ -18,15 +18,19 @@ from wkmeans.importance._calibration import (
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance._imatrix import read_imatrix
 from wkmeans.importance._importances import Importances
+from wkmeans.importance._matrices import ImportanceMatrices, LayerImportance, estimate_matrices
 from wkmeans.importance.first.tape import register_rule
 from wkmeans.importance.run.state import OBJECTIVES
 
 __all__ = [
     "OBJECTIVES",
+    "ImportanceMatrices",
     "Importances",
+    "LayerImportance",
     "SearchResult",
     "calibrate_temperature",
     "estimate",
+    "estimate_matrices",
     "read_imatrix",
     "register_rule",
     "search_mu",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import torch
 
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.losses.losses import Loss, Probes
-from wkmeans.importance.matrices.layers import deltas_of, inputs_of
+from wkmeans.importance.matrices.layers import LayerInput, deltas_of, inputs_of
 from wkmeans.importance.model.batches import Inputs
 
 _PROBES = 2
@@ -26,22 +26,44 @@ def output_importances(
     generator = torch.Generator().manual_seed(seed)
     count = 0
     for batch in batches:
-        for part in _parts(engine, batch):
-            count += len(part)
-            outputs, uses, _ = engine.run(part)
-            seeds = loss.fisher_seeds(outputs.detach(), None, Probes(_PROBES, generator))
-            vectors, _, scale = seeds.normalised(slice(0, seeds.count))
-            chosen = []
-            for use in uses:
-                found = inputs_of(use)
-                if found is not None and found.layer.slot.name in names:
-                    chosen.append((found.layer.slot.name, use))
-            deltas = engine.back_propagate(outputs, [use for _, use in chosen], vectors)
-            for (name, use), delta in zip(chosen, deltas, strict=True):
-                if delta is not None:
-                    squares = deltas_of(use, delta.detach()).square().sum((0, 3)).double() * scale
-                    totals[name] = totals[name] + squares if name in totals else squares
+        count += len(batch)
+        for found, squares in squares_of(engine, batch, loss, generator):
+            name = found.layer.slot.name
+            if name in names:
+                more = squares.sum((0, 3)).double()
+                totals[name] = totals[name] + more if name in totals else more
     return {name: total / count for name, total in totals.items()}
+
+
+def squares_of(
+    engine: Engine, batch: Inputs, loss: Loss, generator: torch.Generator
+) -> Iterator[tuple[LayerInput, torch.Tensor]]:
+    """The layers of a batch, and squared derivatives at their outputs by random probes.
+
+    ``(probes, groups, outputs, positions)``, in such a unit that their sum over probes estimates
+    Fisher's. Layers that the outputs do not depend on are left out.
+    """
+    for part in _parts(engine, batch):
+        outputs, uses, _ = engine.run(part)
+        seeds = loss.fisher_seeds(outputs.detach(), None, Probes(_PROBES, generator))
+        vectors, _, scale = seeds.normalised(slice(0, seeds.count))
+        layers = [(use, found) for use in uses if (found := inputs_of(use)) is not None]
+        deltas = engine.back_propagate(outputs, [use for use, _ in layers], vectors)
+        for (use, found), delta in zip(layers, deltas, strict=True):
+            if delta is not None:
+                yield found, deltas_of(use, delta.detach()).square() * scale
+
+
+def used_otherwise(engine: Engine, batch: Inputs) -> set[str]:
+    """Parameters that do something else than to multiply inputs, or that too."""
+    with engine.model.no_randomness():
+        uses = engine.run(batch[:1])[1]
+    names = set()
+    for use in uses:
+        found = inputs_of(use)
+        own = set() if found is None else {found.layer.slot}
+        names |= {slot.name for slot in use.slots.values() if slot not in own}
+    return names
 
 
 def _parts(engine: Engine, batch: Inputs) -> list[Inputs]:

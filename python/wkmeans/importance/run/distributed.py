@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from wkmeans.importance.matrices.sums import LayerSums
 from wkmeans.importance.run.state import State, with_known_variance
 
 AnyState = TypeVar("AnyState", bound=State)
@@ -14,22 +15,9 @@ AnyState = TypeVar("AnyState", bound=State)
 
 def all_reduce(state: AnyState, group: Any = None) -> AnyState:
     """The sum over the ranks of ``group``; see ``Importances.all_reduce``."""
-    distributed = torch.distributed
-    if not (distributed.is_available() and distributed.is_initialized()):
-        raise RuntimeError(
-            "all_reduce needs torch.distributed: call init_process_group first, in every rank"
-        )
-    every = _gathered(state.signature(), group)
-    # Every rank has the same list and raises the same error: none is left waiting.
-    for rank, theirs in enumerate(every):
-        for key in every[0].keys() | theirs.keys():
-            if every[0].get(key) != theirs.get(key):
-                raise ValueError(
-                    f"cannot merge the ranks' importances: {key} is {every[0].get(key)!r} on rank "
-                    f"0 and {theirs.get(key)!r} on rank {rank}"
-                )
+    _require_equal_ranks(state.signature(), group)
     count = torch.tensor([state.count], dtype=torch.int64, device=state.device)
-    distributed.all_reduce(count, group=group)
+    torch.distributed.all_reduce(count, group=group)
     quartic = state.quartic_sums
     random = _gathered(state.random_names(), group)
     methods: dict[str, str] = {}
@@ -44,6 +32,45 @@ def all_reduce(state: AnyState, group: Any = None) -> AnyState:
         variance_sums=_variances(state, state.variance_sums, random, group),
         quartic_variance_sums=_variances(state, state.quartic_variance_sums, random, group),
     )
+
+
+def all_reduce_layers(
+    count: int, layers: dict[str, LayerSums], signature: dict[str, Any], group: Any = None
+) -> tuple[int, dict[str, LayerSums]]:
+    """Examples and sums over the ranks of ``group``; see ``ImportanceMatrices.all_reduce``."""
+    _require_equal_ranks(signature, group)
+    device = next((sums.second.device for sums in layers.values()), torch.device("cpu"))
+    counts = torch.tensor([count, *(s.positions for s in layers.values())], device=device)
+    torch.distributed.all_reduce(counts, group=group)
+    total, *positions = counts.tolist()
+    second, squares, fourths = (
+        _summed({name: getattr(sums, part) for name, sums in layers.items()}, group)
+        for part in ("second", "squares", "fourths")
+    )
+    merged = {
+        name: replace(
+            sums, second=second[name], squares=squares[name], fourths=fourths[name], positions=n
+        )
+        for (name, sums), n in zip(layers.items(), positions, strict=True)
+    }
+    return total, merged
+
+
+def _require_equal_ranks(signature: dict[str, Any], group: Any) -> None:
+    distributed = torch.distributed
+    if not (distributed.is_available() and distributed.is_initialized()):
+        raise RuntimeError(
+            "all_reduce needs torch.distributed: call init_process_group first, in every rank"
+        )
+    every = _gathered(signature, group)
+    # Every rank has the same list and raises the same error: none is left waiting.
+    for rank, theirs in enumerate(every):
+        for key in every[0].keys() | theirs.keys():
+            if every[0].get(key) != theirs.get(key):
+                raise ValueError(
+                    f"cannot merge the ranks' importances: {key} is {every[0].get(key)!r} on rank "
+                    f"0 and {theirs.get(key)!r} on rank {rank}"
+                )
 
 
 def _gathered(mine: Any, group: Any) -> list[Any]:

@@ -50,6 +50,13 @@ def save(state: State, path: str | PathLike[str], extra: dict[str, str] | None =
         "methods": json.dumps(state.methods, sort_keys=True),
     } | (extra or {})
     _interpreted("importances to save", metadata, tensors)
+    write(path, metadata, tensors)
+
+
+def write(
+    path: str | PathLike[str], metadata: dict[str, str], tensors: dict[str, torch.Tensor]
+) -> None:
+    """A safetensors file, whole or not at all."""
     arrays = {name: total.detach().cpu().numpy() for name, total in tensors.items()}
     pieces = {name: Piece(a.dtype.name, a.shape, (a,)) for name, a in sorted(arrays.items())}
     write_file(Path(path), file_of(pieces, dict(sorted(metadata.items()))))
@@ -63,7 +70,7 @@ def load(path: str | PathLike[str]) -> State:
 def load_with_metadata(path: str | PathLike[str]) -> tuple[State, dict[str, str]]:
     """The importances at ``path``, and all of the file's metadata."""
     where = fspath(path)
-    metadata, tensors = _read(where)
+    metadata, tensors = read_file(where)
     try:
         return _interpreted(where, metadata, tensors), metadata
     except ValueError as error:
@@ -81,18 +88,18 @@ def _interpreted(where: str, metadata: dict[str, str], tensors: dict[str, torch.
     objective = metadata.get("objective", "")
     if objective not in OBJECTIVES:
         raise ValueError(f"{where}: expected an objective among {OBJECTIVES}, got {objective!r}")
-    quartic = _with_prefix(tensors, _QUARTIC_SUMS)
+    quartic = with_prefix(tensors, _QUARTIC_SUMS)
     state = State(
         objective=objective,
         loss=metadata.get("loss", ""),
         temperature=_number(where, metadata, "temperature"),
         mu=_number(where, metadata, "mu"),
-        count=_count(where, metadata),
-        sums=_with_prefix(tensors, _SUMS),
+        count=checked_count(where, metadata),
+        sums=with_prefix(tensors, _SUMS),
         quartic_sums=quartic if objective == "gradient+hessian" else None,
         methods=_methods(where, metadata),
-        variance_sums=_with_prefix(tensors, _VARIANCES),
-        quartic_variance_sums=_with_prefix(tensors, _QUARTIC_VARIANCES),
+        variance_sums=with_prefix(tensors, _VARIANCES),
+        quartic_variance_sums=with_prefix(tensors, _QUARTIC_VARIANCES),
     )
     _check_tensors(where, state, tensors, quartic)
     return state
@@ -108,7 +115,7 @@ def _safetensors() -> ModuleType:
     return safetensors.torch
 
 
-def _read(where: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+def read_file(where: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     _safetensors()
     from safetensors import SafetensorError, safe_open
 
@@ -120,7 +127,7 @@ def _read(where: str) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
         raise FormatError(f"{where}: not a readable safetensors file: {error}") from error
 
 
-def _with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+def with_prefix(tensors: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
     return {
         name.removeprefix(prefix): total
         for name, total in tensors.items()
@@ -139,7 +146,7 @@ def _number(where: str, metadata: dict[str, str], key: str) -> float:
     return value
 
 
-def _count(where: str, metadata: dict[str, str]) -> int:
+def checked_count(where: str, metadata: dict[str, str]) -> int:
     text = metadata.get("count", "")
     # ASCII digits only and few of them: int() would take other digits, and any number of them.
     if not (text.isascii() and text.isdigit() and len(text) < 19 and int(text) > 0):
@@ -177,7 +184,7 @@ def _check_tensors(
     signed = {_QUARTIC_SUMS: True, _SUMS: state.objective == "hessian"}
     for name, total in tensors.items():
         prefix = name[: name.index(":") + 1]
-        _check_sum(where, name, total, may_be_negative=signed.get(prefix, False))
+        check_sum(where, name, total, may_be_negative=signed.get(prefix, False))
     variances = (state.variance_sums, state.quartic_variance_sums)
     for name, total in (item for totals in (quartic, *variances) for item in totals.items()):
         mine = state.sums.get(name)
@@ -190,7 +197,7 @@ def _check_tensors(
             )
 
 
-def _check_sum(where: str, name: str, total: torch.Tensor, *, may_be_negative: bool) -> None:
+def check_sum(where: str, name: str, total: torch.Tensor, *, may_be_negative: bool) -> None:
     if total.dtype != torch.float64:
         raise ValueError(f"{where}: {name!r}: expected torch.float64, got {total.dtype}")
     sound = total.isfinite() if may_be_negative else total.isfinite() & (total >= 0)
