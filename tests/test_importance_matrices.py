@@ -130,6 +130,12 @@ def test_attention_has_a_group_for_each_of_its_inputs():
     found = estimate_matrices(three, [x], loss="mse")
     matrix, outputs, _ = found["inner.in_proj_weight"]
     torch.testing.assert_close(matrix, torch.stack([second(x), second(2 * x), second(x + 1)]))
+    memory = torch.randn(5, 7, 4)
+    crossed = Summed(layer, lambda m, v: m(v, memory[: len(v)], memory[: len(v)])[0])
+    keys = memory.reshape(-1, 4).double()
+    matrix = estimate_matrices(crossed, [x], loss="mse")["inner.in_proj_weight"].matrix
+    expected = [second(x), keys.T @ keys / 35, keys.T @ keys / 35]
+    torch.testing.assert_close(matrix, torch.stack(expected))
     assert outputs.shape == (3, 4) and found.diagonals()["inner.in_proj_weight"].shape == (12, 4)
 
 
@@ -194,7 +200,7 @@ def test_damaged_files_are_refused(tmp_path):
     path = tmp_path / "m.safetensors"
     estimate_matrices(network(), [torch.randn(9, 6)]).save(path)
     data = path.read_bytes()
-    for old, new in ((b"importance_matrices", b"importance_matriceX"), (b"[9, 2", b"[0, 2"),
+    for old, new in ((b"importance_matrices", b"importance_matriceX"), (b"[[9], 2", b"[[0], 2"),
                      (b"second:0", b"second:9"), (b"[8, 6]", b"[8, 5]")):  # fmt: skip
         assert old in data
         path.write_bytes(data.replace(old, new))

@@ -82,7 +82,7 @@ class ImportanceMatrices(Mapping[str, LayerImportance]):
     def __getitem__(self, name: str) -> LayerImportance:
         sums = self.layers[name]
         outputs = sums.squares / (sums.probes * self.count)
-        return LayerImportance(sums.second / sums.positions, outputs, sums.is_transposed)
+        return LayerImportance(sums.matrix, outputs, sums.is_transposed)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.layers)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,8 +24,8 @@ class LayerSums:
         Of ``x x'`` over positions.
     squares, fourths : float64 tensor (groups, outputs)
         Of squared derivatives at outputs and of their squares, over positions and probes.
-    positions : int
-        How many there were, in each group.
+    positions : tuple of int
+        How many there were, for each group.
     probes : int
         How many random vectors each example's derivatives are of; the mean of their squares counts.
     shape : tuple of int
@@ -36,7 +37,7 @@ class LayerSums:
     second: torch.Tensor
     squares: torch.Tensor
     fourths: torch.Tensor
-    positions: int
+    positions: tuple[int, ...]
     probes: int
     shape: tuple[int, ...]
     is_transposed: bool
@@ -47,7 +48,7 @@ class LayerSums:
             second=self.second + other.second.to(self.second.device),
             squares=self.squares + other.squares.to(self.squares.device),
             fourths=self.fourths + other.fourths.to(self.fourths.device),
-            positions=self.positions + other.positions,
+            positions=tuple(a + b for a, b in zip(self.positions, other.positions, strict=True)),
         )
 
     def signature(self) -> tuple[Any, ...]:
@@ -58,8 +59,25 @@ class LayerSums:
     @property
     def is_exact(self) -> bool:
         """Whether the derivatives do not vary, so that they and the inputs factorise."""
-        n = self.positions * self.probes
+        n = self.squares.new_tensor(self.positions).unsqueeze(1) * self.probes
         return bool((self.fourths * n - self.squares**2 <= _CONSTANT * self.squares**2).all())
+
+    @property
+    def matrix(self) -> torch.Tensor:
+        """The mean of ``x x'``."""
+        return self.second / self.second.new_tensor(self.positions)[:, None, None]
+
+    def split(self, outputs: int) -> LayerSums:
+        """The same rows as more groups, of so many outputs each."""
+        groups, rows = self.squares.shape
+        times = rows // outputs
+        return replace(
+            self,
+            second=self.second.repeat_interleave(times, 0),
+            squares=self.squares.reshape(groups * times, outputs),
+            fourths=self.fourths.reshape(groups * times, outputs),
+            positions=tuple(n for n in self.positions for _ in range(times)),
+        )
 
 
 def sums_of(found: LayerInput, squares: torch.Tensor, shape: tuple[int, ...]) -> LayerSums:
@@ -75,7 +93,7 @@ def sums_of(found: LayerInput, squares: torch.Tensor, shape: tuple[int, ...]) ->
         second,
         each.sum((0, 3)),
         each.square().sum((0, 3)),
-        positions,
+        (positions,) * len(squares[0]),
         probes,
         shape,
         found.layer.transposed,
@@ -83,13 +101,15 @@ def sums_of(found: LayerInput, squares: torch.Tensor, shape: tuple[int, ...]) ->
 
 
 def stacked(blocks: list[LayerSums]) -> LayerSums | None:
-    """Blocks of rows as groups of one layer; None where they differ in size or positions."""
-    first = blocks[0]
-    if any((b.signature(), b.positions) != (first.signature(), first.positions) for b in blocks):
+    """Blocks of rows as groups of one layer; None where they multiply inputs of different sizes."""
+    if len({block.second.shape[-1] for block in blocks}) > 1:
         return None
+    outputs = math.gcd(*(block.squares.shape[1] for block in blocks))
+    groups = [block.split(outputs) for block in blocks]
     return replace(
-        first,
-        second=torch.cat([block.second for block in blocks]),
-        squares=torch.cat([block.squares for block in blocks]),
-        fourths=torch.cat([block.fourths for block in blocks]),
+        groups[0],
+        second=torch.cat([group.second for group in groups]),
+        squares=torch.cat([group.squares for group in groups]),
+        fourths=torch.cat([group.fourths for group in groups]),
+        positions=tuple(n for group in groups for n in group.positions),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import torch
@@ -40,18 +41,25 @@ def all_reduce_layers(
     """Examples and sums over the ranks of ``group``; see ``ImportanceMatrices.all_reduce``."""
     _require_equal_ranks(signature, group)
     device = next((sums.second.device for sums in layers.values()), torch.device("cpu"))
-    counts = torch.tensor([count, *(s.positions for s in layers.values())], device=device)
+    counts = torch.tensor(
+        [count, *(n for s in layers.values() for n in s.positions)], device=device
+    )
     torch.distributed.all_reduce(counts, group=group)
     total, *positions = counts.tolist()
+    left = iter(positions)
     second, squares, fourths = (
         _summed({name: getattr(sums, part) for name, sums in layers.items()}, group)
         for part in ("second", "squares", "fourths")
     )
     merged = {
         name: replace(
-            sums, second=second[name], squares=squares[name], fourths=fourths[name], positions=n
+            sums,
+            second=second[name],
+            squares=squares[name],
+            fourths=fourths[name],
+            positions=tuple(islice(left, len(sums.positions))),
         )
-        for (name, sums), n in zip(layers.items(), positions, strict=True)
+        for name, sums in layers.items()
     }
     return total, merged
 

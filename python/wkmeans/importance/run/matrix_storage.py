@@ -30,7 +30,7 @@ def save(
         f"{part}:{name}": getattr(sums, part) for name, sums in layers.items() for part in _PARTS
     }
     about = {
-        name: [sums.positions, sums.probes, list(sums.shape), sums.is_transposed]
+        name: [list(sums.positions), sums.probes, list(sums.shape), sums.is_transposed]
         for name, sums in layers.items()
     }
     metadata = {
@@ -81,7 +81,8 @@ def _layer(where: str, name: str, about: Any, tensors: dict[str, torch.Tensor]) 
     if not (isinstance(about, list) and len(about) == 4) or any(part is None for part in parts):
         raise ValueError(f"{where}: {name!r}: expected three sums and what they are of")
     positions, probes, shape, is_transposed = about
-    are_counts = all(type(n) is int and 0 < n < 2**62 for n in (positions, probes))
+    is_list = isinstance(positions, list) and positions != []
+    are_counts = is_list and all(type(n) is int and 0 < n < 2**62 for n in (*positions, probes))
     is_shape = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape)
     if not (are_counts and is_shape and type(is_transposed) is bool):
         raise ValueError(f"{where}: {name!r}: expected counts, a shape and a flag, got {about!r}")
@@ -90,8 +91,10 @@ def _layer(where: str, name: str, about: Any, tensors: dict[str, torch.Tensor]) 
         check_sum(where, f"{part}:{name}", total, may_be_negative=part == "second")
     groups, inputs = (*second.shape[:1], *second.shape[2:]) if second.ndim == 3 else (0, 0)
     fits = second.shape == (groups, inputs, inputs) and squares.ndim == 2
-    if not fits or squares.shape != fourths.shape or len(squares) != groups:
+    if not fits or squares.shape != fourths.shape or {len(squares), len(positions)} != {groups}:
         raise ValueError(f"{where}: {name!r}: expected sums of one layer's shapes")
     if squares.numel() * inputs != math.prod(shape):
         raise ValueError(f"{where}: {name!r}: expected sums for a parameter of shape {shape}")
-    return LayerSums(second, squares, fourths, positions, probes, tuple(shape), is_transposed)
+    return LayerSums(
+        second, squares, fourths, tuple(positions), probes, tuple(shape), is_transposed
+    )

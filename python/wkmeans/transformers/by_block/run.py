@@ -79,7 +79,7 @@ def plan_of(weights: int, method: str = "auto", **options: Any) -> Plan:
     """From the options of `wkmeans.compress`; raises as that does."""
     sizes = ("bits", "k", "target_bytes", "target_bits_per_weight")
     asked = (
-        *("density", "keep_zeros", "channel_scales", "granularity", "codebook_dtype"),
+        *("density", "pattern", "keep_zeros", "channel_scales", "granularity", "codebook_dtype"),
         *("dense_dtype", "coding", "min_size", "n_threads"),
     )
     defaults = {"granularity": "tensor", "channel_scales": False, "coding": "auto", "min_size": 64}
@@ -94,7 +94,8 @@ def plan_of(weights: int, method: str = "auto", **options: Any) -> Plan:
         )
     notes: tuple[str, ...] = ()
     if method in ("auto", "matrix"):
-        why = why_no_codebooks(made)
+        pruned = "what is pruned has diagonal importances block by block"
+        why = pruned if made.prunes else why_no_codebooks(made)
         if budget.k is None:
             why = None if suits_lattice(request) else "a lattice has no codebooks to share or prune"
         if why is not None and method == "matrix":

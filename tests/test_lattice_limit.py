@@ -1,0 +1,62 @@
+"""How far files of Gaussian layers are from the least rate that their distortion allows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression.lattice.tensor import lattice_tensor
+from wkmeans.rate_distortion import layer_bound
+
+pytest.importorskip("torch", reason="calibration needs torch")
+
+from wkmeans.compression.calibration.objective import Target
+from wkmeans.compression.lattice.quantise import on_lattice
+from wkmeans.importance.first.tape import Slot
+from wkmeans.importance.matrices.layers import Layer
+
+ROWS, COLUMNS = 2048, 256
+
+
+def gaussian_layer(decay: float) -> Target:
+    """Independent weights, and inputs of eigenvalues ``exp(-decay i / n)`` in a random basis."""
+    rng = np.random.default_rng(int(decay))
+    basis = np.linalg.qr(rng.standard_normal((COLUMNS, COLUMNS)))[0]
+    eigenvalues = np.exp(-decay * np.arange(COLUMNS) / COLUMNS)
+    return Target(
+        "w",
+        Layer(Slot("w"), 1, ROWS, COLUMNS),
+        rng.standard_normal((1, ROWS, COLUMNS)),
+        ((basis * eigenvalues) @ basis.T)[np.newaxis],
+        np.ones((1, ROWS)),
+    )
+
+
+def measured(target: Target, level: float) -> tuple[float, float]:
+    """Bits a weight of the file, and how many more they are than the bound's."""
+    found = on_lattice(target, level, None)
+    tensor = lattice_tensor(found.encoded, (ROWS, COLUMNS), "float32")
+    error = target.weights[0] - tensor.dequantize()
+    distortion = np.einsum("ri,ij,rj->", error, target.matrix[0], error) / ROWS
+    bits = 8 * CompressedModel({"w": tensor}).nbytes / (ROWS * COLUMNS)
+    return bits, bits - layer_bound(distortion, 1.0, target.matrix[0]).rate / COLUMNS
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("decay", "bits", "most"),
+    [(1, 2, 0.29), (1, 3, 0.29), (4, 2, 0.33), (4, 3, 0.30), (8, 2, 0.44), (8, 3, 0.35)],
+)
+def test_files_are_near_the_bound(decay, bits, most):
+    target = gaussian_layer(decay)
+    # Of all columns active, at the geometric mean of the eigenvalues.
+    level = np.sqrt(2 * np.pi * np.e) * 2.0**-bits * np.exp(-decay / 4)
+    found, gap = measured(target, level)
+    for _ in range(3):
+        if abs(found - bits) < 0.03:
+            break
+        level *= 2.0 ** (found - bits)
+        found, gap = measured(target, level)
+    assert abs(found - bits) < 0.05
+    assert 0 < gap < most
