@@ -178,6 +178,17 @@ def test_small_networks_use_the_size_too():
     assert costs == sorted(costs, reverse=True)
 
 
+def test_what_is_not_finite_in_a_file_takes_its_share_of_the_size(tmp_path):
+    save_file = pytest.importorskip("safetensors.numpy").save_file
+    mask = np.triu(np.full((16, 16), -np.inf, np.float32), 1)
+    save_file({**small_layers(), "mask": mask}, tmp_path / "model.safetensors")
+    for bits in (2.6, 4.0):
+        report = wkmeans.compress(
+            tmp_path / "model.safetensors", target_bits_per_weight=bits
+        ).report()
+        assert 0.9 * report.target_bytes <= report.bytes <= report.target_bytes
+
+
 def test_a_size_that_what_stays_dense_exceeds():
     with pytest.raises(ValueError, match=r"expected at least .* bytes for the file"):
         wkmeans.compress(small_layers(), target_bits_per_weight=3, include=["a", "bias"])

@@ -38,8 +38,8 @@ def fit(work: Work, target: int, solver: str) -> Tensors:
     """
     if not work.weights_of:
         return _checked_size(work.build({}), target, work)
+    samples = work.samples()  # after which the tensors to compress are known
     search = _Search(work, target)
-    samples = work.samples()
     choose: Chooser = (
         entropy_constrained_chooser(samples, work.n_weights, target, work.options)
         if solver == "entropy-constrained"
@@ -103,18 +103,23 @@ class _Search:
             name: [(float(t.nbytes), _cost(t), i) for i, t in enumerate(self._built[name])]
             for name in self._small
         }
+        of_values = {
+            name: [point for point in points if not _is_one_value(self._built[name][point[2]])]
+            for name, points in curves.items()
+        }
+        spared = {name: points or curves[name] for name, points in of_values.items()}
         others = size - sum(tensors[name].nbytes for name in self._small)
-        cost = sum(_cost(tensors[name]) for name in self._small)
         budget = float(self.target - others)
         for _ in range(_ROUNDS):
+            fits = sum(min(points)[0] for points in spared.values()) <= budget
             try:
-                shared = shared_out(curves, budget)
+                shared = shared_out(spared if fits else curves, budget)
             except ValueError:
                 return
             found = {name: self._built[name][i] for name, (_, _, i) in shared.items()}
             size = _size({**tensors, **found}, work)
             if size <= self.target:
-                if sum(map(_cost, found.values())) < cost:
+                if _harm(found) < _harm({name: tensors[name] for name in self._small}):
                     self._best = size, {**tensors, **found}
                 return
             budget -= size - self.target
@@ -144,6 +149,15 @@ def _small(work: Work) -> list[str]:
 
 def _cost(tensor: CompressedTensor | DenseTensor) -> float:
     return tensor.cost if isinstance(tensor, CompressedTensor) else 0.0
+
+
+def _is_one_value(tensor: CompressedTensor | DenseTensor) -> bool:
+    return isinstance(tensor, CompressedTensor) and tensor.k == 1
+
+
+def _harm(tensors: Tensors) -> tuple[int, float]:
+    """How many are reduced to one value, which no cost tells the whole of, and the cost of all."""
+    return sum(map(_is_one_value, tensors.values())), sum(map(_cost, tensors.values()))
 
 
 def _with_dense(size: int, tensors: Tensors, target: int, work: Work) -> Tensors:
