@@ -38,6 +38,7 @@ read again, and what was read is judged, once, on test inputs, which chose nothi
   WaterSIC's steps (`c / l_ii`, one c for all layers, one shrinkage a column) are formulas of theirs
   in code of ours, with our entropy code; layers meet the original's inputs.
 - Seconds are of one processor, all trials for a size included, on a machine that had other work.
+- Networks and sizes that are not here were not run for this page.
 """
 
 Of = Callable[[Row], float]
@@ -136,7 +137,8 @@ def _plot(rows: Sequence[Row], title: str, path: Path) -> None:
     axes.set(title=title, xscale="log", yscale="log")
     axes.set(xlabel="bytes of the file", ylabel="divergence on test inputs")
     axes.grid(alpha=0.3, which="both")
-    axes.legend(fontsize=7)
+    if axes.lines:
+        axes.legend(fontsize=7)
     with rc_context({"svg.hashsalt": title, "svg.fonttype": "none"}):
         figure.savefig(path, metadata={"Date": None})
 
