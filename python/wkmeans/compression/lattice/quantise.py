@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.feedback import CodeLengths, Factor, factorised, lattice_feedback
 from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.lattice.coding import (
@@ -33,14 +34,14 @@ class OnLattice:
     """The integers of all groups, one under another, and as they are stored."""
 
     encoded: EncodedIntegers
-    integers: IntArray  # (groups * outputs, inputs)
+    integers: Array  # (groups * outputs, inputs)
     cost: float
 
     @property
     def values(self) -> FloatArray:
         """``(groups * outputs, inputs)``, made anew each time."""
         rows, columns = self.encoded.row_exponents, self.encoded.column_exponents
-        return self.integers * scale_of(rows)[:, np.newaxis] * scale_of(columns)
+        return np.asarray(self.integers * scale_of(rows)[:, np.newaxis] * scale_of(columns))
 
 
 def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
@@ -103,9 +104,11 @@ class _Layer:
 
     def round(
         self, shrinkage: FloatArray, lengths: CodeLengths | None
-    ) -> tuple[IntArray, float, FloatArray]:
+    ) -> tuple[Array, float, FloatArray]:
         """Integers of all rows, what they cost, and the shrinkage that suits them."""
-        integers, best, cost = [], [], 0.0
+        integers: list[Array] = []
+        best: list[FloatArray] = []
+        cost = 0.0
         for group, factor in enumerate(self._factors):
             found = lattice_feedback(
                 self._target.weights[group],
@@ -123,7 +126,7 @@ class _Layer:
         return rows, cost, np.mean(best, axis=0)
 
 
-def _code_lengths(integers: IntArray, column_exponents: IntArray) -> CodeLengths:
+def _code_lengths(integers: Array, column_exponents: IntArray) -> CodeLengths:
     """From how often integers occur among columns of about the same step."""
     most = int(min(np.abs(integers).max(initial=0), _MOST_LENGTHS))
     classes = (column_exponents - column_exponents.min()) // _CLASS
