@@ -284,3 +284,18 @@ def test_rows_that_are_no_groups_stay_dense():
         wkmeans.compress(model, bits=3, pattern=(2, 4), density=0.5)
     with pytest.raises(ValueError, match="pattern: expected"):
         wkmeans.compress(model, bits=3, pattern=(5, 4))
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-6])
+def test_a_layer_of_nothing_but_zeros_is_saved_and_loaded(scale, tmp_path):
+    """As one that adapts another begins, or one that comes to the same."""
+    model, x = network(), correlated(200, 48)
+    with torch.no_grad():
+        model[0].weight.mul_(scale)
+    compressed = wkmeans.compress(
+        model, calibration=[x], loss="mse", target_bytes=1500, method="matrix"
+    )
+    compressed.save(tmp_path / "zeros.safetensors")
+    loaded = wkmeans.load(tmp_path / "zeros.safetensors").state_dict()
+    for name, tensor in compressed.state_dict().items():
+        np.testing.assert_array_equal(loaded[name], tensor)

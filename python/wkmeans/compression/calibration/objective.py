@@ -78,7 +78,7 @@ def attainable(weights: torch.Tensor, moments: Moments, ridge: float) -> torch.T
     del cross
     left = second.clone()
     left.diagonal(dim1=1, dim2=2).add_(torch.where(solvable[:, None], added, 1.0))
-    solved = torch.linalg.solve(left, right).mT
+    solved: torch.Tensor = torch.linalg.solve(left, right).mT
     if bool(solvable.all()):
         return solved
     return torch.where(solvable[:, None, None], solved, weights)

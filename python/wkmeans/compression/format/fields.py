@@ -45,6 +45,13 @@ class Fields:
             raise self.unexpected(name, value)
         return int(value)
 
+    def count_or_none(self, name: str) -> int:
+        """A count that may be 0."""
+        value = self.take(name)
+        if type(value) is not int or not 0 <= value <= MAX_SIZE:
+            raise self.unexpected(name, value)
+        return value
+
     def chunk(self) -> int | None:
         """Weights that are coded independently of all others; all of them where it is missing."""
         if not self.has("chunk"):

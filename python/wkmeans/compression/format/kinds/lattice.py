@@ -72,7 +72,7 @@ def _read(fields: Fields, payload: Payload) -> LatticeTensor:
     if k < 1:
         raise fields.unexpected("codes", [low, k])
     width = _width(fields)
-    size = fields.count("bytes")
+    size = fields.count_or_none("bytes")  # one integer everywhere takes none
     transposed = fields.flag("transposed")
     codebook = None
     if fields.flag("codebook"):
