@@ -174,7 +174,8 @@ def test_more_bytes_lessen_the_cost_until_there_is_none():
     assert all(c.nbytes <= n for c, n in zip(found, sizes, strict=True))
     assert costs == sorted(costs, reverse=True) and costs[2] > costs[3] > costs[4] > costs[5] == 0
     reasons = [row.reason or "" for c in found[-2:] for row in c.report().tensors]
-    assert all("has room for it as it is" in reason for reason in reasons)
+    why = ("has room for it as it is", "would not be smaller")  # as rich a codebook as that
+    assert all(any(text in reason for text in why) for reason in reasons)
     assert all(np.array_equal(found[-1][name].dequantize(), w) for name, w in model.items())
 
 
