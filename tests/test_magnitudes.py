@@ -185,3 +185,21 @@ def test_bad_values_are_named_as_they_came():
         wkmeans.wkmeans(w, 2)
     with pytest.raises(ValueError, match=r"importance: .*-1.0.*index 2"):
         wkmeans.wkmeans([1e300, 2e300, 3e300], 2, importance=[1.0, 1.0, -1.0])
+
+
+def test_light_clusters_beside_heavy_ones_are_told_apart():
+    """Costs 2^1,400 apart: what scaling hides must stay below the lightest."""
+    tiny, most = 2.0**-149, float(np.finfo(np.float32).max)
+    w = np.array([0.0, tiny, 4 * tiny, -most, most, 2.0**-126], np.float32)
+    h = np.array([tiny, tiny, tiny, most, most, most], np.float32)
+    i = np.zeros(6, np.float32)
+    for centroid_dtype in ("float64", "float32"):
+        found = wkmeans.wkmeans(
+            w, 5, importance=i, quartic_importance=h, centroid_dtype=centroid_dtype
+        )
+        # 0 and the smallest float are one cluster, about what lies halfway or about either.
+        best = np.ldexp(2.0, -149 - 4 * 150) if centroid_dtype == "float64" else tiny**5
+        assert found.cost == pytest.approx(best, rel=1e-9)
+        assert found.lower_bound <= found.cost
+        assert found.lower_bound == pytest.approx(np.ldexp(2.0, -149 - 4 * 150), rel=1e-9)
+        assert found.labels[0] == found.labels[1] != found.labels[2]

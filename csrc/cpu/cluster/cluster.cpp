@@ -204,8 +204,7 @@ void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::i
             output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
   if (inner.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
   output.costs[problem] = scaled.unscaled_cost(cost);
-  // Next to what the largest weights could cost, that of others may have been lost.
-  if (ScaledProblem::may_be_lost(cost)) {
+  if (scaled.may_be_lost(cost)) {
     output.costs[problem] =
         std::max(output.costs[problem], direct_cost(call.problems, problem, centroids, labels));
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <vector>
 
@@ -10,26 +11,31 @@
 namespace wkmeans {
 namespace {
 
-// The largest absolute value; what is not a number counts for nothing.
+// The largest absolute value, or what is not a finite number where there is one: without their sign
+// such numbers stand in the order of their bits, which are compared as integers in any order.
 struct LargestMagnitude {
-  template <class Real>
-  static WKM_ALWAYS_INLINE Real run(const Real* values, std::int64_t count) {
-    constexpr std::int64_t kLanes = 16;
-    Real lanes[kLanes] = {};
-    std::int64_t i = 0;
-    for (; i + kLanes <= count; i += kLanes) {
-      for (std::int64_t lane = 0; lane < kLanes; ++lane)
-        lanes[lane] = larger(lanes[lane], std::fabs(values[i + lane]));
-    }
-    for (; i < count; ++i) lanes[0] = larger(lanes[0], std::fabs(values[i]));
-    Real most{};
-    for (const Real lane : lanes) most = larger(most, lane);
-    return most;
+  static WKM_ALWAYS_INLINE double run(const float* values, std::int64_t count) {
+    return largest<std::int32_t>(values, count);
+  }
+  static WKM_ALWAYS_INLINE double run(const double* values, std::int64_t count) {
+    return largest<std::int64_t>(values, count);
   }
 
-  template <class Real>
-  static WKM_ALWAYS_INLINE Real larger(Real a, Real b) {
-    return b > a ? b : a;
+private:
+  template <class Bits, class Real>
+  static WKM_ALWAYS_INLINE double largest(const Real* values, std::int64_t count) {
+    static_assert(sizeof(Bits) == sizeof(Real), "the bits of a number");
+    constexpr Bits kNoSign = std::numeric_limits<Bits>::max();
+    Bits most = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      Bits bits;
+      std::memcpy(&bits, values + i, sizeof bits);
+      bits &= kNoSign;
+      most = bits > most ? bits : most;
+    }
+    Real value;
+    std::memcpy(&value, &most, sizeof value);
+    return static_cast<double>(value);
   }
 };
 
@@ -55,7 +61,9 @@ double largest_of(const Operand& operand, std::int64_t problem, std::int64_t beg
   for (; begin < end; begin += kItemBlock) {
     const std::int64_t count = std::min(kItemBlock, end - begin);
     const Real* values = read_values(operand, problem, begin, count, own);
-    most = std::max(most, static_cast<double>(dispatch<LargestMagnitude>(values, count)));
+    const double of_block = dispatch<LargestMagnitude>(values, count);
+    if (!std::isfinite(of_block)) return of_block;
+    most = std::max(most, of_block);
   }
   return most;
 }
@@ -79,14 +87,40 @@ Magnitudes largest_as(const Problems& problems, std::int64_t problem, const Para
   return all;
 }
 
-// An importance stays one, however light.
-double scaled_importance(double value, int exponent) {
-  const double scaled = std::ldexp(value, exponent);
-  return value > 0.0 ? std::max(scaled, std::numeric_limits<double>::denorm_min()) : scaled;
-}
+// Values times a power of two; notes whether any lost a digit.
+class Scaling {
+public:
+  explicit Scaling(int exponent) : exponent_(exponent) {}
 
-// What importances that would have vanished, and roundings of weights that did, can come to.
-constexpr double kLostToScaling = 0x1p-700;
+  double operator()(double value) {
+    const double scaled = std::ldexp(value, exponent_);
+    is_exact_ = is_exact_ && std::ldexp(scaled, -exponent_) == value;
+    return scaled;
+  }
+
+  // An importance stays one, however light.
+  double importance(double value) {
+    const double scaled = (*this)(value);
+    return value > 0.0 ? std::max(scaled, kLeast) : scaled;
+  }
+
+  bool is_exact() const { return is_exact_; }
+
+  static constexpr double kLeast = std::numeric_limits<double>::denorm_min();
+
+private:
+  int exponent_;
+  bool is_exact_ = true;
+};
+
+// What rounded weights and importances that would have vanished can come to, where weights moved.
+constexpr double kLostWithWeights = 0x1p-700;
+
+// The same where they did not, and no weight lies further from zero.
+double lost_with_importances(double n_items, double largest_weight, bool quartic) {
+  const double square = (2.0 * largest_weight) * (2.0 * largest_weight);
+  return Scaling::kLeast * n_items * (quartic ? std::max(square, square * square) : square);
+}
 
 }  // namespace
 
@@ -105,11 +139,11 @@ std::optional<ScaledProblem> ScaledProblem::where_needed(const Problems& problem
   if (unit_importance) largest.importance = 1.0;
   const PowersOfTwo powers = powers_to_range(largest);
   if (powers.change_nothing()) return std::nullopt;
-  return ScaledProblem(problems, problem, unit_importance, powers);
+  return ScaledProblem(problems, problem, unit_importance, largest.weight, powers);
 }
 
 ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, bool unit_importance,
-                             const PowersOfTwo& powers)
+                             double largest_weight, const PowersOfTwo& powers)
     : powers_(powers) {
   const bool quartic = problems.quartic();
   const std::int64_t n = problems.weights->n_items();
@@ -117,6 +151,9 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
   items_.weight.reserve(size);
   items_.importance.reserve(size);
   items_.quartic_importance.reserve(quartic ? size : 0);
+  Scaling weight(powers.weight);
+  Scaling importance(powers.importance());
+  Scaling quartic_importance(powers.quartic_importance());
   ItemReader<double> reader;
   for (std::int64_t begin = 0; begin < n; begin += kItemBlock) {
     stop_if_interrupted();
@@ -124,13 +161,18 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
         reader.read(problems, problem, begin, std::min(kItemBlock, n - begin));
     check_items(problems, items);
     for (std::int64_t i = 0; i < items.count; ++i) {
-      items_.weight.push_back(std::ldexp(items.weight[i], powers.weight));
-      const double importance = unit_importance ? 1.0 : items.importance[i];
-      items_.importance.push_back(scaled_importance(importance, powers.importance()));
+      items_.weight.push_back(weight(items.weight[i]));
+      items_.importance.push_back(
+          importance.importance(unit_importance ? 1.0 : items.importance[i]));
       if (!quartic) continue;
       items_.quartic_importance.push_back(
-          scaled_importance(items.quartic_importance[i], powers.quartic_importance()));
+          quartic_importance.importance(items.quartic_importance[i]));
     }
+  }
+  if (!(weight.is_exact() && importance.is_exact() && quartic_importance.is_exact())) {
+    lost_ = powers.weight != 0
+                ? kLostWithWeights
+                : lost_with_importances(static_cast<double>(n), largest_weight, quartic);
   }
   weights_ = Operand::of("weights", items_.weight);
   importance_ = Operand::of("importance", items_.importance);
@@ -159,7 +201,7 @@ double ScaledProblem::unscaled_cost(double cost) const {
   return fell_short ? unscaled + std::numeric_limits<double>::denorm_min() : unscaled;
 }
 
-bool ScaledProblem::may_be_lost(double cost) { return cost < kLostToScaling; }
+bool ScaledProblem::may_be_lost(double cost) const { return cost < lost_; }
 
 double ScaledProblem::unscaled_bound(double bound) const {
   if (may_be_lost(bound)) return 0.0;

@@ -26,16 +26,16 @@ public:
   double unscaled_weight(double value) const;
   // Rounded up, to infinity where the cost truly is beyond a double; and down.
   double unscaled_cost(double cost) const;
-  // Whether a scaled cost is so small beside what the largest weights could cost that more may have
-  // been lost.
-  static bool may_be_lost(double cost);
+  // Whether a scaled cost is so small that more may have been lost in scaling.
+  bool may_be_lost(double cost) const;
   double unscaled_bound(double bound) const;
 
 private:
   ScaledProblem(const Problems& problems, std::int64_t problem, bool unit_importance,
-                const PowersOfTwo& powers);
+                double largest_weight, const PowersOfTwo& powers);
 
   PowersOfTwo powers_;
+  double lost_ = 0.0;  // at most, of a scaled cost
   KeptItems items_;
   std::optional<Operand> weights_, importance_, quartic_importance_;
 };
