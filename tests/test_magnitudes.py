@@ -203,3 +203,14 @@ def test_light_clusters_beside_heavy_ones_are_told_apart():
         assert found.lower_bound <= found.cost
         assert found.lower_bound == pytest.approx(np.ldexp(2.0, -149 - 4 * 150), rel=1e-9)
         assert found.labels[0] == found.labels[1] != found.labels[2]
+
+
+def test_light_clusters_of_small_weights_are_told_apart():
+    """What underflow may hide grows with importances, which small weights leave large."""
+    w = np.array([0.0, 2.0**-300, 2.0**-280, 2.0**-50, -(2.0**-50)])
+    found = wkmeans.wkmeans(w, 4, importance=np.zeros(5), quartic_importance=np.full(5, 2.0**700))
+    np.testing.assert_array_equal(found.labels, [1, 1, 2, 3, 0])
+    best = 2.0 ** (1 + 700 - 4 * 301)
+    assert found.cost == pytest.approx(best, rel=1e-9)
+    assert found.lower_bound == pytest.approx(best, rel=1e-9)
+    assert found.lower_bound <= found.cost

@@ -31,24 +31,16 @@ struct CostExponents {
   int cost;                // sum I (w - c)^2 + H (w - c)^4
   int stiffness;           // sum I + H (w - c)^2
 
-  WKM_HD CostExponents(int of_weight, int of_importance, int of_quartic_importance)
-      : weight(of_weight), importance(of_importance), quartic_importance(of_quartic_importance) {
+  WKM_HD explicit CostExponents(const Magnitudes& largest) {
+    const int count = above(largest.n_items);
+    weight = above(largest.weight);
+    importance = above(largest.importance) + count;
+    quartic_importance = above(largest.quartic_importance) + count;
     const int distance = weight + 1;
     const int quadratic = importance + 2 * distance;
     const int quartic = quartic_importance + 4 * distance;
     cost = quadratic > quartic ? quadratic : quartic;
     stiffness = cost - 2 * distance;
-  }
-
-  WKM_HD static CostExponents of(const Magnitudes& largest) {
-    const int count = above(largest.n_items);
-    return {above(largest.weight), above(largest.importance) + count,
-            above(largest.quartic_importance) + count};
-  }
-
-  WKM_HD CostExponents scaled_by(const PowersOfTwo& powers) const {
-    return {weight + powers.weight, importance + powers.importance(),
-            quartic_importance + powers.quartic_importance()};
   }
 
 private:
@@ -57,31 +49,30 @@ private:
   WKM_HD static int above(double value) { return value > 0.0 ? std::ilogb(value) + 1 : kNone; }
 };
 
-constexpr int kMostCostExponent = 480;  // below the root of the largest double
-
-// Whether every figure of a problem, its costs' squares and what a pinned zero weighs among them,
-// is far from either end of a double's range.
-WKM_HD bool is_in_range(const CostExponents& e) {
+// What it takes for every figure of a problem, its costs' squares and what a pinned zero weighs
+// among them, to be far from either end of a double's range; nothing as a rule. Then the costs come
+// to lie high in that range: the light parts of a problem need the room below. The further out the
+// weights, the less weigh their importances, and so what underflow may hide; but the light ones
+// among these need room too.
+WKM_HD PowersOfTwo powers_to_range(const Magnitudes& largest) {
   constexpr int kFarthestWeight = 200;
   constexpr int kLeastCost = -300;
+  constexpr int kMostCost = 480;  // below the root of the largest double
   constexpr int kMostStiffness = 700;
   constexpr int kMostImportance = 900;
-  return e.weight >= -kFarthestWeight && e.weight <= kFarthestWeight && e.cost >= kLeastCost &&
-         e.cost <= kMostCostExponent && e.stiffness <= kMostStiffness &&
-         e.importance <= kMostImportance && e.quartic_importance <= kMostImportance;
-}
-
-// What it takes for a problem to be in range; nothing as a rule. Then its costs come to lie high
-// there: the light parts of a problem need the room below. Weights move only where they must, since
-// what underflow may hide grows with the importances that they leave behind.
-WKM_HD PowersOfTwo powers_to_range(const Magnitudes& largest) {
   constexpr int kWeight = 64;  // distances a few hundred binades smaller still have fourth powers
+  constexpr int kMostWeight = 128;  // the end of float32
   if (!(largest.weight > 0.0)) return {};
-  const CostExponents e = CostExponents::of(largest);
-  if (is_in_range(e)) return {};
+  const CostExponents e(largest);
+  const bool in_range = e.weight >= -kFarthestWeight && e.weight <= kFarthestWeight &&
+                        e.cost >= kLeastCost && e.cost <= kMostCost &&
+                        e.stiffness <= kMostStiffness && e.importance <= kMostImportance &&
+                        e.quartic_importance <= kMostImportance;
+  if (in_range) return {};
+  // A cost counts I (w - c)^2 and H (w - c)^4: either may be the larger one once w has moved.
   PowersOfTwo powers;
-  powers.cost = kMostCostExponent - e.cost;
-  if (!is_in_range(e.scaled_by(powers))) powers.weight = kWeight - e.weight;
+  if (e.weight < kWeight || e.weight > kMostWeight) powers.weight = kWeight - e.weight;
+  powers.cost = kMostCost - e.cost;
   return powers;
 }
 
