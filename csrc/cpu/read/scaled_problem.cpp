@@ -113,14 +113,16 @@ private:
   bool is_exact_ = true;
 };
 
-// What rounded weights and importances that would have vanished can come to, where weights moved.
-constexpr double kLostWithWeights = 0x1p-700;
-
-// The same where they did not, and no weight lies further from zero.
-double lost_with_importances(double n_items, double largest_weight, bool quartic) {
-  const double square = (2.0 * largest_weight) * (2.0 * largest_weight);
-  return Scaling::kLeast * n_items * (quartic ? std::max(square, square * square) : square);
+// What rounded importances can come to in any cost: each moved by no more than the least double,
+// and no optimum has a centroid twice as far from zero as all weights. Rounded weights come to less
+// than the last digits: others lie a thousand binades further out.
+double lost_at_most(double n_items, double largest_weight, bool quartic) {
+  const double square = (4.0 * largest_weight) * (4.0 * largest_weight);
+  return Scaling::kLeast * n_items * (quartic ? square + square * square : square);
 }
+
+// More than what the last steps' own rounding and rounded weights come to, relatively.
+constexpr double kDigits = 0x1p-50;
 
 }  // namespace
 
@@ -170,9 +172,8 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
     }
   }
   if (!(weight.is_exact() && importance.is_exact() && quartic_importance.is_exact())) {
-    lost_ = powers.weight != 0
-                ? kLostWithWeights
-                : lost_with_importances(static_cast<double>(n), largest_weight, quartic);
+    lost_ =
+        lost_at_most(static_cast<double>(n), std::ldexp(largest_weight, powers.weight), quartic);
   }
   weights_ = Operand::of("weights", items_.weight);
   importance_ = Operand::of("importance", items_.importance);
@@ -196,18 +197,20 @@ double ScaledProblem::unscaled_weight(double value) const {
 }
 
 double ScaledProblem::unscaled_cost(double cost) const {
-  const double unscaled = std::ldexp(cost, -powers_.cost);
-  const bool fell_short = std::ldexp(unscaled, powers_.cost) < cost;  // among the denormal
+  const double covered = lost_ > 0.0 ? cost * (1.0 + kDigits) : cost;
+  const double unscaled = std::ldexp(covered, -powers_.cost);
+  const bool fell_short = std::ldexp(unscaled, powers_.cost) < covered;  // among the denormal
   return fell_short ? unscaled + std::numeric_limits<double>::denorm_min() : unscaled;
 }
 
-bool ScaledProblem::may_be_lost(double cost) const { return cost < lost_; }
+bool ScaledProblem::may_be_lost(double cost) const { return kDigits * cost < lost_; }
 
 double ScaledProblem::unscaled_bound(double bound) const {
-  if (may_be_lost(bound)) return 0.0;
-  const double unscaled = std::ldexp(bound, -powers_.cost);
+  const double kept = lost_ > 0.0 ? bound * (1.0 - kDigits) - lost_ : bound;
+  if (!(kept > 0.0)) return 0.0;
+  const double unscaled = std::ldexp(kept, -powers_.cost);
   if (std::isinf(unscaled)) return std::numeric_limits<double>::max();
-  const bool is_beyond = std::ldexp(unscaled, powers_.cost) > bound;
+  const bool is_beyond = std::ldexp(unscaled, powers_.cost) > kept;
   return is_beyond ? unscaled - std::numeric_limits<double>::denorm_min() : unscaled;
 }
 

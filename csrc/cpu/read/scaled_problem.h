@@ -24,10 +24,11 @@ public:
 
   double scaled_weight(double value) const;
   double unscaled_weight(double value) const;
-  // Rounded up, to infinity where the cost truly is beyond a double; and down.
+  // Rounded up, to infinity where the cost truly is beyond a double.
   double unscaled_cost(double cost) const;
   // Whether a scaled cost is so small that more may have been lost in scaling.
   bool may_be_lost(double cost) const;
+  // Less what was lost, and rounded down.
   double unscaled_bound(double bound) const;
 
 private:
@@ -35,7 +36,7 @@ private:
                 double largest_weight, const PowersOfTwo& powers);
 
   PowersOfTwo powers_;
-  double lost_ = 0.0;  // at most, of a scaled cost
+  double lost_ = 0.0;  // at most, of a scaled cost, beside its last digits
   KeptItems items_;
   std::optional<Operand> weights_, importance_, quartic_importance_;
 };

@@ -1,0 +1,60 @@
+#include "cpu/read/scaled_problem.h"
+
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <limits>
+#include <stdexcept>
+#include <utility>
+
+#include "support.h"
+
+using namespace wkmeans;
+using namespace wkmeans::testing;
+
+namespace {
+
+constexpr double kLeast = std::numeric_limits<double>::denorm_min();
+
+ScaledProblem scaled(const Items& items) {
+  const Operand weights = contiguous(items.weight, "weights");
+  const Operand importance = contiguous(items.importance, "importance");
+  auto problem = ScaledProblem::where_needed({&weights, &importance, nullptr}, 0, Parallel(1));
+  if (!problem) throw std::logic_error("the problem was in range");
+  return std::move(*problem);
+}
+
+}  // namespace
+
+TEST_CASE("what scaling may have lost is no part of a bound") {
+  // The second importance is nothing beside the first one, and yet the least double after scaling.
+  const ScaledProblem problem =
+      scaled({{-0x1p100, 0x1p100, 0x1p99}, {0x1p700, 0x1p-1060, 1.0}, {}});
+  const int cost = problem.powers().cost;
+  CHECK(problem.powers().weight == 0);
+  REQUIRE(std::ldexp(0x1p-1060, cost) == 0.0);
+  const double width = 0x1p101;
+  const double of_the_second = kLeast * width * width;
+  for (const double beyond : {0x1p-3, 1.1, 3.0, 13.0, 100.0, 0x1p30}) {
+    const double true_cost = beyond * of_the_second;  // of others
+    const double bound = problem.unscaled_bound(true_cost + of_the_second);
+    CHECK(bound <= std::ldexp(true_cost, -cost));
+    CHECK(problem.may_be_lost(true_cost));
+  }
+  const double far_above = 0x1p70 * of_the_second;
+  CHECK_FALSE(problem.may_be_lost(far_above));
+  CHECK(problem.unscaled_bound(far_above) ==
+        doctest::Approx(std::ldexp(far_above, -cost)).epsilon(1e-14));
+  CHECK(problem.unscaled_bound(far_above) < std::ldexp(far_above, -cost));
+  CHECK(problem.unscaled_cost(far_above) > std::ldexp(far_above, -cost));
+}
+
+TEST_CASE("where scaling was exact nothing is lost") {
+  const ScaledProblem problem = scaled({{-0x1p100, 0x1p100, 0x1p99}, {0x1p700, 3.0, 1.0}, {}});
+  const int cost = problem.powers().cost;
+  for (const double some : {0x1.8p-900, 0x1p-600, 0x1.fp-100, 1.0}) {
+    CHECK_FALSE(problem.may_be_lost(some));
+    CHECK(problem.unscaled_bound(some) == std::ldexp(some, -cost));
+    CHECK(problem.unscaled_cost(some) == std::ldexp(some, -cost));
+  }
+}
