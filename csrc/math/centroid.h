@@ -27,6 +27,14 @@ WKM_HD double fourth_power_cost(const FourthMoments& h, double x) {
   return h.fourth + x * (x * (6.0 * h.second + x * x * h.mass) - 4.0 * h.third);
 }
 
+// A quotient that vanishes has a cube root that does not.
+WKM_HD double cube_root_of_quotient(double above, double below) {
+  constexpr double kSmallestNormal = 0x1p-1022;
+  const double quotient = above / below;
+  if (quotient >= kSmallestNormal) return std::cbrt(quotient);
+  return std::cbrt(above) / std::cbrt(below);
+}
+
 // Root of mass x^3 + slope x = target with mass >= 0, slope >= 0, not both zero: Algorithm 2's
 // cubic, depressed by centring on the H-mean. Monotone, so there is one real root, and Newton from
 // above on the convex side converges without leaving it.
@@ -34,7 +42,7 @@ WKM_HD double monotone_cubic_root(double mass, double slope, double target) {
   if (target == 0.0) return 0.0;
   const double goal = std::fabs(target);
   const double linear = slope > 0.0 ? goal / slope : INFINITY;
-  const double cubic = mass > 0.0 ? std::cbrt(goal / mass) : INFINITY;
+  const double cubic = mass > 0.0 ? cube_root_of_quotient(goal, mass) : INFINITY;
   double x = linear < cubic ? linear : cubic;  // both bound the root from above
   for (int step = 0; step < 6; ++step) {
     const double square = x * x;

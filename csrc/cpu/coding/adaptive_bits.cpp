@@ -9,7 +9,7 @@ namespace wkmeans {
 LogitTables::LogitTables() {
   for (int logit = -kLogitLimit; logit <= kLogitLimit; ++logit) {
     const long nearest = std::lround(4096 / (1 + std::exp(-logit / 256.0)));
-    probabilities_[static_cast<std::size_t>(logit + kLogitLimit)] =
+    probabilities_[static_cast<std::size_t>(std::int64_t{logit} + kLogitLimit)] =
         static_cast<std::int16_t>(std::clamp(nearest, 1L, 4095L));
   }
   logits_[0] = -kLogitLimit;

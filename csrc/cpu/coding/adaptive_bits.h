@@ -19,7 +19,7 @@ public:
 
   // 4096 / (1 + exp(-logit / 256)), the nearest whole number from 1 to 4095.
   int probability(int logit) const {
-    return probabilities_[static_cast<std::size_t>(logit + kLogitLimit)];
+    return probabilities_[static_cast<std::size_t>(std::int64_t{logit} + kLogitLimit)];
   }
   // The inverse: 256 ln(p / (4096 - p)), the nearest whole number, for p from 1 to 4095.
   int logit(int probability) const { return logits_[static_cast<std::size_t>(probability)]; }
@@ -48,15 +48,15 @@ private:
 };
 
 // One probability out of those of several contexts: logits are weighted, and weights learnt.
-template <int kInputs>
+template <int Inputs>
 class BitMixer {
 public:
-  BitMixer() { weights_.fill(kOne / kInputs); }
+  BitMixer() { weights_.fill(kOne / Inputs); }
 
   // The share of 4096 that a 1 has, at least 1 and at most 4095.
-  int mix(const std::array<BitCounter*, kInputs>& counters, const LogitTables& tables) {
+  int mix(const std::array<BitCounter*, Inputs>& counters, const LogitTables& tables) {
     std::int64_t sum = 0;
-    for (int i = 0; i < kInputs; ++i) {
+    for (int i = 0; i < Inputs; ++i) {
       logits_[i] = tables.logit(counters[i]->probability());
       sum += std::int64_t{weights_[i]} * logits_[i];
     }
@@ -69,7 +69,7 @@ public:
 
   void update(bool bit) {
     const std::int32_t error = (bit ? 4096 : 0) - probability_;
-    for (int i = 0; i < kInputs; ++i) {
+    for (int i = 0; i < Inputs; ++i) {
       const std::int32_t weight = weights_[i] + error * logits_[i] * kStep / 1024;
       weights_[i] = weight < -kMost ? -kMost : weight > kMost ? kMost : weight;
     }
@@ -79,8 +79,8 @@ private:
   static constexpr std::int32_t kStep = 3;
   static constexpr std::int32_t kOne = 1 << 20;
   static constexpr std::int32_t kMost = 8 * kOne;
-  std::array<std::int32_t, kInputs> weights_;
-  std::array<std::int32_t, kInputs> logits_{};
+  std::array<std::int32_t, Inputs> weights_;
+  std::array<std::int32_t, Inputs> logits_{};
   int probability_ = 2048;
 };
 

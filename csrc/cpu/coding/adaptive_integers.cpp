@@ -41,7 +41,8 @@ class IntegerCoder {
 public:
   IntegerCoder(const SpreadMatrix& matrix, Bits& bits)
       : matrix_(matrix), bits_(bits), columns_(static_cast<std::size_t>(matrix.columns)) {
-    constexpr std::array<std::size_t, kContexts> kSizes{64, 24 * 24, 24 * 18};
+    constexpr std::array<std::size_t, kContexts> kSizes{64, std::size_t{24} * 24,
+                                                        std::size_t{24} * 18};
     for (std::size_t i = 0; i < kContexts; ++i) counters_[i].resize(kSizes[i] * kSteps);
   }
 
@@ -85,7 +86,8 @@ private:
   bool learnt(std::int32_t step, bool bit) {
     std::array<BitCounter*, kContexts> counters;
     for (std::size_t i = 0; i < kContexts; ++i) {
-      counters[i] = &counters_[i][static_cast<std::size_t>(contexts_[i] * kSteps + step)];
+      counters[i] =
+          &counters_[i][static_cast<std::size_t>(std::int64_t{contexts_[i]} * kSteps + step)];
     }
     BitMixer<kContexts>& mixer = mixers_[static_cast<std::size_t>(step)];
     bit = bits_.code(bit, mixer.mix(counters, tables_));

@@ -23,6 +23,7 @@ public:
       words_.push_back(static_cast<std::uint32_t>(state_));
       state_ >>= 32;
     }
+    // NOLINTNEXTLINE(clang-analyzer-core.DivideZero): a width is at least 1.
     state_ = (state_ / share.width << kAnsBits) + state_ % share.width + share.start;
   }
 

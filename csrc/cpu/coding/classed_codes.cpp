@@ -72,14 +72,19 @@ bool decode_by_classes(const CodeClasses& classes, const std::vector<CodeTable>&
   return are_sound;
 }
 
-#define WKM_INSTANTIATE(Label)                                                                \
-  template std::vector<std::vector<std::uint32_t>> encode_by_classes(                         \
-      const CodeClasses&, const std::vector<CodeTable>&, const Label*, const Parallel&);      \
-  template bool decode_by_classes(const CodeClasses&, const std::vector<CodeTable>&,          \
-                                  const std::uint32_t*, const std::int64_t*, const Parallel&, \
-                                  Label*);
-WKM_INSTANTIATE(std::uint8_t)
-WKM_INSTANTIATE(std::uint16_t)
-#undef WKM_INSTANTIATE
+template std::vector<std::vector<std::uint32_t>> encode_by_classes(const CodeClasses&,
+                                                                   const std::vector<CodeTable>&,
+                                                                   const std::uint8_t*,
+                                                                   const Parallel&);
+template bool decode_by_classes(const CodeClasses&, const std::vector<CodeTable>&,
+                                const std::uint32_t*, const std::int64_t*, const Parallel&,
+                                std::uint8_t*);
+template std::vector<std::vector<std::uint32_t>> encode_by_classes(const CodeClasses&,
+                                                                   const std::vector<CodeTable>&,
+                                                                   const std::uint16_t*,
+                                                                   const Parallel&);
+template bool decode_by_classes(const CodeClasses&, const std::vector<CodeTable>&,
+                                const std::uint32_t*, const std::int64_t*, const Parallel&,
+                                std::uint16_t*);
 
 }  // namespace wkmeans
