@@ -160,8 +160,8 @@ auto with_label_of(const py::array& labels, Take&& take) {
 }
 
 template <class Value>
-Array<Value> bound_look_up(const py::array& labels, bool is_transposed, const Array<Value>& tables,
-                           std::int64_t group, int n_threads) {
+py::array looked_up(const py::array& labels, bool is_transposed, const Array<Value>& tables,
+                    std::int64_t group, int n_threads) {
   return with_label_of(labels, [&](auto label) {
     const auto matrix = matrix_of<decltype(label)>(labels, is_transposed);
     check(tables.ndim() == 2 && group >= 0, "tables: expected rows of values");
@@ -206,10 +206,18 @@ py::array bound_scaled(const py::array& labels, const Array<double>& table,
   return scaled<double>(labels, table, row_scales, column_scales, n_threads);
 }
 
-template <class Value>
-void bind_look_up(py::module_& module) {
-  module.def("look_up", &bound_look_up<Value>, py::arg("labels"), py::arg("is_transposed"),
-             py::arg("tables").noconvert(), py::arg("group"), py::arg("n_threads"));
+// Values are bits of so many bytes: what they mean, Python knows.
+py::array bound_look_up(const py::array& labels, bool is_transposed, const py::array& tables,
+                        std::int64_t group, int n_threads) {
+  const auto are = [&](auto value) { return tables.dtype().is(py::dtype::of<decltype(value)>()); };
+  if (are(std::uint16_t{})) {
+    return looked_up<std::uint16_t>(labels, is_transposed, tables, group, n_threads);
+  }
+  if (are(std::uint32_t{})) {
+    return looked_up<std::uint32_t>(labels, is_transposed, tables, group, n_threads);
+  }
+  check(are(std::uint64_t{}), "tables: expected uint16, uint32 or uint64");
+  return looked_up<std::uint64_t>(labels, is_transposed, tables, group, n_threads);
 }
 
 SpreadMatrix spread_of(const Classes& rows, const Classes& columns) {
@@ -259,9 +267,8 @@ void bind_coding(py::module_& module) {
              py::arg("row_spread"), py::arg("column_spread"));
   module.def("unpack_codes", &bound_unpack, py::arg("packed").noconvert(), py::arg("size"),
              py::arg("bits"), py::arg("k"), py::arg("dtype"), py::arg("n_threads"));
-  bind_look_up<std::uint16_t>(module);
-  bind_look_up<std::uint32_t>(module);
-  bind_look_up<std::uint64_t>(module);
+  module.def("look_up", &bound_look_up, py::arg("labels"), py::arg("is_transposed"),
+             py::arg("tables"), py::arg("group"), py::arg("n_threads"));
   module.def("look_up_scaled", &bound_scaled, py::arg("labels"), py::arg("table"),
              py::arg("row_scales"), py::arg("column_scales"), py::arg("dtype"),
              py::arg("n_threads"));
