@@ -228,9 +228,12 @@ def test_whatever_interrupts_leaves_the_old_file_and_no_other(model, where, erro
     assert sorted(os.listdir(model.parent)) == ["model.safetensors", "small"]
 
 
+# With a terminal's signals: what runs the tests may ignore them, as `nohup` does.
 HELD_UP = """
-import os, time
+import os, signal, time
 from wkmeans.cli import main
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 real = os.fsync
 def held_up(descriptor):
     print("writing", flush=True)
