@@ -97,12 +97,15 @@ def interrupt_soon():
 
     @contextlib.contextmanager
     def armed():
+        # What runs the tests in the background may have the signal ignored.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
         timer = threading.Timer(0.5, os.kill, (os.getpid(), signal.SIGINT))
         timer.start()
         try:
             yield
         finally:
             timer.cancel()
+            signal.signal(signal.SIGINT, before)
 
     return armed
 
