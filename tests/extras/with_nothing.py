@@ -12,7 +12,7 @@ clustering = wkmeans.wkmeans(weights, 4, importance=weights**2)
 assert clustering.labels.shape == weights.shape and wkmeans.prune(weights, 0.5).sum() == 512
 assert wkmeans.rate.entropy_bits(np.bincount(clustering.labels.ravel())) > 0
 
-packed = wkmeans.compress({"w": weights}, k=4, coding="packed")
+packed = wkmeans.compress({"w": weights}, k=4)
 packed.save("packed.safetensors")
 assert wkmeans.load("packed.safetensors")["w"].k == 4
 
@@ -27,7 +27,6 @@ def missing(extra, function, *arguments, **options):
         raise AssertionError(f"{function} needs no {extra}")
 
 
-missing("compress", wkmeans.compress, {"w": weights}, k=4)
 missing("compress", packed.report().table)
 missing("torch", lambda: wkmeans.importance)
 missing("torch", packed.state_dict, "torch")
