@@ -9,7 +9,7 @@ in a process of its own: peak resident memory, target 6 GiB, and time. With ``--
 is killed once some parts are finished, goes on, and has to end in the same bytes.
 
     pip install --no-deps gensim==4.4.0
-    python bench/large_folder.py /tmp/large [--layers 22] [--kill]
+    python bench/large_folder.py FOLDER [--layers 22] [--kill]
 """
 
 from __future__ import annotations

@@ -43,10 +43,23 @@ def measured(target: Target, level: float) -> tuple[float, float]:
     return bits, bits - layer_bound(distortion, 1.0, target.matrix[0]).rate / COLUMNS
 
 
+# Zeros of columns below the water level cost more than a scalar lattice can spare there.
+NOT_YET = pytest.mark.xfail(reason="measured .484 at 2 bits and .360 at 3")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("decay", "bits", "most"),
-    [(1, 2, 0.29), (1, 3, 0.29), (4, 2, 0.33), (4, 3, 0.30), (8, 2, 0.49), (8, 3, 0.37)],
+    [
+        (1, 2, 0.29),
+        (1, 3, 0.29),
+        (4, 2, 0.33),
+        (4, 3, 0.30),
+        pytest.param(8, 2, 0.44, marks=NOT_YET),
+        pytest.param(8, 3, 0.35, marks=NOT_YET),
+        (8, 2, 0.49),
+        (8, 3, 0.37),
+    ],
 )
 def test_files_are_near_the_bound(decay, bits, most):
     target = gaussian_layer(decay)

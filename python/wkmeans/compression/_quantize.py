@@ -344,12 +344,11 @@ def _with_zero(labels: Array, books: Array, keep: Array, layout: Layout, *, alon
         return np.zeros_like(books[:, :1])
     values = books.astype(np.float64)
     position = (values < 0).sum(axis=1)  # where zero stands in each codebook
-    with_zero = np.zeros((books.shape[0], books.shape[1] + 1), books.dtype)
-    entry = np.arange(with_zero.shape[1])
+    entry = np.arange(books.shape[1] + 1)
     source = entry - (entry > position[:, np.newaxis])
     taken = np.take_along_axis(books, np.minimum(source, books.shape[1] - 1), axis=1)
     is_zero = entry == position[:, np.newaxis]
-    with_zero[:] = np.where(is_zero, np.zeros((), books.dtype), taken)
+    with_zero = np.where(is_zero, np.zeros((), books.dtype), taken)
     where = layout.expand(np.zeros_like(labels), position[:, np.newaxis])
     labels += labels >= where
     np.copyto(labels, where.astype(labels.dtype), where=~keep)
