@@ -104,13 +104,24 @@ def test_dropout_in_evaluation_is_fine():
     assert estimate(net, [examples(4, torch.float32)]).count == 4
 
 
-def test_a_model_that_returns_no_tensor():
-    class Wrapped(nn.Linear):
-        def forward(self, x):
-            return {"logits": super().forward(x)}
+class ReturnsDict(nn.Module):
+    """A model whose output is the only entry of a dict."""
 
-    with pytest.raises(TypeError, match="expected a tensor"):
-        estimate(Wrapped(6, CLASSES), [examples(4, torch.float32)])
+    def __init__(self, name):
+        super().__init__()
+        self.linear, self.name = nn.Linear(6, CLASSES), name
+
+    def forward(self, x):
+        return {self.name: self.linear(x)}
+
+
+def test_a_dict_without_logits_does_not_say_what_is_its_output():
+    with pytest.raises(TypeError, match="a tensor as its logits, as its output, got dict; pass"):
+        estimate(ReturnsDict("hidden"), [examples(4, torch.float32)])
+
+
+def test_a_dict_with_logits_does():
+    assert estimate(ReturnsDict("logits"), [examples(4, torch.float32)]).count == 4
 
 
 @pytest.mark.parametrize(
