@@ -2,6 +2,8 @@
 cores=$(nproc)
 export CI=true CXX=g++ CMAKE_GENERATOR=Ninja CMAKE_BUILD_PARALLEL_LEVEL=$cores
 export CTEST_OUTPUT_ON_FAILURE=1 CTEST_PARALLEL_LEVEL=$cores
+# Tests run on all cores as it is, and OpenMP's threads spin while they wait for each other.
+export OMP_NUM_THREADS=1
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore
 
 scratch=$(mktemp -d)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
-from fresh import run_python
 
 import wkmeans
 from wkmeans.export import to_onnx
@@ -13,9 +16,8 @@ for module in ("torch", "onnx", "onnxruntime", "onnxscript"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[export]'")
 pytestmark = pytest.mark.slow
 
-# In an interpreter of its own: the exporter warns of itself.
-EXPORT = """
-import warnings; warnings.simplefilter("ignore")
+EXPORTER = """
+import json, sys, warnings; warnings.simplefilter("ignore")
 import numpy as np, torch, wkmeans
 from torch import nn
 
@@ -29,25 +31,41 @@ class Reader(nn.Module):
     def forward(self, x):
         return self.head(self.rnn(x)[0])
 
-torch.manual_seed(0)
-cell, folder, dynamo = sys.argv[1], sys.argv[2], sys.argv[3] == "True"
-model = Reader(cell, **eval(sys.argv[4])).eval()
-compressed = wkmeans.compress(model, **eval(sys.argv[5]))
-compressed.apply_to(model)
-compressed.save(folder + "/small")
-options = {"input_names": ["x"]} | ({} if dynamo else {"dynamo": False})
-torch.onnx.export(model, (torch.zeros(3, 7, 12),), folder + "/model.onnx", **options)
-x = torch.randn(3, 7, 12)
-np.savez(folder + "/run.npz", x=x.numpy(), y=model(x).detach().numpy())
+for line in sys.stdin:
+    cell, folder, dynamo, options, size = json.loads(line)
+    torch.manual_seed(0)
+    model = Reader(cell, **options).eval()
+    compressed = wkmeans.compress(model, **size)
+    compressed.apply_to(model)
+    compressed.save(folder + "/small")
+    by = {} if dynamo else {"dynamo": False}
+    example = (torch.zeros(3, 7, 12),)
+    torch.onnx.export(model, example, folder + "/model.onnx", input_names=["x"], **by)
+    x = torch.randn(3, 7, 12)
+    np.savez(folder + "/run.npz", x=x.numpy(), y=model(x).detach().numpy())
+    print("exported", folder, flush=True)
 """
-BOTH_WAYS = "{'num_layers': 2, 'bidirectional': True}"
+BOTH_WAYS = {"num_layers": 2, "bidirectional": True}
 
 
-def exported(folder, cell, dynamo=True, options="{}", size="{'k': 8}"):
+@pytest.fixture(scope="module")
+def exporter():
+    """An interpreter of its own, as the exporter warns of itself; one, as it is slow to begin."""
+    with subprocess.Popen(
+        [sys.executable, "-c", EXPORTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as interpreter:
+        yield interpreter
+        interpreter.stdin.close()
+
+
+def exported(exporter, folder, cell, dynamo=True, options=None, size=None):
     import onnx
 
-    finished = run_python(EXPORT, cell, folder, dynamo, options, size)
-    assert finished.returncode == 0, finished.stderr
+    task = [cell, str(folder), dynamo, options or {}, size or {"k": 8}]
+    exporter.stdin.write(json.dumps(task) + "\n")
+    exporter.stdin.flush()
+    while (answer := exporter.stdout.readline()) != f"exported {folder}\n":
+        assert answer, f"the exporter ended at {task}: its errors are above"
     return onnx.load(folder / "model.onnx"), wkmeans.load(folder / "small")
 
 
@@ -61,14 +79,12 @@ def run(proto, folder):
     return session.run(None, {"x": example["x"]})[0], example["y"]
 
 
-@pytest.mark.parametrize(
-    ("dynamo", "options"), [(True, "{}"), (True, BOTH_WAYS), (False, BOTH_WAYS)]
-)
+@pytest.mark.parametrize(("dynamo", "options"), [(True, {}), (True, BOTH_WAYS), (False, BOTH_WAYS)])
 @pytest.mark.parametrize("cell", ["LSTM", "GRU", "RNN"])
-def test_every_matrix_becomes_codebooks_and_labels(cell, options, dynamo, tmp_path):
+def test_every_matrix_becomes_codebooks_and_labels(cell, options, dynamo, exporter, tmp_path):
     import onnx
 
-    proto, compressed = exported(tmp_path, cell, dynamo, options)
+    proto, compressed = exported(exporter, tmp_path, cell, dynamo, options)
     indexed = to_onnx(proto, compressed)
     onnx.checker.check_model(indexed, full_check=True)
     assert not indexed.metadata_props
@@ -84,13 +100,16 @@ def test_every_matrix_becomes_codebooks_and_labels(cell, options, dynamo, tmp_pa
 @pytest.mark.parametrize(
     "size",
     [
-        "{'k': 4, 'granularity': 5, 'channel_scales': True}",
-        "{'k': 5, 'density': 0.1}",
-        "{'target_bits_per_weight': 9}",
+        {"k": 4, "granularity": 5, "channel_scales": True},
+        {"k": 5, "density": 0.1},
+        {"target_bits_per_weight": 9},
     ],
+    ids=["groups", "zeros", "size"],
 )
-def test_groups_scales_and_zeros_follow_their_rows(size, tmp_path):
-    proto, compressed = exported(tmp_path, "LSTM", options="{'bidirectional': True}", size=size)
+def test_groups_scales_and_zeros_follow_their_rows(size, exporter, tmp_path):
+    proto, compressed = exported(
+        exporter, tmp_path, "LSTM", options={"bidirectional": True}, size=size
+    )
     indexed = to_onnx(proto, compressed)
     before, _ = run(proto, tmp_path)
     after, _ = run(indexed, tmp_path)
@@ -98,8 +117,8 @@ def test_groups_scales_and_zeros_follow_their_rows(size, tmp_path):
     assert not indexed.metadata_props
 
 
-def test_what_is_not_found_stays_dense_with_a_reason(tmp_path):
-    proto, compressed = exported(tmp_path, "LSTM", options="{'bidirectional': True}")
+def test_what_is_not_found_stays_dense_with_a_reason(exporter, tmp_path):
+    proto, compressed = exported(exporter, tmp_path, "LSTM", options={"bidirectional": True})
     names = ("rnn.weight_ih_l0", "rnn.weight_hh_l0", "head.weight", "rnn.weight_hh_l0_reverse")
     some = {name: compressed[name] for name in names}
     with pytest.warns(UserWarning, match=r"left dense, no initializer .*: 'rnn.weight_ih_l0'"):
