@@ -28,7 +28,8 @@ from wkmeans.compression.calibration.objective import FloatArray, Settings, Targ
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
-from wkmeans.compression.lattice.quantise import PRICE, on_lattice
+from wkmeans.compression.lattice.quantise import PRICE
+from wkmeans.compression.lattice.ridge import better_on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
 from wkmeans.compression.tensors.dtypes import as_numpy
@@ -264,7 +265,7 @@ class _LatticeSearch:
         return self._method.model_of(made, changed, self._choices(level))
 
     def _on_lattice(self, target: Target, level: float) -> tuple[CompressedTensor, FloatArray]:
-        found = on_lattice(target, level, self._n_threads)
+        found = better_on_lattice(target, level, self._n_threads)
         entry = self._method.source.entries[target.name]
         tensor = lattice_tensor(
             found.encoded,
