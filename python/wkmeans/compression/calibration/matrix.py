@@ -53,8 +53,8 @@ class MatrixMethod:
     """One network under the whole importance matrices of its layers.
 
     `importances` are the diagonals, by the names of the source's tensors: they weigh a layer's
-    outputs against one another, and tensors that multiply nothing. `floor` is under both; None is
-    the default of each.
+    outputs against one another, and tensors that multiply nothing, with `floor` under them (None:
+    the default). `settings` are those of matrices.
     """
 
     model: nn.Module
@@ -65,6 +65,7 @@ class MatrixMethod:
     importances: Mapping[str, Any]
     loss: str
     floor: float | None
+    settings: Settings
 
     def __post_init__(self) -> None:
         request = self.request
@@ -84,7 +85,7 @@ class MatrixMethod:
             names,
             diagonals,
             resolve_loss(self.loss, 1.0, "example"),
-            Settings() if floor is None else Settings(floor=floor),
+            self.settings,
         )
         if not self._replay.stages:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
