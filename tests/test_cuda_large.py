@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import cuda_device
 import numpy as np
 import pytest
@@ -76,6 +78,17 @@ def test_the_optimum_in_a_format_is_the_cpus(format, k, include_zero):
     assert_same_optimum(actual, expected)
     if format == "int8":
         assert float(actual.scale) == float(expected.scale)
+
+
+@pinned
+def test_many_weights_beside_few_values_of_a_format(include_zero):
+    w = 1 + 0.2 * torch.rand(N, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    options = {"centroid_dtype": "float8_e4m3fn", "include_zero": include_zero}
+    for k in (2, 3, 6):  # the values that are nearest to a weight are three
+        expected = wkmeans(w, k, **options)
+        assert_same_optimum(wkmeans(on_device(w), k, **options), expected)
+    expected = cost_curve(w, 6, **options)
+    np.testing.assert_allclose(cost_curve(on_device(w), 6, **options).cpu(), expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("init", ["quantile", "linear", np.linspace(-1.5, 1.5, 12)])
@@ -156,13 +169,58 @@ def test_cost_curves_are_the_cpus(quartic, format):
         np.testing.assert_allclose(actual.cpu(), expected, rtol=1e-9)
 
 
-def test_scores_beyond_float64_are_refused_as_on_the_cpu():
-    w = torch.ones(12, dtype=torch.float64)
-    w[7] = 1e200
-    for options in ({"density": 0.5}, {"pattern": (2, 4)}):
-        errors = []
-        for weights in (w, on_device(w)):
-            with pytest.raises((ValueError, OverflowError)) as raised:
-                prune(weights, **options)
-            errors.append((raised.type, str(raised.value)))
-        assert errors[0] == errors[1]
+def refusals(weights, move_importances=lambda move: {}, **options):
+    """On the CPU, on the device."""
+    errors = []
+    for move in (lambda tensor: tensor, on_device):
+        moved = (
+            {name: move(tensor) for name, tensor in weights.items()}
+            if isinstance(weights, dict)
+            else move(weights)
+        )
+        with pytest.raises((ValueError, OverflowError)) as raised:
+            prune(moved, **move_importances(move), **options)
+        errors.append((raised.type, str(raised.value)))
+    return errors
+
+
+@pytest.mark.parametrize("options", [{"density": 0.5}, {"pattern": (2, 4)}], ids=str)
+def test_scores_beyond_float64_are_refused_as_on_the_cpu(options):
+    w = torch.ones((3, 12), dtype=torch.float64)
+    w[1, 7] = w[2, 0] = 1e200
+    text = (
+        "weights: expected scores I w^2 + H w^4 below 1.8e308, got 1e+200 at index (1, 7); "
+        "scale the weights or importances down"
+    )
+    assert refusals(w, **options) == [(OverflowError, text)] * 2
+    w[2, 11] = math.nan  # what is no weight comes before what is too large a one
+    text = "weights: expected finite values, got nan at index (2, 11)"
+    assert refusals(w, **options) == [(ValueError, text)] * 2
+
+
+def test_a_score_beyond_float64_is_named_by_its_entry():
+    sound, large = normal(5), torch.tensor([1.0, 1e80], dtype=torch.float64)
+    H = {"a": None, "b": torch.ones(2, dtype=torch.float64)}
+    on_cpu, there = refusals(
+        {"a": sound, "b": large},
+        lambda move: {"quartic_importance": {name: move(t) for name, t in H.items()}},
+        density=0.5,
+    )
+    assert on_cpu == there
+    assert "weights['b']: expected scores" in on_cpu[1]
+    assert "got 1e+80 at index 1;" in on_cpu[1]
+    bad = torch.tensor([1.0, math.inf], dtype=torch.float64)
+    text = "weights['c']: expected finite values, got inf at index 1"
+    together = {"b": large * 1e100, "c": bad}
+    assert refusals(together, density=0.5) == [(ValueError, text)] * 2
+
+
+def test_an_infinite_power_counts_nothing_where_its_importance_is_zero():
+    w = torch.tensor([1e200, 3.0, 1e100, 2.0], dtype=torch.float64)
+    I, H = torch.ones_like(w), torch.ones_like(w)
+    I[0] = H[0] = H[2] = 0
+    given = {"importance": I, "quartic_importance": H}
+    for options in ({"density": 0.5}, {"pattern": (2, 4)}, {"density": 0.5, "axis": 0}):
+        expected = torch.tensor([False, True, True, False])
+        assert torch.equal(prune(w, **given, **options), expected)
+        assert torch.equal(prune(on_device(w), **moved(given), **options).cpu(), expected)

@@ -327,6 +327,34 @@ def test_a_multiplier_is_a_number(multiplier):
         entropy_constrained([0.0, 1.0], k=2, multiplier=multiplier)
 
 
-def test_costs_beyond_float64():
-    with pytest.raises(OverflowError, match="scale the weights"):
-        entropy_constrained([1e200, -1e200], k=1, multiplier=1.0, start=[0.0])
+def _refusal(weights, **options):
+    with pytest.raises((OverflowError, ValueError)) as raised:
+        entropy_constrained(weights, k=2, multiplier=1.0, **options)
+    return f"{raised.type.__name__}: {raised.value}"
+
+
+def test_weights_and_costs_beyond_float64_are_refused_where_they_stand():
+    w = np.ones((3, 40_000))  # more than one segment, any of which may be the first to be read
+    w[1, 7] = w[2, 39_999] = -1e200
+    text = (
+        "OverflowError: weights: expected magnitudes below 2^500 = 3.3e150, got -1e+200 at index "
+        "(1, 7); scale the weights or importances down"
+    )
+    for start in (None, [0.0], [0.0, 1.0]):
+        for n_threads in (1, 3):
+            assert _refusal(w, start=start, n_threads=n_threads) == text
+    heavy = np.where(w < 0, 1e300, 1.0)
+    assert _refusal(np.where(w < 0, 1e10, 1.0), importance=heavy, start=[0.0]) == (
+        "OverflowError: weights: expected costs I (w - c)^2 + H (w - c)^4 below 1.8e308 about some "
+        "centroid, got 10000000000.0 at index (1, 7); scale the weights or importances down"
+    )
+    assert _refusal([1.0], start=[0.0, 1e200]) == (
+        "OverflowError: start: expected magnitudes below 2^500 = 3.3e150, got 1e+200 at index 1"
+    )
+
+
+def test_a_value_that_is_none_comes_before_one_that_is_too_large():
+    w = np.ones(120_000)
+    w[0], w[-1] = 1e200, np.nan
+    for n_threads in (1, 3):
+        assert "got nan at index 119999" in _refusal(w, start=[0.0], n_threads=n_threads)

@@ -59,6 +59,26 @@ def test_scores_are_in_double_precision(dtype):
         )
 
 
+def test_a_score_beyond_float64_is_refused_where_it_stands():
+    w = np.ones((2, 50_000))  # more than one thread's share
+    w[0, 41_000] = w[1, 7] = -1e160
+    text = (
+        r"^weights: expected scores I w\^2 \+ H w\^4 below 1.8e308, got -1e\+160 at index "
+        r"\(0, 41000\); scale the weights or importances down$"
+    )
+    for options in ({"density": 0.5}, {"density": 0.5, "axis": 1}, {"pattern": (2, 4)}):
+        for n_threads in (1, 3):
+            with pytest.raises(OverflowError, match=text):
+                prune(w, **options, n_threads=n_threads)
+
+
+def test_an_infinite_power_counts_nothing_where_its_importance_is_zero():
+    mask = prune(
+        [1e200, 3.0, 1e100, 2.0], 0.5, importance=[0, 1, 1, 1.0], quartic_importance=[0, 1, 0, 1.0]
+    )
+    np.testing.assert_array_equal(mask, [False, True, True, False])
+
+
 def test_the_count_is_pythons_round():
     for n in range(1, 30):
         w = np.random.default_rng(n).normal(size=n)

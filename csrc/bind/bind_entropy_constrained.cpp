@@ -4,6 +4,7 @@
 #include "bind/labels.h"
 #include "bind/module.h"
 #include "bind/problems.h"
+#include "cpu/entropy/entropy_assign.h"
 #include "cpu/entropy/entropy_constrained.h"
 
 namespace wkmeans {
@@ -42,9 +43,23 @@ py::tuple bound_entropy_constrained(const BoundProblems& problems, std::vector<d
   });
 }
 
+// The Python layer knows the caller's array and turns this into its message.
+void bind_cost_overflow(py::module_& module) {
+  static const py::exception<CostOverflow> cost_overflow(module, "CostOverflow",
+                                                         PyExc_OverflowError);
+  py::register_exception_translator([](std::exception_ptr raised) {
+    try {
+      if (raised) std::rethrow_exception(raised);
+    } catch (const CostOverflow& error) {
+      PyErr_SetObject(cost_overflow.ptr(), py::int_(error.item()).ptr());
+    }
+  });
+}
+
 }  // namespace
 
 void bind_entropy_constrained(py::module_& module) {
+  bind_cost_overflow(module);
   module.def("entropy_constrained", &bound_entropy_constrained, py::arg("problems"),
              py::arg("centroids"), py::arg("lengths"), py::arg("multiplier"),
              py::arg("include_zero"), py::arg("max_iter"), py::arg("label_dtype"),

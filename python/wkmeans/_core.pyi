@@ -6,6 +6,7 @@ import numpy.typing as npt
 TypedArray = tuple[npt.NDArray[Any], str]
 
 class InvalidValue(ValueError): ...
+class CostOverflow(OverflowError): ...
 
 class Problems:
     def __init__(

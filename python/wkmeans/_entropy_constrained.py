@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -21,7 +22,15 @@ from wkmeans._kernels.arrays import (
     explained_values,
     make_problem,
 )
-from wkmeans._kernels.checks import check_centroids, checked_integer, checked_k, checked_number
+from wkmeans._kernels.checks import (
+    check_centroids,
+    checked_integer,
+    checked_k,
+    checked_number,
+    first_index_where,
+    overflow_message,
+    shown_index,
+)
 from wkmeans._kernels.threads import resolve_n_threads
 from wkmeans._quantized import Quantized
 from wkmeans.rate import entropy_bits
@@ -30,6 +39,8 @@ from wkmeans.rate import entropy_bits
 # some rounds, after which they keep their order almost always.
 _START_DIVISORS = (1, 2, 4)
 _TRIAL_ROUNDS = 10
+
+_WEIGHTS_END = 2.0**500
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -193,16 +204,19 @@ class EntropySolver:
         No multiplier enters them.
         """
         sizes = sorted({max(1, self._k // divisor) for divisor in _START_DIVISORS}, reverse=True)
-        return [replace(self.nearest(self._optimum(size)), labels=None) for size in sizes]
+        optima = map(self._optimum, sizes)
+        return [replace(self._nearest(optimum), labels=None) for optimum in optima]
 
     def _optimum(self, k: int) -> Array:
         return np.unique(np.asarray(self._cluster(k).centroids))
 
     def nearest(self, centroids: ArrayLike) -> EntropyConstrained:
         """Centroids with the code lengths that follow from the weights nearest to each."""
-        first = _checked_centroids(centroids, self._k, self._include_zero)
+        return self._nearest(_checked_centroids(centroids, self._k, self._include_zero))
+
+    def _nearest(self, centroids: Array) -> EntropyConstrained:
         # Here the weights that do not count do.
-        return self._run(self._unweighted, first, np.zeros(len(first)), 0.0, 0)
+        return self._run(self._unweighted, centroids, np.zeros(len(centroids)), 0.0, 0)
 
     def best_of(
         self, starts: Sequence[EntropyConstrained], multiplier: float, rounds: int
@@ -222,7 +236,7 @@ class EntropySolver:
     def _run(
         self, problem: Problem, centroids: Array, lengths: Array, multiplier: float, rounds: int
     ) -> EntropyConstrained:
-        with explained_values(problem):
+        with explained_values(problem), _explained_overflow(problem):
             found, labels, counts, cost, n_iter = _core.entropy_constrained(
                 problem.kernel_view,
                 centroids=centroids.tolist(),
@@ -245,12 +259,38 @@ class EntropySolver:
         )
 
 
+@contextmanager
+def _explained_overflow(problem: Problem) -> Iterator[None]:
+    try:
+        yield
+    except _core.CostOverflow as error:
+        raise _cost_overflow(problem, error.args[0]) from None
+
+
+def _cost_overflow(problem: Problem, item: int) -> OverflowError:
+    weights = problem.weights.values()
+    index = tuple(int(i) for i in np.unravel_index(item, weights.shape))
+    value = float(weights[index])
+    expected = (
+        "costs I (w - c)^2 + H (w - c)^4 below 1.8e308 about some centroid"
+        if abs(value) < _WEIGHTS_END
+        else "magnitudes below 2^500 = 3.3e150"
+    )
+    return OverflowError(overflow_message("weights", expected, index, value))
+
+
 def _checked_centroids(start: ArrayLike, k: int, include_zero: bool) -> npt.NDArray[np.float64]:
     operand = as_operand("start", start)
     if operand.memory.ndim != 1 or not 1 <= operand.memory.size <= k:
         raise ValueError(f"start: expected 1 to k = {k} centroids, got shape {operand.shape}")
     centroids = operand.values()
     check_centroids("start", centroids)
+    beyond = first_index_where(np.abs(centroids) >= _WEIGHTS_END)
+    if beyond is not None:
+        raise OverflowError(
+            f"start: expected magnitudes below 2^500 = 3.3e150, got {centroids[beyond]} at index "
+            f"{shown_index(beyond)}"
+        )
     if include_zero and not np.any(centroids == 0.0):
         raise ValueError("start: expected a centroid that is 0 (include_zero=True), got none")
     return centroids

@@ -67,6 +67,8 @@ def prune(
     ValueError, TypeError
         As for `wkmeans.wkmeans`; also for a density out of range, a pattern that does not divide
         the last axis, or mappings whose keys differ.
+    OverflowError
+        Where a score is more than float64 holds.
     """
     threads = resolve_n_threads(n_threads)
     if importance_matrix is not None:

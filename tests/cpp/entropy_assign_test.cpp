@@ -160,7 +160,7 @@ TEST_CASE("what float64 cannot hold is refused") {
   items.weight = {1e200};
   items.importance = {1.0};
   items.quartic_importance = {0.0};
-  CHECK_THROWS_AS(assigned(items, false, {{0.0}, {0.0}}, 1), std::overflow_error);
+  CHECK_THROWS_AS(assigned(items, false, {{0.0}, {0.0}}, 1), CostOverflow);
   items.weight = {std::numeric_limits<double>::quiet_NaN()};
   CHECK_THROWS_AS(assigned(items, false, {{0.0}, {0.0}}, 1), InvalidValue);
 }

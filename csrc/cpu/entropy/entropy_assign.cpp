@@ -98,18 +98,35 @@ struct CheapestLabel {
   }
 };
 
-[[noreturn]] void throw_overflow() {
-  throw std::overflow_error(
-      "weights: I (w - c)^2 + H (w - c)^4 exceeds the range of float64; scale the weights or "
-      "importances down");
-}
-
 PricedCodebook padded(PricedCodebook codebook) {
   while (codebook.size() % kHeat != 0) {
     codebook.centroids.push_back(codebook.centroids.back());
     codebook.prices.push_back(kInfinity);
   }
   return codebook;
+}
+
+// The labels of `count` items of a run from item `first` on. `codebook` is padded.
+bool label_cheapest(const ItemRun<double>& items, std::int64_t first, std::int64_t count,
+                    const PricedCodebook& codebook, std::int64_t* labels) {
+  const double* weight = items.weight + first;
+  const double* importance = items.importance + first;
+  const double* centroids = codebook.centroids.data();
+  const double* prices = codebook.prices.data();
+  const auto k = static_cast<std::int64_t>(codebook.size());
+  return items.quartic_importance
+             ? dispatch<CheapestLabel<true>>(weight, importance, items.quartic_importance + first,
+                                             count, centroids, prices, k, labels)
+             : dispatch<CheapestLabel<false>>(weight, importance, importance, count, centroids,
+                                              prices, k, labels);
+}
+
+// Of a run that holds one.
+std::int64_t first_overflown(const ItemRun<double>& items, const PricedCodebook& codebook,
+                             std::int64_t* labels) {
+  std::int64_t i = 0;
+  while (label_cheapest(items, i, 1, codebook, labels)) ++i;
+  return i;
 }
 
 // The sums of a segment of items. Runs of equal labels, many where a codeword is zero, would wait
@@ -180,14 +197,12 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
                                  Label* labels) {
   const std::int64_t n = problems.weights->n_items();
   const std::size_t k = codebook.size();
-  for (const double centroid : codebook.centroids) {
-    if (!(std::fabs(centroid) < kLargest)) throw_overflow();
-  }
   const PricedCodebook offered = padded(codebook);
-  const auto n_offered = static_cast<std::int64_t>(offered.size());
   const std::int64_t size = segment_size(n, k);
   const std::int64_t n_segments = (n + size - 1) / size;
   std::vector<LabelSums> segments(static_cast<std::size_t>(n_segments), LabelSums(k));
+  constexpr std::int64_t kNone = -1;
+  std::vector<std::int64_t> overflown(static_cast<std::size_t>(n_segments), kNone);
   parallel.run_with_workers(n_segments, [&] {
     return [&, reader = ItemReader<double>{},
             found = std::vector<std::int64_t>{}](std::int64_t segment) mutable {
@@ -198,20 +213,21 @@ EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
         const ItemRun<double> items = reader.read(problems, problem, begin, count);
         check_items(problems, items);
         found.resize(static_cast<std::size_t>(count));
-        const bool finite =
-            problems.quartic()
-                ? dispatch<CheapestLabel<true>>(
-                      items.weight, items.importance, items.quartic_importance, count,
-                      offered.centroids.data(), offered.prices.data(), n_offered, found.data())
-                : dispatch<CheapestLabel<false>>(items.weight, items.importance, items.importance,
-                                                 count, offered.centroids.data(),
-                                                 offered.prices.data(), n_offered, found.data());
-        if (!finite) throw_overflow();
+        if (!label_cheapest(items, 0, count, offered, found.data())) {
+          overflown[static_cast<std::size_t>(segment)] =
+              begin + first_overflown(items, offered, found.data());
+          break;
+        }
         segments[static_cast<std::size_t>(segment)].add(items, found.data(), codebook,
                                                         labels + begin);
       }
     };
   });
+  // Only now, so that a value that is no weight or importance comes before it wherever that stands,
+  // and the first of all segments.
+  for (const std::int64_t item : overflown) {
+    if (item != kNone) throw CostOverflow(item);
+  }
   EntropyAssignment total;
   total.counts.resize(k);
   total.sums.resize(k);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <stdexcept>
 #include <vector>
 
 #include "cpu/base/operand.h"
@@ -18,6 +19,16 @@ struct PricedCodebook {
   std::size_t size() const { return centroids.size(); }
 };
 
+// A sound weight costs more than float64 holds about every centroid, or reaches 2^500.
+class CostOverflow : public std::overflow_error {
+public:
+  explicit CostOverflow(std::int64_t item) : std::overflow_error("weights"), item_(item) {}
+  std::int64_t item() const { return item_; }  // the first such
+
+private:
+  std::int64_t item_;
+};
+
 // What one assignment found.
 struct EntropyAssignment {
   std::vector<std::int64_t> counts;  // of each label
@@ -29,9 +40,9 @@ struct EntropyAssignment {
 };
 
 // Writes to each weight of a problem the label j of least I (w - c_j)^2 + H (w - c_j)^4 + price_j,
-// of equal ones the lower. A weight without importance thus takes the cheapest code. Checks the
-// operands' values, and throws std::overflow_error where a weight costs more than float64 holds
-// about every centroid, or where weights or centroids reach 2^500.
+// of equal ones the lower. A weight without importance thus takes the cheapest code. Centroids are
+// below 2^500 or among the weights. Checks the operands' values; throws CostOverflow where all are
+// sound but too large.
 template <class Label>
 EntropyAssignment entropy_assign(const Problems& problems, std::int64_t problem,
                                  const PricedCodebook& codebook, const Parallel& parallel,

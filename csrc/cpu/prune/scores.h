@@ -38,7 +38,8 @@ struct ScoreKernel {
 };
 
 // Reads, checks and scores runs of items, reusing its memory. Runs of up to kRun items stay in
-// cache.
+// cache. Throws InvalidValue, or std::overflow_error for a sound item whose score a double cannot
+// hold; the Python layer says which.
 class Scorer {
 public:
   static constexpr std::int64_t kRun = 1024;
@@ -51,14 +52,22 @@ public:
                                              items.quartic_importance, count, scores_.data());
     if (!valid) {
       check_items(problems, items);
-      throw std::overflow_error(
-          "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
-          "down");
+      score_with_infinite_powers(items);
     }
     return scores_.data();
   }
 
 private:
+  // No score, where an importance of zero met a power beyond a double.
+  void score_with_infinite_powers(const ItemRun<double>& items) {
+    for (std::int64_t i = 0; i < items.count; ++i) {
+      const double quartic = items.quartic_importance ? items.quartic_importance[i] : 0.0;
+      const double score = safe_item_cost(items.weight[i], items.importance[i], quartic);
+      if (!(score <= ScoreKernel::kLargestFinite)) throw std::overflow_error("weights");
+      scores_[static_cast<std::size_t>(i)] = score;
+    }
+  }
+
   ItemReader<double> reader_;
   std::vector<double> scores_;
 };

@@ -22,11 +22,7 @@ struct PruneTarget {
 
 inline void throw_if_bad(const ScoreErrors& errors, std::size_t batch = 0) {
   throw_if_bad(errors.values, batch);
-  if (errors.overflow != BadItems::kNone) {
-    throw std::overflow_error(
-        "weights: I w^2 + H w^4 exceeds the range of float64; scale the weights or importances "
-        "down");
-  }
+  if (errors.overflow != BadItems::kNone) throw std::overflow_error("weights");
 }
 
 // Keeps exactly `keep` of the targets' items taken together, those of largest score; of equal

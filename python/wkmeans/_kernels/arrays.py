@@ -6,7 +6,7 @@ torch is never imported here: a tensor can only come from a process that has imp
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -190,18 +190,25 @@ def _broadcast(name: str, operand: Operand, shape: tuple[int, ...]) -> Array:
 
 @contextmanager
 def explained_values(*problems: Problem) -> Iterator[None]:
-    """Turns the kernel's report of a bad value into the sentence a caller can act on."""
+    """Turns the kernel's report of a bad value into the sentence a caller can act on.
+
+    About the first one, whichever the kernel's threads met.
+    """
     try:
         yield
     except _core.InvalidValue as error:
-        name = error.args[0]
-        operand = next(p.operands[name] for p in problems if name in p.operands)
-        raise ValueError(_explanation(name, operand.values())) from None
+        for problem in problems:
+            check_values(problem.operands)
+        raise ValueError(bad_value_message(error.args[0], None, None)) from None
 
 
-def _explanation(name: str, values: npt.NDArray[np.float64]) -> str:
-    bad = ~np.isfinite(values)
-    if not name.startswith("weights"):
-        bad |= values < 0
-    index = first_index_where(bad)
-    return bad_value_message(name, index, None if index is None else float(values[index]))
+def check_values(operands: Mapping[str, Operand]) -> None:
+    """Refuses the first that weights or importances, as their names say, may not have."""
+    for name, operand in operands.items():
+        values = operand.values()
+        bad = ~np.isfinite(values)
+        if not name.startswith("weights"):
+            bad |= values < 0
+        index = first_index_where(bad)
+        if index is not None:
+            raise ValueError(bad_value_message(name, index, float(values[index]))) from None

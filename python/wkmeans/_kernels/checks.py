@@ -146,6 +146,14 @@ def bad_value_message(name: str, index: tuple[int, ...] | None, value: float | N
     return f"{name}: expected {expected}, got {value} at index {shown_index(index)}{hint}"
 
 
+def overflow_message(name: str, expected: str, index: tuple[int, ...], value: float) -> str:
+    """The sentence about the first weight that is sound but not what it comes to."""
+    return (
+        f"{name}: expected {expected}, got {value} at index {shown_index(index)}; scale the "
+        "weights or importances down"
+    )
+
+
 def first_index_where(condition: npt.NDArray[np.bool_]) -> tuple[int, ...] | None:
     """Index of the first True in C order."""
     position = int(condition.argmax())

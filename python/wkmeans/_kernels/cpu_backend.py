@@ -17,6 +17,7 @@ from wkmeans._kernels.arrays import (
     make_problem,
 )
 from wkmeans._kernels.formats import stored
+from wkmeans._kernels.scores import explained_scores
 
 __all__ = [
     "Outcome",
@@ -97,16 +98,16 @@ def cost_curve(problem: Problem, k_max: int, **options: Any) -> Any:
 
 
 def prune(problem: Problem, keep: int, n_threads: int) -> Any:
-    with explained_values(problem):
+    with explained_values(problem), explained_scores([problem.operands]):
         return problem.arrange(_core.prune(problem.kernel_view, keep, n_threads))
 
 
 def prune_together(problems: list[Problem], keep: int, n_threads: int) -> list[Any]:
-    with explained_values(*problems):
+    with explained_values(*problems), explained_scores(p.operands for p in problems):
         masks = _core.prune_together([p.kernel_view for p in problems], keep, n_threads)
     return [problem.arrange(mask) for problem, mask in zip(problems, masks, strict=True)]
 
 
 def prune_pattern(problem: Problem, keep: int, group: int, n_threads: int) -> Any:
-    with explained_values(problem):
+    with explained_values(problem), explained_scores([problem.operands]):
         return problem.arrange(_core.prune_pattern(problem.kernel_view, keep, group, n_threads))

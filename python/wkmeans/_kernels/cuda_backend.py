@@ -30,6 +30,7 @@ from wkmeans._kernels.checks import (
 from wkmeans._kernels.cpu_backend import Outcome
 from wkmeans._kernels.dtypes import FLOAT_DTYPES, dtype_error, dtype_name
 from wkmeans._kernels.plain import check_plain_tensor
+from wkmeans._kernels.scores import explained_scores
 
 if TYPE_CHECKING:
     import torch
@@ -81,6 +82,11 @@ class CudaProblem:
 
     def per_problem(self, values: torch.Tensor) -> Any:
         return values.item() if self.axis is None else values.reshape(self.batch_shape)
+
+    def operands(self) -> dict[str, Operand]:
+        """Copies on the host, by the name that errors use."""
+        names = {f"{name}{self.entry}": tensor for name, tensor in self.tensors.items()}
+        return {name: as_operand(name, tensor.cpu()) for name, tensor in names.items()}
 
     def batch(self) -> Any:
         operands = {
@@ -261,7 +267,7 @@ def _masked(
     problems: list[CudaProblem], prune_into: Callable[[list[int]], None]
 ) -> list[torch.Tensor]:
     masks = [problem.per_item(sys.modules["torch"].bool) for problem in problems]
-    with _on_device_of(problems):
+    with _on_device_of(problems), explained_scores(p.operands() for p in problems):
         prune_into([mask.data_ptr() for mask in masks])
     return [problem.arrange(mask) for problem, mask in zip(problems, masks, strict=True)]
 
