@@ -195,6 +195,13 @@ def test_a_compressed_file_is_not_compressed_again(tmp_path, capsys):
     assert list(compressed) == ["w"] and list(compressed.left_out) == ["small.safetensors"]
 
 
+def test_a_compressed_model_is_not_compressed_again():
+    compressed = wkmeans.compress({"w": weights(0, 16, 16)}, k=4)
+    with pytest.raises(TypeError, match="got a CompressedModel; its state_dict"):
+        wkmeans.compress(compressed, k=2)
+    assert wkmeans.compress(compressed.state_dict(), k=2)["w"].k == 2
+
+
 @pytest.mark.parametrize("version", ["packed", "tied"])
 def test_a_file_of_version_1_is_not_compressed_again(version):
     path = os.path.join(os.path.dirname(__file__), "data", f"version-1-{version}.safetensors")

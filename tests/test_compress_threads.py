@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -65,6 +67,62 @@ def test_what_runs_a_model_while_another_thread_waits_for_it():
     thread.start()
     compressed(net, forward=forward)
     assert other_done.wait(60)
+
+
+@contextmanager
+def lent(net: nn.Module, until: threading.Event) -> Iterator[None]:
+    """Another thread runs the model with its own tensors in it, at most until the event."""
+    inside = threading.Event()
+
+    def forward(module, value):
+        inside.set()
+        until.wait(0.3)  # where the model is locked, whatever would set it waits as well
+        return module(value)
+
+    thread = threading.Thread(
+        target=lambda: estimate(net, batches(), objective="fisher", forward=forward)
+    )
+    thread.start()
+    assert inside.wait(60)
+    yield
+    thread.join(60)
+
+
+def test_what_evaluates_a_model_never_sees_what_another_thread_put_into_it():
+    net, judged = model(), threading.Event()
+    before, seen = picture(net), []
+
+    def evaluate(judged_model):
+        judged.set()
+        seen.append(picture(judged_model)[1:])
+
+    with ExitStack() as stack:
+        wkmeans.compress(
+            net,
+            k=3,
+            evaluate=evaluate,
+            progress=lambda *_: stack.enter_context(lent(net, judged)) if not seen else None,
+        )
+    assert seen[0] == before[1:]
+
+
+@pytest.mark.parametrize("change", ["parametrize", "read", "apply", "codes"])
+def test_what_changes_a_model_waits_for_the_thread_that_has_it(change):
+    net, changed = model(), threading.Event()
+    small = wkmeans.compress(net, k=3)
+    expected = small.apply_to(model())(batches()[0])
+    if change == "read":
+        small.parametrize(net)
+    with lent(net, changed):
+        if change == "parametrize":
+            wkmeans.export.parametrize(net, {n: t for n, t in small.items() if hasattr(t, "k")})
+        elif change == "read":
+            assert small.tuned(net).to_bytes() == small.to_bytes()
+        else:
+            small.apply_to(net, keep_codes=change == "codes")
+        changed.set()
+    torch.testing.assert_close(net(batches()[0]), expected)
+    assert all(isinstance(parameter, nn.Parameter) for parameter in net.parameters())
 
 
 def traced(trace, net, method):

@@ -6,6 +6,7 @@ import collections
 import copy
 import gc
 import json
+import threading
 import weakref
 
 import pytest
@@ -21,7 +22,11 @@ from wkmeans.cli import main  # noqa: E402
 from wkmeans.transformers.by_block import run  # noqa: E402
 from wkmeans.transformers.by_block.files import RunFiles  # noqa: E402
 from wkmeans.transformers.by_block.linear import Watch  # noqa: E402
-from wkmeans.transformers.by_block.network import OUTSIDE, BlockModel  # noqa: E402
+from wkmeans.transformers.by_block.network import (  # noqa: E402
+    OUTSIDE,
+    BlockModel,
+    _parameters_on_meta,
+)
 from wkmeans.transformers.by_block.sensitivity import _fisher_signs  # noqa: E402
 
 SIZE = ("--target-bits-per-weight", "6")
@@ -152,6 +157,17 @@ def test_sensitivities_are_those_of_the_whole_model(architecture, tmp_path):
     torch.testing.assert_close(
         found[network.embedding_name].rows.float(), rows, rtol=1e-4, atol=1e-12
     )
+
+
+def test_modules_that_other_threads_make_hold_parameters():
+    made = []
+    thread = threading.Thread(target=lambda: made.append(torch.nn.Linear(2, 2)))
+    with _parameters_on_meta():
+        own = torch.nn.Linear(2, 2)
+        thread.start()
+        thread.join()
+    assert own.weight.is_meta
+    assert not made[0].weight.is_meta and made[0].weight.requires_grad
 
 
 def test_signs_have_the_fisher_of_a_softmax():

@@ -226,8 +226,10 @@ def test_a_buffer_is_compressed_where_it_is_asked_for():
 
 
 @pytest.mark.parametrize("extra", [None, {"scale": 2.0}, io.BytesIO(b"fp8"), "text"])
-def test_extra_state_stops_no_model(extra, tmp_path):
-    compressed = wkmeans.compress(WithState(extra), bits=2)
+@pytest.mark.parametrize("given", [lambda model: model, lambda model: model.state_dict()])
+def test_extra_state_stops_no_model(extra, given, tmp_path):
+    model = WithState(extra)
+    compressed = wkmeans.compress(given(model), bits=2, include="layer.weight")
     reason = f"extra state, not a tensor ({type(extra).__name__})"
     assert compressed.left_out == {"_extra_state": reason}
     compressed.save(tmp_path / "small")

@@ -121,6 +121,7 @@ def compress(
         Tensors of fewer weights stay dense unless `include` names them.
     evaluate : callable, optional
         Called with the model, or the state dict, before and after; the report holds both answers.
+        Other threads wait meanwhile before they run a model within `wkmeans` or change one.
     progress : callable, optional
         Called as ``progress(task, weights_done, weights_in_all)``.
     group : torch.distributed.ProcessGroup, optional
@@ -143,6 +144,11 @@ def compress(
     OSError
         Where a file of a checkpoint is missing or cannot be read.
     """
+    if isinstance(model, CompressedModel):
+        raise TypeError(
+            "model: expected a model that is not compressed, got a CompressedModel; its "
+            "state_dict() is a plain one"
+        )
     diagonals = getattr(importances, "diagonals", None)
     if diagonals is not None:
         importances = diagonals()
@@ -174,7 +180,8 @@ def compress(
         )
     if evaluate is None:
         return compressed
-    before, after = evaluate(model), evaluate(_replica(model, compressed))
+    with model_lock():  # under which no other thread has lent the model other tensors
+        before, after = evaluate(model), evaluate(_replica(model, compressed))
     return compressed.with_findings(
         replace(compressed.findings, metric_before=before, metric_after=after)
     )
@@ -206,6 +213,4 @@ def _replica(model: Any, compressed: CompressedModel) -> Any:
         return compressed.state_dict()
     from copy import deepcopy
 
-    with model_lock():
-        replica = deepcopy(model)
-    return compressed.apply_to(replica)
+    return compressed.apply_to(deepcopy(model))

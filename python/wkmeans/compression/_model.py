@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from wkmeans._files.output import check_output, write_file
 from wkmeans._files.safetensors import size_in_bytes
+from wkmeans._model_lock import model_lock
 from wkmeans._wrappers import plain_names
 from wkmeans.compression._findings import Findings
 from wkmeans.compression._loading import load_state
@@ -134,11 +135,13 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         RuntimeError
             Where names or shapes differ, before anything is loaded.
         """
-        load_state(model, self.state_dict("torch"))
-        if keep_codes:
-            from wkmeans.compression.coded.modules import keep_codes as replace_by_codes
+        dense = self.state_dict("torch")
+        with model_lock():
+            load_state(model, dense)
+            if keep_codes:
+                from wkmeans.compression.coded.modules import keep_codes as replace_by_codes
 
-            replace_by_codes(model, self._by_names_of(model))
+                replace_by_codes(model, self._by_names_of(model))
         return model
 
     def _by_names_of(self, model: nn.Module) -> dict[str, CompressedTensor | DenseTensor]:
@@ -156,8 +159,9 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """
         from wkmeans.compression.tensors.parametrization import parametrize
 
-        self.apply_to(model)
-        parametrize(model, self._by_names_of(model))
+        with model_lock():
+            self.apply_to(model)
+            parametrize(model, self._by_names_of(model))
         return model
 
     def tuned(self, model: nn.Module) -> CompressedModel:
@@ -167,8 +171,10 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
         """
         from wkmeans.compression.tensors.tuned import tuned_tensors
 
+        with model_lock():
+            tensors = tuned_tensors(self._tensors, self._aliases, model)
         return CompressedModel(
-            tuned_tensors(self._tensors, self._aliases, model),
+            tensors,
             aliases=self._aliases,
             framework=self._framework,
             left_out=self._left_out,

@@ -31,8 +31,6 @@ def _source_of_module(model: Any) -> Source:
         known_as = plain[name]
         if known_as is None:
             left_out[name] = "belongs to the wrapper, not to the model"
-        elif name.split(".")[-1] == "_extra_state" and not is_torch_tensor(value):
-            left_out[known_as] = f"extra state, not a tensor ({type(value).__name__})"
         else:
             tensors[known_as] = value
     inner = unwrapped(model)
@@ -40,7 +38,8 @@ def _source_of_module(model: Any) -> Source:
     wrapped = {name: known for name, known in (plain | of_inner).items() if known and known != name}
     buffers = {name for name, _ in model.named_buffers(remove_duplicate=False)}
     of_buffers = {name for name in map(plain_names(model, buffers).get, buffers) if name}
-    return replace(_source(tensors, of_buffers), left_out=left_out, wrapped=wrapped)
+    source = _source(tensors, of_buffers)
+    return replace(source, left_out=left_out | source.left_out, wrapped=wrapped)
 
 
 def source_of_state_dict(tensors: Mapping[str, Any]) -> Source:
@@ -53,8 +52,12 @@ def source_of_state_dict(tensors: Mapping[str, Any]) -> Source:
 def _source(tensors: Mapping[str, Any], buffers: set[str]) -> Source:
     entries: dict[str, Entry] = {}
     aliases: dict[str, str] = {}
+    left_out: dict[str, str] = {}
     first_of: dict[tuple[Any, ...], str] = {}
     for name, tensor in tensors.items():
+        if name.split(".")[-1] == "_extra_state" and not _is_array(tensor):
+            left_out[name] = f"extra state, not a tensor ({type(tensor).__name__})"
+            continue
         array = as_numpy(name, tensor)
         where = array.__array_interface__
         memory = (where["data"][0], array.shape, array.strides, array.dtype.name)
@@ -65,4 +68,8 @@ def _source(tensors: Mapping[str, Any], buffers: set[str]) -> Source:
         read = partial(np.asarray, array)
         entries[name] = Entry(array.shape, array.dtype.name, read, is_buffer=name in buffers)
     is_torch = any(is_torch_tensor(tensor) for tensor in tensors.values())
-    return Source(entries, "torch" if is_torch else "numpy", aliases)
+    return Source(entries, "torch" if is_torch else "numpy", aliases, left_out)
+
+
+def _is_array(value: Any) -> bool:
+    return is_torch_tensor(value) or isinstance(value, np.ndarray)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize as torch_parametrize
 
+from wkmeans._model_lock import model_lock
 from wkmeans.compression.tensors.exportable import Tensor as Exportable
 from wkmeans.compression.tensors.exportable import indexed
 from wkmeans.compression.tensors.indexed import IndexedTensor
@@ -143,8 +144,13 @@ def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Modul
     ValueError
         For a name that is no parameter of the model, or another shape than its.
     """
+    with model_lock():
+        _parametrize(model, indexed(tensors))
+    return model
+
+
+def _parametrize(model: nn.Module, chosen: Mapping[str, IndexedTensor]) -> None:
     owners = places_by_name(model)
-    chosen = indexed(tensors)
     distinct: dict[tuple[nn.Module, str], IndexedTensor] = {}
     for name, tensor in chosen.items():
         _check(name, tensor, owners)
@@ -163,7 +169,6 @@ def parametrize(model: nn.Module, tensors: Mapping[str, Exportable]) -> nn.Modul
                 shared = parametrizations[attribute].original
             else:
                 parametrizations[attribute].original = shared
-    return model
 
 
 def _detached_copy(module: nn.Module, attribute: str) -> Tensor:
@@ -183,6 +188,11 @@ def indexed_tensors(model: nn.Module) -> dict[str, IndexedTensor]:
 
     Tied parameters appear once, by the first of their names.
     """
+    with model_lock():
+        return _indexed_tensors(model)
+
+
+def _indexed_tensors(model: nn.Module) -> dict[str, IndexedTensor]:
     found: dict[str, IndexedTensor] = {}
     seen: set[int] = set()
     for prefix, module in model.named_modules():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from wkmeans._model_lock import model_lock
 from wkmeans.transformers._plain import model_kind
 from wkmeans.transformers.by_block.linear import LinearUse, Watch
 from wkmeans.transformers.by_block.weights import Weights
@@ -188,16 +190,18 @@ def _only_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
 
 @contextmanager
 def _parameters_on_meta() -> Iterator[None]:
-    """Parameters that are made hold nothing; buffers, which no file may have, are made."""
-    register = nn.Module.register_parameter
+    """Parameters that this thread makes hold nothing; buffers, which no file may have, are made."""
+    own = threading.get_ident()
 
     def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None:
+        if parameter is not None and threading.get_ident() == own:
             parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
         register(module, name, parameter)
 
-    nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
+    with model_lock():  # nested in another thread's, the class would be left as that one had it
+        register = nn.Module.register_parameter
+        nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
+        try:
+            yield
+        finally:
+            nn.Module.register_parameter = register  # type: ignore[method-assign]
