@@ -12,8 +12,9 @@ pip install --quiet --no-deps --target "$scratch/sanitized" \
 ctest --test-dir "$scratch/asan"
 
 # What reaches the extension by other ways than these reaches the same kernels.
-kernel_tests=(branch_and_bound buckets entropy_constrained formats halves include_zero inputs
-  lloyd optimal properties prune threads torch)
+kernel_tests=(branch_and_bound buckets code_products compression_coding entropy_constrained formats
+  halves importance_matrix_kernel include_zero inputs lattice_feedback lloyd magnitudes optimal
+  properties prune threads torch)
 runtime="$(g++ -print-file-name=libasan.so) $(g++ -print-file-name=libstdc++.so)"
 (
   export PYTHONPATH=$scratch/sanitized ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1
