@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -283,7 +284,11 @@ def test_a_pipe_is_no_model(tmp_path):
         (lambda h: h.update(b=h["a"]), "overlap or leave holes"),
         (lambda h: h.pop("a"), "expected 0 bytes of arrays, got 4"),
         (lambda h: h["a"].update(dtype="F128"), "unknown dtype 'F128'"),
+        (lambda h: h["a"].update(dtype=["F32"]), "unknown dtype"),
         (lambda h: h["a"].update(shape=[2**62, 4]), "unexpected shape"),
+        (lambda h: h["a"].update(shape=[2**40, 2**40, 0], data_offsets=[0, 0]), "not the bytes"),
+        (lambda h: h.update({"\ud800": h.pop("a")}), "surrogates not allowed"),
+        (lambda h: h.update(__metadata__={"a": "\udfff"}), "surrogates not allowed"),
         (lambda h: h["a"].update(shape=[-1]), "unexpected shape"),
         (lambda h: h["a"].update(shape=[1] * 65), "are not the bytes of"),
         (lambda h: h["a"].update(data_offsets=[0, 2**60]), "unexpected shape or data_offsets"),
@@ -304,6 +309,18 @@ def test_a_forged_header_is_refused(tmp_path, change, message):
     path.write_bytes(len(repeated).to_bytes(8, "little") + repeated + bytes(4))
     with pytest.raises(wkmeans.FormatError, match="not a readable safetensors file"):
         wkmeans.compress(path, k=4)
+
+
+def test_no_room_is_made_for_a_header_that_is_not_there(tmp_path):
+    path = tmp_path / "forged.safetensors"
+    path.write_bytes((90_000_000).to_bytes(8, "little") + b"{}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(wkmeans.FormatError, match="expected a header of 90000000 bytes, got 2"):
+            wkmeans.load(path)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 # --- ties ---

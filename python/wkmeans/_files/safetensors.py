@@ -8,6 +8,7 @@ allocates is the header and the one array asked for.
 from __future__ import annotations
 
 import json
+import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wkmeans._files.errors import FormatError
+from wkmeans._files.json_text import strict_json
 from wkmeans._files.recognise import described_as
 
 Bytes = npt.NDArray[np.uint8]
@@ -102,8 +104,9 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     if path.exists() and not path.is_file():
         raise FormatError(f"{path}: expected a regular file, which can be read more than once")
     with open(path, "rb") as file:
-        header, data_start = _header(path, file)
-        data_size = file.seek(0, 2) - data_start
+        size = file.seek(0, 2)
+        header, data_start = _header(path, file, size)
+        data_size = size - data_start
     metadata = header.pop(METADATA, {})
     if not _is_text(metadata):
         raise _unreadable(path, "its metadata is not a mapping of strings")
@@ -120,28 +123,21 @@ def open_safetensors(path: Path) -> SafetensorsFile:
     return SafetensorsFile(path, metadata, arrays)
 
 
-def _header(path: Path, file: BinaryIO) -> tuple[dict[str, Any], int]:
+def _header(path: Path, file: BinaryIO, file_size: int) -> tuple[dict[str, Any], int]:
+    file.seek(0)
     head = file.read(8)
     size = int.from_bytes(head, "little")
     if len(head) < 8 or not 2 <= size <= _MAX_HEADER or file.read(1) != b"{":
         file.seek(0)
         raise _unreadable(path, described_as(path, file.read(512)))
+    if size > file_size - 8:  # before room is made for it
+        raise _unreadable(path, f"expected a header of {size} bytes, got {file_size - 8}")
     file.seek(8)
-    text = file.read(size)
-    if len(text) < size:
-        raise _unreadable(path, f"expected a header of {size} bytes, got {len(text)}")
     try:
-        header = json.loads(text, object_pairs_hook=_without_repeats)
+        header = strict_json(file.read(size))
     except (ValueError, RecursionError) as error:
         raise _unreadable(path, f"its header is not JSON: {error}") from None
     return header, 8 + size
-
-
-def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    members = dict(pairs)
-    if len(members) != len(pairs):
-        raise ValueError("a name appears twice")
-    return members
 
 
 def _is_text(metadata: Any) -> bool:
@@ -151,14 +147,16 @@ def _is_text(metadata: Any) -> bool:
 def _stored(path: Path, name: str, entry: Any, data_start: int) -> Stored:
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise _unreadable(path, f"{name!r} has no dtype, shape and data_offsets")
-    if entry["dtype"] not in CODES:
-        raise _unreadable(path, f"{name!r} has unknown dtype {entry['dtype']!r}")
+    if type(entry["dtype"]) is not str or entry["dtype"] not in CODES:
+        raise _unreadable(path, f"{name!r} has unknown dtype {str(entry['dtype'])[:80]!r}")
     shape, offsets = entry["shape"], entry["data_offsets"]
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2:
         raise _unreadable(path, f"{name!r} has an unexpected shape or data_offsets")
     dtype = CODES[entry["dtype"]]
-    if len(shape) > _MAX_DIMENSIONS or offsets[1] - offsets[0] != size_in_bytes(
-        dtype, tuple(shape)
+    if (
+        len(shape) > _MAX_DIMENSIONS
+        or math.prod(length or 1 for length in shape) > _MAX_SIZE  # NumPy counts past a 0
+        or offsets[1] - offsets[0] != size_in_bytes(dtype, tuple(shape))
     ):
         raise _unreadable(path, f"{name!r}: {offsets} are not the bytes of {dtype} {shape}")
     return Stored(dtype, tuple(shape), data_start + offsets[0], data_start + offsets[1])

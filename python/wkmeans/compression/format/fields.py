@@ -84,7 +84,7 @@ class Fields:
             raise self.unexpected("shape", shape)
         size = 1
         for length in shape:
-            size *= length
+            size *= length or 1  # NumPy counts past a 0
             if size > MAX_SIZE:
                 raise self.unexpected("shape", shape)
         return tuple(shape)

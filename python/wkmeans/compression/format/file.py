@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from wkmeans._files.errors import FormatError
+from wkmeans._files.json_text import strict_json
 from wkmeans._files.safetensors import (
     Piece,
     SafetensorsFile,
@@ -185,7 +186,7 @@ def _unpacked(where: str, packed: bytes, size: int) -> bytes:
 
 def _parsed(where: str, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text)
+        header = strict_json(text)
     except (ValueError, RecursionError) as error:
         raise FormatError(f"{where}: the description is not JSON: {error}") from None
     parsed: dict[str, Any] = expect(where, header, dict, "a mapping as description")

@@ -6,7 +6,6 @@ What is left out is said, and what is named but missing is an error.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from wkmeans._files.errors import FormatError
+from wkmeans._files.json_text import strict_json
 from wkmeans._files.safetensors import SafetensorsFile, open_safetensors
 
 _INDEX = ".index.json"
@@ -128,7 +128,7 @@ def _of_index(index: Path) -> Checkpoint:
 def weight_map(index: Path) -> dict[str, str]:
     """From each tensor that an index names to its file, which lies beside the index."""
     try:
-        shard_of: Any = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        shard_of: Any = strict_json(index.read_bytes())["weight_map"]
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise FormatError(f"{index}: not the index of a sharded checkpoint: {error!r}") from None
     if not isinstance(shard_of, dict) or not shard_of:
