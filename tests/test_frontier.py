@@ -50,6 +50,16 @@ def network(bench):
     )
 
 
+@pytest.mark.parametrize("rows", [3, 300])
+def test_grids_are_read_back_whether_coded_in_one_or_in_chunks(bench, rows):
+    integers = np.rint(3 * np.random.default_rng(rows).standard_normal((rows, 400))).astype(
+        np.int64
+    )
+    payload = bench.simple.grid_payload(integers, np.ones(rows, np.float32), np.float32(0.5))
+    values = bench.simple._read_grid(payload, *integers.shape)
+    np.testing.assert_array_equal(values, integers / 2)
+
+
 @pytest.mark.parametrize("k", [1, 2, 3, 31])
 def test_huffman_codes_are_read_back_and_as_short_as_they_can_be(bench, k):
     labels = np.minimum(np.random.default_rng(k).geometric(0.4, 999) - 1, k - 1)

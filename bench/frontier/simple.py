@@ -15,7 +15,8 @@ from wkmeans.compression.format.coding import EncodedCodes, encode
 
 Integers = npt.NDArray[np.int64]
 _MOST_CENTROIDS = 256
-_GRID_HEAD = "<fiHB?BB"  # step, least integer, how many, packed, columns' scales, classes
+# Step, least integer, how many, packed, scales of columns, classes of which lines, size of chunks.
+_GRID_HEAD = "<fiHB?BBI"
 
 
 def kmeans_huffman(network: Network, target: int) -> bytes:
@@ -109,6 +110,7 @@ def grid_payload(
         _GRID_HEAD,
         *(step, low, k, codes.coding == "packed", columns is not None),
         *(codes.classes or (0, 0)),
+        codes.chunk or 0,
     )
     per_column = b"" if columns is None else columns.astype("<f2").tobytes()
     return head + scales.astype("<f2").tobytes() + per_column + codes.payload.tobytes()
@@ -120,12 +122,14 @@ def read_grids(file: bytes) -> State:
 
 
 def _read_grid(payload: bytes, rows: int, n: int) -> Array:
-    step, low, k, packed, has_columns, axis, classes = struct.unpack_from(_GRID_HEAD, payload)
+    head = struct.unpack_from(_GRID_HEAD, payload)
+    step, low, k, packed, has_columns, axis, classes, chunk = head
     position = struct.calcsize(_GRID_HEAD)
     halves = np.frombuffer(payload, "<f2", rows + n * has_columns, position).astype(np.float32)
     columns = halves[rows:] if has_columns else np.float32(1)
     coded = np.frombuffer(payload, np.uint8, offset=position + 2 * len(halves))
     coding = "packed" if packed else "ans"
-    codes = EncodedCodes(coded, rows, n, k, coding, (axis, classes) if classes else None)
+    sorted_lines = (axis, classes) if classes else None
+    codes = EncodedCodes(coded, rows, n, k, coding, sorted_lines, chunk or None)
     integers = codes.decode().astype(np.float32) + low
     return np.asarray(integers * np.float32(step) * halves[:rows, np.newaxis] * columns)
