@@ -13,6 +13,7 @@ tree=$scratch/tree
 # Builds from the tree go on in one place, so that each file is compiled once; the C++ tests and the
 # benchmarks come with the first of them.
 release=$scratch/release
+with_cpp=ON # `quick` does without
 
 on_all_cores="--numprocesses=$cores --dist=worksteal"
 
@@ -41,13 +42,14 @@ activate_clean_environment() {
 
 # The environment that most stages work in: built once, as the README's test command builds it.
 activate_test_environment() {
-  if [[ ! -d $scratch/test ]]; then
-    activate_clean_environment test
+  local environment=test-$with_cpp
+  if [[ ! -d $scratch/$environment ]]; then
+    activate_clean_environment "$environment"
     pip install --quiet "pybind11>=3.0" pytest-xdist
     with_release_build bash -euo pipefail -c "$(install_part "$(readme_command test)")"
   fi
   # shellcheck disable=SC1091
-  . "$scratch/test/bin/activate"
+  . "$scratch/$environment/bin/activate"
 }
 
 # The one line inside README.md's code fences that installs the extra $1.
@@ -64,7 +66,7 @@ install_part() { printf '%s\n' "${1%%&&*}"; }
 # with_release_build COMMAND...: a command that builds a wheel from the tree, in isolation as a user
 # does but for pybind11, which lies elsewhere in every isolated environment.
 with_release_build() {
-  local options="WKMEANS_WERROR=ON;WKMEANS_BUILD_TESTS=ON;WKMEANS_BUILD_BENCH=ON"
+  local options="WKMEANS_WERROR=ON;WKMEANS_BUILD_TESTS=$with_cpp;WKMEANS_BUILD_BENCH=$with_cpp"
   SKBUILD_BUILD_DIR=$release \
     SKBUILD_CMAKE_DEFINE="$options;pybind11_DIR=$(python -m pybind11 --cmakedir)" "$@"
 }
