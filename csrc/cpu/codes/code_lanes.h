@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -14,6 +15,9 @@ namespace wkmeans {
 // Which of sixteen codes a lane has where the words of the first eight and of the others take
 // turns.
 constexpr int interleaved(int lane) { return lane % 2 * 8 + lane / 2; }
+
+// Of four bits as a step of sixteen lanes takes them, of up to four, or of more.
+enum class Codes { nibbles, shorter, longer };
 
 // The values of `Width` (8 or 16) codes one behind another. Eight codes of b bits take b bytes. Up
 // to four bits a code they fit a word of 32 bits: each lane shifts its own to the bottom and
@@ -54,8 +58,7 @@ public:
 #endif
   };
 
-  // Of at most four bits. Vectors are handed out by reference: returned, they would follow the
-  // calling convention of one instruction set.
+private:
   WKM_ALWAYS_INLINE void short_codes(const Table& table, const std::uint8_t* codes,
                                      Values& values) const {
     Places places = Places{} + word_at(codes);
@@ -71,8 +74,8 @@ public:
     permute(table, places, values);
   }
 
-  // Sixteen of four bits, in the order of `interleaved`: one load reaches all lanes, and what a
-  // lane has above its code is no part of a place among sixteen.
+  // One load reaches all lanes, and what a lane has above its code is no part of a place among
+  // sixteen.
   WKM_ALWAYS_INLINE void nibbles(const Table& table, const std::uint8_t* codes,
                                  Values& values) const {
     static_assert(Width == 16);
@@ -100,7 +103,6 @@ public:
     std::memcpy(&values, found, sizeof values);
   }
 
-private:
   static WKM_ALWAYS_INLINE void permute(const Table& table, const Places& places, Values& values) {
 #if defined(__aarch64__)
     for (int half = 0; half < Width; half += 4) {
@@ -134,6 +136,7 @@ private:
     const float* values;
   };
 
+private:
   WKM_ALWAYS_INLINE void short_codes(const Table& table, const std::uint8_t* codes,
                                      Values& values) const {
     long_codes(table, codes, values);
@@ -154,8 +157,25 @@ private:
     }
   }
 
-private:
 #endif
+
+public:
+  // The values of the codes at `codes`: of `Codes::nibbles` in the order of `interleaved`. Vectors
+  // are handed out by reference: returned, they would follow the calling convention of one
+  // instruction set.
+  template <Codes Kind>
+  WKM_ALWAYS_INLINE void look_up(const Table& table, const std::uint8_t* codes,
+                                 Values& values) const {
+    if constexpr (Kind == Codes::nibbles) {
+      nibbles(table, codes, values);
+    } else if constexpr (Kind == Codes::shorter) {
+      short_codes(table, codes, values);
+    } else {
+      long_codes(table, codes, values);
+    }
+  }
+
+private:
   static WKM_ALWAYS_INLINE std::uint32_t word_at(const std::uint8_t* codes) {
     std::uint32_t word;
     std::memcpy(&word, codes, sizeof word);
@@ -168,16 +188,28 @@ private:
   std::uint32_t is_upper_[Width];  // whether a lane is of the second word
 };
 
-// sum += values * factors, lane by lane, with a rounding between: the same on all processors.
-template <class Values>
+// sum += values * factors, lane by lane.
+template <MultiplyAdd Mode, int Width, class Values>
 WKM_ALWAYS_INLINE void add_product(const Values& values, const float* factors, Values& sum) {
 #if defined(__GNUC__) || defined(__clang__)
-  Values other;
-  std::memcpy(&other, factors, sizeof other);
-  sum += values * other;
+  if constexpr (Mode == MultiplyAdd::fused) {
+    // Vector types have no fused operation of their own: compilers find it in a loop of lanes.
+    float others[Width];
+    float sums[Width];
+    std::memcpy(others, &values, sizeof others);
+    std::memcpy(sums, &sum, sizeof sums);
+    WKM_UNROLL(1)
+    for (int lane = 0; lane < Width; ++lane) {
+      sums[lane] = std::fma(others[lane], factors[lane], sums[lane]);
+    }
+    std::memcpy(&sum, sums, sizeof sums);
+  } else {
+    Values other;
+    std::memcpy(&other, factors, sizeof other);
+    sum += values * other;
+  }
 #else
-  constexpr int kWidth = static_cast<int>(sizeof(Values) / sizeof(float));
-  for (int lane = 0; lane < kWidth; ++lane) sum.lanes[lane] += values.lanes[lane] * factors[lane];
+  for (int lane = 0; lane < Width; ++lane) sum.lanes[lane] += values.lanes[lane] * factors[lane];
 #endif
 }
 

@@ -23,56 +23,106 @@ struct Inputs {
   std::int64_t stride;
 };
 
-// Of four bits, of fewer, or of more.
-enum class Codes { nibbles, shorter, longer };
-
 // Whether inputs lie as `interleaved` says, in every step.
 bool is_interleaved(const PackedMatrix& matrix) {
   return active_isa() == Isa::avx512 && matrix.bits == 4;
 }
 
-// `Rows` rows of weights with `Batch` inputs: each code is looked up once for all of them.
-template <int Width, Codes Kind, int Rows, int Batch>
-WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t row,
+// What the next rows need, asked for while these are multiplied. Memory answers too late for a row
+// at a time, and rows side by side in a page hide from processors what will be read next.
+template <int Rows>
+class FetchAhead {
+public:
+  // Of the rows from `row` on, in a task that ends at `end`.
+  WKM_ALWAYS_INLINE FetchAhead(const PackedMatrix& matrix, std::int64_t row, std::int64_t end)
+      : matrix_(matrix) {
+    const std::int64_t steps = std::max<std::int64_t>(1, kDistance / (Rows * matrix.row_bytes()));
+    next_ = std::min(row + steps * Rows, end - Rows);
+  }
+
+  // As many bytes of codes as fit a line of the cache, `offset` behind the begin of each row.
+  WKM_ALWAYS_INLINE void codes(std::int64_t offset) const {
+    WKM_UNROLL(4)
+    for (int r = 0; r < Rows; ++r) {
+      fetch_line(matrix_.codes + (next_ + r) * matrix_.row_bytes() + offset);
+    }
+  }
+
+  WKM_ALWAYS_INLINE void tables(std::int64_t number) const {
+    WKM_UNROLL(4)
+    for (int r = 0; r < Rows; ++r) fetch_line(matrix_.table_bytes(next_ + r, number));
+  }
+
+private:
+  static WKM_ALWAYS_INLINE void fetch_line(const void* address) {
+#if defined(__GNUC__) || defined(__clang__)
+    __builtin_prefetch(address);
+#else
+    static_cast<void>(address);
+#endif
+  }
+
+  static constexpr std::int64_t kDistance = 8192;  // bytes of codes, of which caches hold more
+
+  const PackedMatrix& matrix_;
+  std::int64_t next_;
+};
+
+// Steps from `column` on, not beyond `end`, of which the codes of each row begin at `codes`.
+template <MultiplyAdd Mode, int Width, Codes Kind, int Rows, int Batch>
+WKM_ALWAYS_INLINE void add_steps(const CodeLanes<Width>& lanes,
+                                 const typename CodeLanes<Width>::Table (&tables)[Rows],
+                                 const std::uint8_t* codes, std::int64_t row_bytes,
+                                 std::int64_t step_bytes, const Inputs& inputs,
+                                 Range<std::int64_t> columns,
+                                 typename CodeLanes<Width>::Values (&sums)[Rows][Batch]) {
+  for (std::int64_t column = columns.begin; column < columns.end; column += Width) {
+    WKM_UNROLL(4)
+    for (int r = 0; r < Rows; ++r) {
+      typename CodeLanes<Width>::Values values;
+      lanes.template look_up<Kind>(tables[r], codes + r * row_bytes, values);
+      WKM_UNROLL(4)
+      for (int b = 0; b < Batch; ++b) {
+        add_product<Mode, Width>(values, inputs.values + b * inputs.stride + column, sums[r][b]);
+      }
+    }
+    codes += step_bytes;
+  }
+}
+
+// `Rows` rows of weights, of a task that ends at row `end`, with `Batch` inputs: each code is
+// looked up once for all of them.
+template <MultiplyAdd Mode, int Width, Codes Kind, int Rows, int Batch>
+WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t row, std::int64_t end,
                                      const Inputs& inputs, float* outputs) {
   using Lanes = CodeLanes<Width>;
-  const Lanes lanes(matrix.bits);
+  constexpr bool kIsShort = Kind != Codes::longer;
+  constexpr std::int64_t kLine = kIsShort ? 128 : 64;  // columns of at most 64 bytes
+  constexpr int kNibble = 4;
+  const std::int64_t eight_codes = Kind == Codes::nibbles ? kNibble : matrix.bits;  // in bytes
   const std::int64_t bytes = matrix.row_bytes();
-  const std::uint8_t* codes = matrix.codes + row * bytes;
+  const Lanes lanes(matrix.bits);
+  const FetchAhead<Rows> ahead(matrix, row, end);
   typename Lanes::Values sums[Rows][Batch] = {};
-  constexpr bool kFit = Kind != Codes::longer;
-  float spare[Rows][kFit ? 16 : 256];
+  float spare[Rows][kIsShort ? 16 : 256];
   for (std::int64_t number = 0; number < matrix.groups(); ++number) {
+    ahead.tables(number);
     typename Lanes::Table tables[Rows];
     WKM_UNROLL(4)
     for (int r = 0; r < Rows; ++r) {
-      if constexpr (kFit) {
+      if constexpr (kIsShort) {
         tables[r].load(matrix.table_of_sixteen(row + r, number, spare[r]));
       } else {
         tables[r].load(matrix.table(row + r, number, spare[r]));
       }
     }
-    const std::int64_t begin = number * matrix.group;
-    const std::int64_t end = std::min(matrix.columns, begin + matrix.group);
-    for (std::int64_t column = begin; column < end; column += Width) {
-      WKM_UNROLL(4)
-      for (int r = 0; r < Rows; ++r) {
-        constexpr int kNibble = 4;
-        const int bits = Kind == Codes::nibbles ? kNibble : matrix.bits;
-        const std::uint8_t* at = codes + r * bytes + column / 8 * bits;
-        typename Lanes::Values values;
-        if constexpr (Kind == Codes::nibbles) {
-          lanes.nibbles(tables[r], at, values);
-        } else if constexpr (Kind == Codes::shorter) {
-          lanes.short_codes(tables[r], at, values);
-        } else {
-          lanes.long_codes(tables[r], at, values);
-        }
-        WKM_UNROLL(4)
-        for (int b = 0; b < Batch; ++b) {
-          add_product(values, inputs.values + b * inputs.stride + column, sums[r][b]);
-        }
-      }
+    const std::int64_t group_end = std::min(matrix.columns, (number + 1) * matrix.group);
+    for (std::int64_t column = number * matrix.group; column < group_end; column += kLine) {
+      const std::int64_t offset = column / 8 * eight_codes;
+      ahead.codes(offset);
+      add_steps<Mode, Width, Kind, Rows, Batch>(
+          lanes, tables, matrix.codes + row * bytes + offset, bytes, Width / 8 * eight_codes,
+          inputs, {column, std::min(group_end, column + kLine)}, sums);
     }
   }
   for (int r = 0; r < Rows; ++r) {
@@ -87,22 +137,26 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
 // Some rows of weights with all inputs, four by four.
 template <int Width, Codes Kind>
 struct MultiplyFromCodes {
+  template <MultiplyAdd Mode>
   static WKM_ALWAYS_INLINE void run(const PackedMatrix* matrix, std::int64_t begin,
                                     std::int64_t end, Inputs inputs, std::int64_t batch,
                                     float* outputs) {
     std::int64_t b = 0;
     for (; b + 4 <= batch; b += 4) {
       for (std::int64_t row = begin; row < end; ++row) {
-        multiply_rows<Width, Kind, 1, 4>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Mode, Width, Kind, 1, 4>(*matrix, row, end, of(inputs, b),
+                                               outputs + b * matrix->rows);
       }
     }
     for (; b < batch; ++b) {
       std::int64_t row = begin;
       for (; row + 4 <= end; row += 4) {
-        multiply_rows<Width, Kind, 4, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Mode, Width, Kind, 4, 1>(*matrix, row, end, of(inputs, b),
+                                               outputs + b * matrix->rows);
       }
       for (; row < end; ++row) {
-        multiply_rows<Width, Kind, 1, 1>(*matrix, row, of(inputs, b), outputs + b * matrix->rows);
+        multiply_rows<Mode, Width, Kind, 1, 1>(*matrix, row, end, of(inputs, b),
+                                               outputs + b * matrix->rows);
       }
     }
   }
@@ -116,17 +170,19 @@ template <int Width>
 void multiply_task(const PackedMatrix& matrix, std::int64_t begin, std::int64_t end,
                    const Inputs& inputs, std::int64_t batch, float* outputs) {
   if (matrix.bits > 4) {
-    dispatch<MultiplyFromCodes<Width, Codes::longer>>(&matrix, begin, end, inputs, batch, outputs);
+    dispatch_fused<MultiplyFromCodes<Width, Codes::longer>>(&matrix, begin, end, inputs, batch,
+                                                            outputs);
     return;
   }
   if constexpr (Width == 16) {
     if (is_interleaved(matrix)) {
-      dispatch<MultiplyFromCodes<Width, Codes::nibbles>>(&matrix, begin, end, inputs, batch,
-                                                         outputs);
+      dispatch_fused<MultiplyFromCodes<Width, Codes::nibbles>>(&matrix, begin, end, inputs, batch,
+                                                               outputs);
       return;
     }
   }
-  dispatch<MultiplyFromCodes<Width, Codes::shorter>>(&matrix, begin, end, inputs, batch, outputs);
+  dispatch_fused<MultiplyFromCodes<Width, Codes::shorter>>(&matrix, begin, end, inputs, batch,
+                                                           outputs);
 }
 
 using FloatTile = Tile<float>;

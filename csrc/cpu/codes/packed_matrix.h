@@ -41,12 +41,18 @@ struct PackedMatrix {
     return values(row, number, 16, spare);
   }
 
+  // Where a codebook begins.
+  WKM_ALWAYS_INLINE const void* table_bytes(std::int64_t row, std::int64_t number) const {
+    const std::int64_t at = is_shared ? 0 : (row * groups() + number) << bits;
+    return static_cast<const std::uint8_t*>(tables) + at * size_of(type);
+  }
+
 private:
   WKM_ALWAYS_INLINE const float* values(std::int64_t row, std::int64_t number, int count,
                                         float* spare) const {
-    const std::int64_t at = is_shared ? 0 : (row * groups() + number) << bits;
-    if (type == CodewordType::float32) return static_cast<const float*>(tables) + at;
-    const auto* halves = static_cast<const std::uint16_t*>(tables) + at;
+    const void* begin = table_bytes(row, number);
+    if (type == CodewordType::float32) return static_cast<const float*>(begin);
+    const auto* halves = static_cast<const std::uint16_t*>(begin);
     if (type == CodewordType::float16) {
       for (int j = 0; j < count; ++j) spare[j] = finite_float16_to_float(halves[j]);
     } else {
