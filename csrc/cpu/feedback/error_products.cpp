@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "cpu/base/interrupt.h"
+
 namespace wkmeans {
 namespace {
 
@@ -88,6 +90,7 @@ void ErrorProducts::compute(const MatrixRows& rows, const ImportanceMatrix& matr
   std::fill(errors(range.size()), errors(n_rows), 0.0);  // rows that are not there
   dispatch<PackRows>(static_cast<const double*>(errors_.data()), n, n_rows, packed_.data());
   for (std::int64_t j = 0; j < n; j += kColumns) {
+    stop_if_interrupted();
     std::fill(sums_.begin(), sums_.end(), 0.0);
     for (std::int64_t p = 0; p < n; p += kDepth) {
       dispatch_tiles<AddTiles>(static_cast<const double*>(packed_.data()) + p * DoubleTile::kRows,

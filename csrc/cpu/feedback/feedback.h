@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "cpu/base/buffer.h"
+#include "cpu/base/interrupt.h"
 #include "cpu/base/parallel.h"
 #include "cpu/feedback/factor.h"
 #include "cpu/feedback/tile_pair.h"
@@ -107,6 +108,7 @@ void feed_back(const FeedbackFactor& factor, const double* weights, Range<std::i
     std::fill(errors.end() - panel_size, errors.end(), 0.0);
   }
   for (std::int64_t block = 0; block < factor.n_blocks(); ++block) {
+    stop_if_interrupted();
     const Range<std::int64_t> steps{block * kBlock, std::min(n, (block + 1) * kBlock)};
     dispatch_tiles<SumOfEarlier>(static_cast<const double*>(errors.data()), n_panels, panel_size,
                                  factor.before(block), steps.begin, sums.data());

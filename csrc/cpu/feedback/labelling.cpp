@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/feedback/error_products.h"
 
 namespace wkmeans {
@@ -159,6 +160,7 @@ void descend(const MatrixRows& rows, int sweeps, const Parallel& parallel, Matri
       for (int sweep = 0; sweep < sweeps && moved; ++sweep) {
         moved = false;
         for (std::int64_t j = 0; j < n; j += kColumns) {
+          stop_if_interrupted();
           for (std::int64_t i = 0; i < range.size(); ++i) {
             moved |= descent.improve(nearest[static_cast<std::size_t>(i)],
                                      {j, std::min(n, j + kColumns)}, labels + (range.begin + i) * n,

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "cpu/base/interrupt.h"
 #include "cpu/feedback/error_products.h"
 #include "cpu/feedback/normal_equations.h"
 
@@ -142,6 +143,7 @@ public:
     triangle_.resize(static_cast<std::size_t>(n * kWidth));
     sums_.resize(static_cast<std::size_t>(kWidth * k));
     for (std::int64_t begin = 0; begin < n; begin += kWidth) {
+      stop_if_interrupted();
       const Range<std::int64_t> columns{begin, std::min(n, begin + kWidth)};
       dispatch<PackTriangle>(matrix.values, n, columns, triangle_.data());
       for (std::int64_t i = 0; i < range.size(); ++i) {
