@@ -11,6 +11,7 @@ import ctypes
 import importlib.util
 import os
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -22,6 +23,7 @@ torch = pytest.importorskip("torch")
 
 PATH = os.environ.get("WKMEANS_CUDA_ON_HOST")
 IS_PLAYED = PATH is not None
+FINDS_RACES = IS_PLAYED and "races" in Path(PATH).parent.name
 AVAILABLE = IS_PLAYED or (
     torch.cuda.is_available() and importlib.util.find_spec("wkmeans._cuda") is not None
 )

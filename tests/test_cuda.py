@@ -157,7 +157,7 @@ def test_large_masks_are_the_cpus():
 @pytest.mark.parametrize("n", [50, LARGE])
 def test_bad_values_are_named_as_on_the_cpu(n):
     w, importance = torch.ones(n), torch.ones(n)
-    importance[7] = -2
+    importance[7:] = -2  # many threads find one
     for call in (wkmeans, prune):
         with pytest.raises(ValueError, match=r"importance: .* got -2.0 at index 7; clamp"):
             call(on_device(w), 1, importance=on_device(importance))

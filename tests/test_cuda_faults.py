@@ -5,7 +5,10 @@ from __future__ import annotations
 import contextlib
 import gc
 import math
+import os
 import signal
+import threading
+import time
 
 import cuda_device
 import numpy as np
@@ -98,6 +101,46 @@ def test_an_interrupt_is_heard_and_leaves_nothing_behind(job):
     assert_allocated(before)
 
 
+LONG_JOBS = {
+    "rows": lambda: wkmeans(on_device(tensors(4000, 200)), 8, axis=1),
+    "large": lambda: wkmeans(
+        on_device(tensors(200_000)), 30_000, quartic_importance=on_device(tensors(200_000) ** 2)
+    ),
+    "format": lambda: wkmeans(
+        on_device(tensors(20, 20_000)), 200, axis=1, centroid_dtype="float8_e4m3fn"
+    ),
+    "lloyd": lambda: wkmeans(
+        on_device(tensors(60, 20_000)), 256, axis=1, solver="lloyd", init="linear", max_iter=10**9
+    ),
+    "curve": lambda: cost_curve(on_device(tensors(17_000)), 3000),
+    "prune": lambda: prune({i: on_device(tensors(17_000)) for i in range(300)}, 0.2),
+}
+
+
+@needs_played_device
+@pytest.mark.parametrize("job", LONG_JOBS.values(), ids=LONG_JOBS)
+def test_an_interrupt_is_heard_within_two_seconds_of_the_processor(job):
+    sent = []
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    def send():
+        sent.append(time.process_time())
+        os.kill(os.getpid(), signal.SIGALRM)
+
+    handler = signal.signal(signal.SIGALRM, interrupt)
+    timer = threading.Timer(0.3, send)
+    timer.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            job()
+        assert time.process_time() - sent[0] < 2.0 * (os.cpu_count() or 1)
+    finally:
+        timer.cancel()
+        signal.signal(signal.SIGALRM, handler)
+
+
 @needs_played_device
 @each_job
 def test_an_error_that_others_left_is_not_ours(job):
@@ -112,6 +155,13 @@ def test_the_weights_device_is_current_for_as_long_as_it_takes(job):
     job()
     assert library.device_of_last_launch() == cuda_device.DEVICE.index
     assert library.exchange_device(0) == 0
+
+
+@needs_played_device
+def test_of_both_variants_the_one_for_races_watches_memory():
+    before = library.n_watched()
+    prune(on_device(ROWS), 0.3).cpu()
+    assert (library.n_watched() > before) == cuda_device.FINDS_RACES
 
 
 @needs_device

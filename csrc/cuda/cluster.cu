@@ -34,7 +34,7 @@ void cluster_by_teams(DeviceBackend& backend, const Batch& batch, const ClusterO
   ProblemOutputs out = outputs.problems;
   out.errors = errors.data();
   auto workspace = backend.array<std::byte>(batch_workspace(batch, wanted));
-  solve_batch(batch, wanted, out, workspace.data(), backend.stream());
+  solve_batch(batch, wanted, out, workspace.data(), backend.stream(), [&] { backend.pause(); });
   const auto n_problems = static_cast<std::size_t>(batch.n_problems);
   check(cudaMemsetAsync(outputs.n_iters, 0, n_problems * sizeof(std::int64_t), backend.stream()));
   throw_if_bad(backend.download(errors.data(), 1).front());

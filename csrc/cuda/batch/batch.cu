@@ -17,6 +17,9 @@ namespace {
 constexpr std::size_t kMostWorkspace = std::size_t{1} << 29;
 constexpr int kMostLanes = 512;
 
+// Of one launch: a thousand times as long as it takes to launch, and well below a second.
+constexpr std::int64_t kProblemsOfABlock = 16;
+
 // A team of the threads of one block.
 class BlockTeam {
 public:
@@ -33,6 +36,7 @@ public:
 
 struct Task {
   Batch batch;
+  std::int64_t first, end;  // of its problems
   BatchOptions options;
   ProblemOutputs outputs;
   TeamShape shape;
@@ -48,7 +52,7 @@ solve_kernel(const Task task, std::size_t shared_bytes, std::byte* workspace,
   BlockTeam team;
   TeamSolver<BlockTeam, Moments, Placement> solver(team, task.batch, task.options, task.outputs,
                                                    scratch);
-  solver.solve_share(at.block, at.n_blocks);
+  solver.solve_share(task.first + at.block, at.n_blocks, task.end);
 }
 
 struct LaunchPlan {
@@ -77,10 +81,17 @@ LaunchPlan plan(const Task& task) {
 }
 
 template <class Moments, class Placement>
-void launch_solver(const Task& task, void* workspace, cudaStream_t stream) {
+void launch_solver(Task task, void* workspace, cudaStream_t stream,
+                   const std::function<void()>& pause) {
   const LaunchPlan l = plan<Moments, Placement>(task);
-  launch(solve_kernel<Moments, Placement>, l.n_blocks, task.shape.n_lanes, l.shared_bytes, stream,
-         task, l.shared_bytes, static_cast<std::byte*>(workspace), l.workspace_of_block);
+  const std::int64_t at_once = kProblemsOfABlock * l.n_blocks;
+  while (task.first < task.batch.n_problems) {
+    if (task.first > 0) pause();
+    task.end = std::min(task.first + at_once, task.batch.n_problems);
+    launch(solve_kernel<Moments, Placement>, l.n_blocks, task.shape.n_lanes, l.shared_bytes, stream,
+           task, l.shared_bytes, static_cast<std::byte*>(workspace), l.workspace_of_block);
+    task.first = task.end;
+  }
 }
 
 // visit(moments, placement) with the kinds that the task needs.
@@ -98,7 +109,7 @@ void dispatch(const Task& task, Visit&& visit) {
 
 std::size_t batch_workspace(const Batch& batch, const BatchOptions& options) {
   if (batch.n_problems == 0) return 0;
-  const Task task{batch, options, {}, shape_of(batch, options)};
+  const Task task{batch, 0, 0, options, {}, shape_of(batch, options)};
   std::size_t n_bytes = 0;
   dispatch(task, [&](auto moments, auto placement) {
     const LaunchPlan l = plan<decltype(moments), decltype(placement)>(task);
@@ -108,7 +119,7 @@ std::size_t batch_workspace(const Batch& batch, const BatchOptions& options) {
 }
 
 void solve_batch(const Batch& batch, const BatchOptions& options, const ProblemOutputs& outputs,
-                 void* workspace, cudaStream_t stream) {
+                 void* workspace, cudaStream_t stream, const std::function<void()>& pause) {
   if (!fits_batch(batch.n_items, options.k)) {
     throw std::invalid_argument("solve_batch: expected a batch that fits_batch, got " +
                                 std::to_string(batch.n_items) +
@@ -116,9 +127,9 @@ void solve_batch(const Batch& batch, const BatchOptions& options, const ProblemO
   }
   check(cudaMemsetAsync(outputs.errors, 0xff, sizeof(BadItems), stream));
   if (batch.n_problems == 0) return;
-  const Task task{batch, options, outputs, shape_of(batch, options)};
+  const Task task{batch, 0, 0, options, outputs, shape_of(batch, options)};
   dispatch(task, [&](auto moments, auto placement) {
-    launch_solver<decltype(moments), decltype(placement)>(task, workspace, stream);
+    launch_solver<decltype(moments), decltype(placement)>(task, workspace, stream, pause);
   });
 }
 

@@ -27,9 +27,8 @@ public:
         k_(static_cast<int>(options.k)) {}
 
   // The problems of one of several teams that share a batch.
-  WKM_HD void solve_share(std::int64_t team, std::int64_t n_teams) {
-    for (std::int64_t problem = team; problem < batch_.n_problems; problem += n_teams)
-      solve(problem);
+  WKM_HD void solve_share(std::int64_t first, std::int64_t n_teams, std::int64_t end) {
+    for (std::int64_t problem = first; problem < end; problem += n_teams) solve(problem);
   }
 
 private:

@@ -42,6 +42,9 @@ public:
     if (!uploads_.empty()) wait();
   }
 
+  // Between long pieces of work: waits for the stream, and hears an interrupt.
+  void pause() { wait(); }
+
   cudaStream_t stream() const { return queue_.stream; }
 
   template <class T>

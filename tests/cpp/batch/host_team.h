@@ -64,7 +64,7 @@ std::int64_t run_on_host(const cuda::Batch& batch, const cuda::BatchOptions& opt
     const cuda::TeamScratch<Moments, Placement> scratch(shape, carver);
     HostTeam team(shape.n_lanes, run.seed + static_cast<std::uint64_t>(t));
     cuda::TeamSolver<HostTeam, Moments, Placement> solver(team, batch, options, outputs, scratch);
-    solver.solve_share(t, run.n_teams);
+    solver.solve_share(t, run.n_teams, batch.n_problems);
     n_phases += team.n_phases();
   }
   return n_phases;
