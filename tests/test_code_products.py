@@ -69,13 +69,16 @@ def test_threads_change_no_bit(batch, k):
         assert matrix.multiply(inputs, threads).tobytes() == one.tobytes()
 
 
-def test_an_input_is_multiplied_alike_whatever_its_place_among_four():
-    rng = np.random.default_rng(2)
-    labels, codebooks = problem(rng, 30, 96, 16, None)
+@pytest.mark.parametrize("k", [4, 16, 200])
+def test_an_input_is_multiplied_alike_whatever_others_there_are(k):
+    rng = np.random.default_rng(k)
+    labels, codebooks = problem(rng, 30, 96, k, None)
     matrix = from_labels(labels, codebooks)
-    inputs = rng.normal(size=(4, 96)).astype(np.float32)
+    inputs = rng.normal(size=(7, 96)).astype(np.float32)
     outputs = matrix.multiply(inputs)
     np.testing.assert_array_equal(matrix.multiply(inputs[::-1].copy()), outputs[::-1])
+    for one, output in zip(inputs, outputs, strict=True):
+        np.testing.assert_array_equal(matrix.multiply(one[None])[0], output)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 8, 16, 64, 256])

@@ -125,9 +125,13 @@ WKM_ALWAYS_INLINE void multiply_rows(const PackedMatrix& matrix, std::int64_t ro
           inputs, {column, std::min(group_end, column + kLine)}, sums);
     }
   }
+  // Unrolled, as all loops over sums: otherwise GCC stores them at every step.
+  WKM_UNROLL(4)
   for (int r = 0; r < Rows; ++r) {
+    WKM_UNROLL(4)
     for (int b = 0; b < Batch; ++b) {
       float total = 0.0f;
+      WKM_UNROLL(16)
       for (int lane = 0; lane < Width; ++lane) total += sums[r][b][lane];
       outputs[b * matrix.rows + row + r] = total;
     }
@@ -143,20 +147,29 @@ struct MultiplyFromCodes {
                                     float* outputs) {
     std::int64_t b = 0;
     for (; b + 4 <= batch; b += 4) {
-      for (std::int64_t row = begin; row < end; ++row) {
-        multiply_rows<Mode, Width, Kind, 1, 4>(*matrix, row, end, of(inputs, b),
-                                               outputs + b * matrix->rows);
-      }
+      run_rows<Mode, kRowsOfFour, 4>(*matrix, begin, end, of(inputs, b),
+                                     outputs + b * matrix->rows);
     }
     for (; b < batch; ++b) {
-      std::int64_t row = begin;
-      for (; row + 4 <= end; row += 4) {
-        multiply_rows<Mode, Width, Kind, 4, 1>(*matrix, row, end, of(inputs, b),
-                                               outputs + b * matrix->rows);
-      }
+      run_rows<Mode, 4, 1>(*matrix, begin, end, of(inputs, b), outputs + b * matrix->rows);
+    }
+  }
+
+private:
+  // Rows that share what is read of four inputs: as many as registers hold the sums of. Long codes
+  // wait for their values anyway.
+  static constexpr int kRowsOfFour = Kind == Codes::longer ? 1 : Width / 4;
+
+  template <MultiplyAdd Mode, int Rows, int Batch>
+  static WKM_ALWAYS_INLINE void run_rows(const PackedMatrix& matrix, std::int64_t begin,
+                                         std::int64_t end, const Inputs& inputs, float* outputs) {
+    std::int64_t row = begin;
+    for (; row + Rows <= end; row += Rows) {
+      multiply_rows<Mode, Width, Kind, Rows, Batch>(matrix, row, end, inputs, outputs);
+    }
+    if constexpr (Rows > 1) {
       for (; row < end; ++row) {
-        multiply_rows<Mode, Width, Kind, 1, 1>(*matrix, row, end, of(inputs, b),
-                                               outputs + b * matrix->rows);
+        multiply_rows<Mode, Width, Kind, 1, Batch>(matrix, row, end, inputs, outputs);
       }
     }
   }
