@@ -208,6 +208,31 @@ def test_damaged_files_are_refused(tmp_path):
             ImportanceMatrices.load(path)
 
 
+class Rooted(nn.Module):
+    """Without a derivative where its layer gives 0."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = nn.Linear(3, 4, bias=False), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.b(self.a(x).abs().sqrt())
+
+
+def test_the_first_batch_without_derivatives_is_named():
+    batches = [torch.randn(4, 3), torch.zeros(2, 3)]
+    with pytest.raises(ValueError, match=r"nan in batch 1 as the squared derivative .*'a\.weight'"):
+        estimate_matrices(Rooted(), batches)
+
+
+def test_nothing_is_saved_that_cannot_be_loaded(tmp_path):
+    found = estimate_matrices(network(), [torch.randn(9, 6)])
+    found.layers["0.weight"].second[0, 1, 2] = torch.nan
+    with pytest.raises(ValueError, match=r"to save: 'second:0\.weight'.*got nan at index"):
+        found.save(tmp_path / "m.safetensors")
+    assert not list(tmp_path.iterdir())
+
+
 def test_ranks_merge():
     if not torch.distributed.is_available():
         pytest.skip("this torch was built without torch.distributed")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import permutations
+
 import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra: pip install 'wkmeans[torch]'")
@@ -19,6 +21,7 @@ from importance_oracle import (  # noqa: E402
 from torch import nn  # noqa: E402
 
 from wkmeans.importance import Importances, estimate  # noqa: E402
+from wkmeans.importance.run.state import merged_methods  # noqa: E402
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*mean Hessian are negative"),
@@ -147,6 +150,30 @@ def test_variances_of_merged_runs_add():
     assert torch.equal(mixed.variance_sums["0.bias"], runs[1].variance_sums["0.bias"])
     single = estimate(net, [halves[0]], probes=1, **options)
     assert "0.bias" not in (single + runs[1]).variance_sums  # unknown in one half
+
+
+def test_merged_runs_are_as_sure_as_the_least_sure_of_them():
+    net, batch = mlp().double(), examples(3)
+    runs = [estimate(net, [batch], objective="fisher", probes=probes) for probes in (None, 1, 2)]
+    for first, second, third in permutations(runs):
+        merged = first + second + third
+        assert merged.methods == runs[1].methods
+        assert merged.variance_sums == {}  # one probe leaves it unknown, wherever it stands
+    assert (runs[2] + runs[0]).methods == (runs[0] + runs[2]).methods == runs[2].methods
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "merged"),
+    [
+        ("rules, probes", "one example at a time", "one example at a time, probes"),
+        ("gauss-newton, certified, probes", "curvature propagation", "curvature propagation"),
+        ("second derivatives", "gauss-newton", "gauss-newton"),
+        ("second derivatives", "hutchinson", "hutchinson"),
+    ],
+)
+def test_the_least_sure_method_is_the_merged_ones(one, other, merged):
+    for methods in permutations([{"w": one}, {"w": other}]):
+        assert merged_methods(methods) == {"w": merged}
 
 
 def test_negative_estimates_of_squares_count_as_zero():

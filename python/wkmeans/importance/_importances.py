@@ -12,7 +12,7 @@ import torch
 
 from wkmeans.importance.run import storage
 from wkmeans.importance.run.distributed import all_reduce
-from wkmeans.importance.run.state import State, require_equal, with_known_variance
+from wkmeans.importance.run.state import State, merged_methods, require_equal, with_known_variance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -40,7 +40,8 @@ class Importances(State, Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]
         Hessian's, as the first examples show), ``"gauss-newton"`` (they do not), ``"second
         derivatives"`` (exact), ``"curvature propagation"`` or ``"hutchinson"`` (both unbiased
         estimates). ``", probes"`` follows where random probes stand for all classes or outputs.
-        Of the objective with two importances it says how the quartic one was found.
+        Of the objective with two importances it says how the quartic one was found; of merged runs
+        the least sure.
     variance_sums, quartic_variance_sums : dict of str to float64 tensor
         Estimates of the variances of ``sums`` and ``quartic_sums``, over the random probes that
         could have been drawn, for those parameters that have any; see ``standard_error``.
@@ -93,7 +94,7 @@ class Importances(State, Mapping[str, tuple[torch.Tensor, "torch.Tensor | None"]
         return replace(
             self,
             count=self.count + other.count,
-            methods=self.methods | other.methods,
+            methods=merged_methods([self.methods, other.methods]),
             sums=_added(self.sums, other.sums),
             quartic_sums=_added(self.quartic_sums, other.quartic_sums)
             if self.quartic_sums is not None and other.quartic_sums is not None

@@ -29,6 +29,7 @@ from wkmeans.importance.model.functional import (
 from wkmeans.importance.model.lease import lend
 from wkmeans.importance.run import matrix_storage
 from wkmeans.importance.run.distributed import all_reduce_layers
+from wkmeans.importance.run.soundness import require_finite_sums
 from wkmeans.importance.run.state import require_equal
 
 EXACT, FACTORED, ABSENT = "exact", "factored", "absent"
@@ -193,10 +194,17 @@ def estimate_matrices(
     run = _Run(functional, resolved, torch.Generator().manual_seed(seed))
     for position, raw in enumerate(batches):
         inputs = read_batch(position, raw, needs_targets=False).inputs
-        lend(model, partial(run.add, inputs))
+        lend(model, partial(run.add, inputs, position))
     if run.count == 0:
         raise ValueError("batches: expected at least one example, got none")
     return run.matrices()
+
+
+_QUANTITIES = {
+    "second": ("inputs", "second moment of the inputs"),
+    "squares": ("derivatives", "squared derivative at the outputs"),
+    "fourths": ("derivatives", "fourth power of the derivative at the outputs"),
+}
 
 
 class _Run:
@@ -209,8 +217,8 @@ class _Run:
         self._other: set[str] = set()
         self.count = 0
 
-    def add(self, inputs: Inputs) -> None:
-        """One batch more."""
+    def add(self, inputs: Inputs, position: int) -> None:
+        """One batch more; ``ValueError`` where the sums are no numbers then."""
         self._other |= used_otherwise(self._engine, inputs)
         for found, squares in squares_of(self._engine, inputs, self._loss, self._generator):
             slot = found.layer.slot
@@ -220,6 +228,16 @@ class _Run:
                 known = blocks.get(slot.rows)
                 blocks[slot.rows] = more if known is None else known + more
         self.count += len(inputs)
+        for part, (of, quantity) in _QUANTITIES.items():
+            require_finite_sums(position, quantity, self._totals(part), of)
+
+    def _totals(self, part: str) -> dict[str, torch.Tensor]:
+        """One part of all sums, by parameters and blocks of their rows."""
+        return {
+            name if rows is None else f"{name}[{rows[0]}:{rows[1]}]": getattr(sums, part)
+            for name, blocks in self._sums.items()
+            for rows, sums in blocks.items()
+        }
 
     def matrices(self) -> ImportanceMatrices:
         """What they come to."""

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import torch
 
 from wkmeans.importance.matrices.sums import LayerSums
-from wkmeans.importance.run.state import State, with_known_variance
+from wkmeans.importance.run.state import State, merged_methods, with_known_variance
 
 AnyState = TypeVar("AnyState", bound=State)
 
@@ -21,15 +21,12 @@ def all_reduce(state: AnyState, group: Any = None) -> AnyState:
     torch.distributed.all_reduce(count, group=group)
     quartic = state.quartic_sums
     random = _gathered(state.random_names(), group)
-    methods: dict[str, str] = {}
-    for theirs in _gathered(state.methods, group):
-        methods |= theirs
     return replace(
         state,
         count=int(count),
         sums=_summed(state.sums, group),
         quartic_sums=None if quartic is None else _summed(quartic, group),
-        methods=methods,
+        methods=merged_methods(_gathered(state.methods, group)),
         variance_sums=_variances(state, state.variance_sums, random, group),
         quartic_variance_sums=_variances(state, state.quartic_variance_sums, random, group),
     )

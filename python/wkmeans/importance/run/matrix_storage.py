@@ -25,7 +25,7 @@ def save(
     layers: dict[str, LayerSums],
     absent: tuple[str, ...],
 ) -> None:
-    """Write sums to ``path``: all of it or nothing."""
+    """Write sums to ``path``: all of it or nothing. ``ValueError`` for what `load` would refuse."""
     tensors = {
         f"{part}:{name}": getattr(sums, part) for name, sums in layers.items() for part in _PARTS
     }
@@ -41,27 +41,34 @@ def save(
         "layers": json.dumps(about),
         "absent": json.dumps(absent),
     }
+    _interpreted("importance matrices to save", metadata, dict(tensors))
     write(path, metadata, tensors)
 
 
-def load(
-    path: str | PathLike[str],
-) -> tuple[str, int, dict[str, LayerSums], tuple[str, ...]]:
+Read = tuple[str, int, dict[str, LayerSums], tuple[str, ...]]
+
+
+def load(path: str | PathLike[str]) -> Read:
     """What `save` was given; `FormatError` where the file is not sound."""
     where = fspath(path)
     metadata, tensors = read_file(where)
     try:
-        if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
-            raise ValueError(f"{where}: not a file of importance matrices, version {VERSION}")
-        about, absent = (_json(where, metadata, key) for key in ("layers", "absent"))
-        if not isinstance(about, dict) or not _are_texts(absent):
-            raise ValueError(f"{where}: layers, absent: expected an object and names")
-        layers = {name: _layer(where, name, one, tensors) for name, one in about.items()}
-        if tensors:
-            raise ValueError(f"{where}: unknown tensor {min(tensors)!r}")
-        return metadata.get("loss", ""), checked_count(where, metadata), layers, tuple(absent)
+        return _interpreted(where, metadata, tensors)
     except ValueError as error:
         raise FormatError(str(error)) from error
+
+
+def _interpreted(where: str, metadata: dict[str, str], tensors: dict[str, torch.Tensor]) -> Read:
+    """What metadata and tensors say, which are taken; ``ValueError`` where they are not sound."""
+    if (metadata.get("format"), metadata.get("version")) != (FORMAT, VERSION):
+        raise ValueError(f"{where}: not a file of importance matrices, version {VERSION}")
+    about, absent = (_json(where, metadata, key) for key in ("layers", "absent"))
+    if not isinstance(about, dict) or not _are_texts(absent):
+        raise ValueError(f"{where}: layers, absent: expected an object and names")
+    layers = {name: _layer(where, name, one, tensors) for name, one in about.items()}
+    if tensors:
+        raise ValueError(f"{where}: unknown tensor {min(tensors)!r}")
+    return metadata.get("loss", ""), checked_count(where, metadata), layers, tuple(absent)
 
 
 def _json(where: str, metadata: dict[str, str], key: str) -> Any:

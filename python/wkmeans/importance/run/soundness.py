@@ -33,14 +33,21 @@ def require_finite(
         (variance_sums, f"variance of the {first}"),
         (quartic_variance_sums, f"variance of the {_QUARTIC}"),
     ):
-        name = first_unsound(totals)
-        if name is not None:
-            index, value = first_bad(totals[name])
-            advice = _ADVICE if "second derivative" in quantity else ""
-            raise ValueError(
-                f"batches: expected finite derivatives, got {value} in batch {position} as the "
-                f"{quantity} of {name!r} at index {index}{advice}"
-            )
+        require_finite_sums(position, quantity, totals)
+
+
+def require_finite_sums(
+    position: int, quantity: str, totals: Tensors, of: str = "derivatives"
+) -> None:
+    """The same for sums of one quantity."""
+    name = first_unsound(totals)
+    if name is not None:
+        index, value = first_bad(totals[name])
+        advice = _ADVICE if "second derivative" in quantity else ""
+        raise ValueError(
+            f"batches: expected finite {of}, got {value} in batch {position} as the "
+            f"{quantity} of {name!r} at index {index}{advice}"
+        )
 
 
 def first_unsound(totals: Tensors) -> str | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -11,6 +11,10 @@ import torch
 # What `State.methods` calls the estimates of second derivatives, and how it marks others that are
 # random.
 PROPAGATED, SAMPLED, PROBED = "curvature propagation", "hutchinson", ", probes"
+_FROM_SURE_TO_UNSURE = (
+    "rules", "one example at a time", "gauss-newton, certified", "second derivatives",
+    PROPAGATED, SAMPLED, "gauss-newton",
+)  # fmt: skip
 OBJECTIVES = ("baseline", "fisher", "gradient", "hessian", "gradient+hessian")
 
 
@@ -60,6 +64,27 @@ def require_equal(mine: dict[str, Any], theirs: dict[str, Any]) -> None:
             raise ValueError(
                 f"cannot merge importances of different {key}: {mine[key]!r} and {theirs[key]!r}"
             )
+
+
+def merged_methods(runs: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Of runs to be merged: for each parameter the least sure of its methods, in any order."""
+    found: dict[str, str] = {}
+    for methods in runs:
+        for name, method in methods.items():
+            found[name] = _less_sure(found.get(name, method), method)
+    return found
+
+
+def _less_sure(one: str, other: str) -> str:
+    """Of two methods; probes of either one show."""
+    worst = max(one.removesuffix(PROBED), other.removesuffix(PROBED), key=_unsureness)
+    is_probed = one.endswith(PROBED) or other.endswith(PROBED)
+    return worst + PROBED if is_probed and worst not in (PROPAGATED, SAMPLED) else worst
+
+
+def _unsureness(method: str) -> tuple[int, str]:
+    known = _FROM_SURE_TO_UNSURE
+    return known.index(method) if method in known else len(known), method
 
 
 def with_known_variance(
