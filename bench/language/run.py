@@ -104,8 +104,9 @@ def fresh(place: Path) -> Any:
 def printed(results: list[Result]) -> None:
     print("| method | bits asked | bits each | KL, nats | perplexity |\n|---|---|---|---|---|")
     for row in results:
+        asked = "-" if row["method"] == "original" else f"{row['asked']:g}"
         print(
-            f"| {row['method']} | {row['asked']:g} | {row['bits']:.3f} | {row['kl']:.4f} | "
+            f"| {row['method']} | {asked} | {row['bits']:.3f} | {row['kl']:.4f} | "
             f"{row['perplexity']:.2f} |"
         )
 

@@ -3,7 +3,7 @@
 The paper's experiments (`run.py`) hand importances as they are to `wkmeans.wkmeans` and
 `wkmeans.prune`: the raw objective. Here the same networks are quantised under Fisher's importances
 by `wkmeans.compress`, raw (`floor=0`) and with floors. Networks and importances that `run.py` left
-in its cache serve here too. Writes a table in Markdown.
+in its cache serve here too. Prints a table in Markdown.
 """
 
 from __future__ import annotations
