@@ -3,6 +3,7 @@
 
 #include "bind/cluster_options.h"
 #include "bind/cuda/arguments.h"
+#include "bind/interruptible.h"
 #include "bind/names.h"
 #include "cuda/device.h"
 #include "cuda/items/bad_value.h"
@@ -62,6 +63,7 @@ void bind_errors(py::module_& module) {
 PYBIND11_MODULE(_cuda, module) {
   using namespace wkmeans::cuda;  // NOLINT: the table of contents below
   module.doc() = "CUDA kernels of wkmeans.";
+  wkmeans::remember_main_thread();
   bind_errors(module);
   bind_arguments(module);
   wkmeans::bind_cluster_options(module);
