@@ -164,3 +164,10 @@ def test_bad_values_are_named_as_on_the_cpu(n):
     w[n - 1] = float("nan")
     with pytest.raises(ValueError, match=rf"weights: .* got nan at index {n - 1}$"):
         wkmeans(on_device(w), 2)
+
+
+def test_rows_after_bad_ones_are_looked_at_in_turn():
+    w = torch.ones(40, 9)
+    w[3:, 4] = float("inf")
+    with pytest.raises(ValueError, match=r"weights: .* got inf at index \(3, 4\)$"):
+        wkmeans(on_device(w), 2, axis=1)
