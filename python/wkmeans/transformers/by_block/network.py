@@ -192,14 +192,14 @@ def _only_stack(model: nn.Module) -> tuple[str, nn.ModuleList]:
 def _parameters_on_meta() -> Iterator[None]:
     """Parameters that this thread makes hold nothing; buffers, which no file may have, are made."""
     own = threading.get_ident()
-
-    def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        if parameter is not None and threading.get_ident() == own:
-            parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
-        register(module, name, parameter)
-
     with model_lock():  # nested in another thread's, the class would be left as that one had it
         register = nn.Module.register_parameter
+
+        def register_on_meta(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+            if parameter is not None and threading.get_ident() == own:
+                parameter = nn.Parameter(parameter.to("meta"), requires_grad=False)
+            register(module, name, parameter)
+
         nn.Module.register_parameter = register_on_meta  # type: ignore[method-assign, assignment]
         try:
             yield
