@@ -192,6 +192,26 @@ def test_a_cost_beyond_float64_is_infinite(n):
 
 
 @needs_device
+@pytest.mark.parametrize("n", [60, 20_000])
+@pytest.mark.parametrize("importance", [None, 1.0])
+def test_where_costs_overflow_answers_are_still_those_of_the_cpu(n, importance):
+    rng = np.random.default_rng(n)
+    w = torch.from_numpy(rng.standard_normal((2, n)))
+    w[1] *= 1e3
+    options = {"quartic_importance": torch.from_numpy(1e300 * rng.random((2, n)))}
+    options["quartic_importance"][0] = 1.0  # a row among others that overflow is as ever
+    if importance is not None:
+        options["importance"] = torch.full((2, n), importance, dtype=torch.float64)
+    on_cpu = wkmeans(w, 4, axis=1, **options)
+    moved = {name: on_device(value) for name, value in options.items()}
+    result = wkmeans(on_device(w), 4, axis=1, **moved)
+    assert on_cpu.cost[1] == result.cost[1].cpu() == math.inf
+    torch.testing.assert_close(result.cost.cpu(), on_cpu.cost, rtol=1e-9, atol=0)
+    torch.testing.assert_close(result.centroids.cpu(), on_cpu.centroids, rtol=1e-7, atol=0)
+    assert (result.lower_bound.cpu() <= result.cost.cpu()).all()
+
+
+@needs_device
 def test_zero_scores_of_huge_weights_are_pruned_first():
     w = torch.tensor([1e160, 1.0, 2.0, 1e100], dtype=torch.float64)
     I = torch.tensor([0, 1, 1, 0], dtype=torch.float64)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -201,22 +201,78 @@ def init_operand(init: ArrayLike) -> Operand:
     return as_operand("init", init.detach().cpu() if arrays.is_on_cuda(init) else init)
 
 
+# What importances are multiplied by where sums of costs overflow, so that they can be compared.
+_SCALE = 2.0**-600
+
+
+@dataclass(frozen=True)
+class _Solutions:
+    """Of each problem, on the device; all but labels float64."""
+
+    centroids: torch.Tensor
+    labels: torch.Tensor
+    scales: torch.Tensor
+    costs: torch.Tensor
+    lower_bounds: torch.Tensor
+    n_iters: torch.Tensor
+
+
 def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: Any) -> Outcome:
+    torch = sys.modules["torch"]
+    found = _solve(problem, k, centroid_format, options)
+    overflowed = ~found.costs.isfinite()
+    if overflowed.any():
+        ones = torch.ones_like(found.costs)
+        by = torch.where(overflowed, _SCALE * ones, ones)
+        found = _solve(_with_importances_times(by, problem), k, centroid_format, options)
+        found = replace(found, costs=found.costs / by, lower_bounds=found.lower_bounds / by)
+    centroids, scale = found.centroids, None
+    if centroid_format == "int8":
+        centroids = torch.round(centroids / found.scales.unsqueeze(-1))
+        scale = found.scales.float().reshape(problem.batch_shape)
+    return Outcome(
+        centroids.reshape(*problem.batch_shape, k).to(getattr(torch, centroid_format)),
+        problem.arrange(found.labels),
+        problem.per_problem(found.costs),
+        problem.per_problem(found.lower_bounds),
+        problem.per_problem(found.n_iters),
+        scale,
+    )
+
+
+def _with_importances_times(by: torch.Tensor, problem: CudaProblem) -> CudaProblem:
+    """The problems with importances multiplied by one number each, ``by`` (problems,)."""
+    factors = by.unsqueeze(-1)
+    rows = {"weights": problem.rows["weights"], "importance": factors.expand(-1, problem.n_items)}
+    for name in ("importance", "quartic_importance"):
+        if name in problem.rows:
+            rows[name] = problem.rows[name].double() * factors
+    return replace(problem, rows=rows)
+
+
+def _solve(
+    problem: CudaProblem, k: int, centroid_format: str, options: dict[str, Any]
+) -> _Solutions:
     torch = sys.modules["torch"]
     wide = k > 256
     n = problem.n_problems
-    centroids = problem.empty((n, k), torch.float64)
-    labels = problem.per_item(torch.int32 if wide else torch.uint8)
     scales, costs, lower_bounds = (problem.empty((n,), torch.float64) for _ in range(3))
-    n_iters = problem.empty((n,), torch.int64)
+    found = _Solutions(
+        problem.empty((n, k), torch.float64),
+        problem.per_item(torch.int32 if wide else torch.uint8),
+        scales,
+        costs,
+        lower_bounds,
+        problem.empty((n,), torch.int64),
+    )
     results = _cuda().Results(
-        centroids.data_ptr(),
-        labels.data_ptr(),
+        found.centroids.data_ptr(),
+        found.labels.data_ptr(),
         "uint32" if wide else "uint8",
         scales.data_ptr(),
         costs.data_ptr(),
         lower_bounds.data_ptr(),
-        n_iters.data_ptr(),
+        found.n_iters.data_ptr(),
     )
     with _on_device_of([problem]):
         _cuda().cluster(
@@ -225,18 +281,7 @@ def cluster(problem: CudaProblem, k: int, *, centroid_format: str, **options: An
             _cuda().ClusterOptions(k=k, centroid_format=centroid_format, **options),
             results,
         )
-    scale = None
-    if centroid_format == "int8":
-        centroids = torch.round(centroids / scales.unsqueeze(-1))
-        scale = scales.float().reshape(problem.batch_shape)
-    return Outcome(
-        centroids.reshape(*problem.batch_shape, k).to(getattr(torch, centroid_format)),
-        problem.arrange(labels),
-        problem.per_problem(costs),
-        problem.per_problem(lower_bounds),
-        problem.per_problem(n_iters),
-        scale,
-    )
+    return found
 
 
 def label_nearest(
