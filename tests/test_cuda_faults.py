@@ -107,12 +107,12 @@ LONG_JOBS = {
         on_device(tensors(200_000)), 30_000, quartic_importance=on_device(tensors(200_000) ** 2)
     ),
     "format": lambda: wkmeans(
-        on_device(tensors(20, 20_000)), 200, axis=1, centroid_dtype="float8_e4m3fn"
+        on_device(tensors(400, 20_000)), 200, axis=1, centroid_dtype="float8_e4m3fn"
     ),
     "lloyd": lambda: wkmeans(
-        on_device(tensors(60, 20_000)), 256, axis=1, solver="lloyd", init="linear", max_iter=10**9
+        on_device(tensors(240, 20_000)), 256, axis=1, solver="lloyd", init="linear", max_iter=10**9
     ),
-    "curve": lambda: cost_curve(on_device(tensors(17_000)), 3000),
+    "curve": lambda: cost_curve(on_device(tensors(17_000)), 6000),
     "prune": lambda: prune({i: on_device(tensors(17_000)) for i in range(300)}, 0.2),
 }
 
