@@ -140,7 +140,8 @@ def test_an_interruption_anywhere_leaves_the_model_as_it_was(method):
     compressed(net, method=method)  # what is imported or compiled once is
     whole = Interrupted(wkmeans.compress)
     expected = traced(whole, net, method).hex()
-    for at in range(1, whole.lines - 5, whole.lines // 12):
+    # Not the last lines: what a run keeps for the next spares that a few.
+    for at in range(1, whole.lines * 9 // 10, whole.lines // 12):
         filters = list(warnings.filters)
         with pytest.raises(KeyboardInterrupt):
             traced(Interrupted(wkmeans.compress, at), net, method)
