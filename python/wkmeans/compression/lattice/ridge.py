@@ -15,11 +15,12 @@ from dataclasses import replace
 import numpy as np
 
 from wkmeans.compression.calibration.objective import FloatArray, Target
-from wkmeans.compression.lattice.quantise import PRICE, OnLattice, on_lattice
+from wkmeans.compression.lattice.quantise import PRICE, OnLattice, factors_of, on_lattice
 
 _SHARE = 0.5
 _WORTH = 0.995  # of the cost without
 _ROWS = 256  # that decide for a layer
+_LEAST = 1e-6  # squared levels that a weight costs at zero, where a ridge could matter
 
 
 def better_on_lattice(target: Target, level: float, n_threads: int | None) -> OnLattice:
@@ -29,20 +30,21 @@ def better_on_lattice(target: Target, level: float, n_threads: int | None) -> On
     """
     step = -(-target.weights.shape[1] // _ROWS)
     some = replace(target, weights=target.weights[:, ::step], outputs=target.outputs[:, ::step])
-    if not some.weights.any():
-        return on_lattice(target, level, n_threads)
-    plain = on_lattice(some, level, n_threads)
+    factors = factors_of(target, n_threads)
+    plain = on_lattice(some, level, n_threads, factors)
     ridged = _ridged(some, level, n_threads)
     if _lagrangian(ridged, level) >= _WORTH * _lagrangian(plain, level):
-        return plain if step == 1 else on_lattice(target, level, n_threads)
+        return plain if step == 1 else on_lattice(target, level, n_threads, factors)
     return ridged if step == 1 else _ridged(target, level, n_threads)
 
 
 def _ridged(target: Target, level: float, n_threads: int | None) -> OnLattice:
     energy = (target.outputs[:, :, np.newaxis] * target.weights**2).mean(axis=(1, 2))
-    matrix = target.matrix.copy()
-    columns = np.arange(matrix.shape[1])
-    matrix[:, columns, columns] += (_SHARE * level**2 / 12 / energy)[:, np.newaxis]
+    diagonal = np.diagonal(target.matrix, axis1=1, axis2=2).mean(axis=1)
+    # A group of no energy, as pruning leaves them, has nothing to be drawn together.
+    matters = energy * diagonal > _LEAST * level**2
+    ridge = np.divide(_SHARE * level**2 / 12, energy, out=np.zeros_like(energy), where=matters)
+    matrix = target.matrix + ridge[:, np.newaxis, np.newaxis] * np.eye(target.matrix.shape[1])
     drawn = np.asarray(np.linalg.solve(matrix, (target.weights @ target.matrix).mT).mT, np.float64)
     found = on_lattice(replace(target, weights=drawn, matrix=matrix), level, n_threads)
     return replace(found, cost=_cost(target, found.values))
