@@ -40,10 +40,11 @@ def test_rounds_as_the_definition_says(seed, n, rows, shuffled):
         size = steps * row_steps[r]
 
         def choose(i, target, size=size):
-            return np.rint(target / size[i]) * size[i] * shrinkage[i]
+            step = size[i] * shrinkage[i]
+            return np.rint(target / step) * step
 
         values, targets = oracle.feed_back(w[r], damped, columns, choose)
-        if near_a_tie(targets / size):
+        if near_a_tie(targets / (size * shrinkage)):
             continue
         np.testing.assert_array_equal(result.integers[r], np.rint(values / (size * shrinkage)))
         expected = oracle.objective(w[r] - values, damped)
@@ -147,7 +148,7 @@ def test_code_lengths_are_weighed_against_errors(seed):
     def choose(i, target):
         nonlocal clear
         unit = float(target) / 0.5
-        nearest = float(np.rint(unit))
+        nearest = float(np.rint(unit / shrinkage[i]))
         candidates = [nearest, nearest - np.sign(nearest), 0.0]
         costs = [
             (unit - shrinkage[i] * z) ** 2 + 0.2 * bits[classes[i], int(np.clip(z, -m, m)) + m]
@@ -156,7 +157,9 @@ def test_code_lengths_are_weighed_against_errors(seed):
         others = [
             c for c, z in zip(costs, candidates, strict=True) if z != candidates[np.argmin(costs)]
         ]
-        clear &= not near_a_tie(unit) and (not others or min(others) - min(costs) > 1e-9)
+        clear &= not near_a_tie(unit / shrinkage[i]) and (
+            not others or min(others) - min(costs) > 1e-9
+        )
         return candidates[int(np.argmin(costs))] * 0.5 * shrinkage[i]
 
     values, _ = oracle.feed_back(w, S, np.arange(n)[::-1], choose)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from wkmeans.compression._model import CompressedModel
+from wkmeans.compression.lattice.coding import LARGEST
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.rate_distortion import layer_bound
 
@@ -71,6 +72,14 @@ def test_files_are_near_the_bound(decay, bits, most):
     assert 0 < gap < most
 
 
+@pytest.mark.parametrize("level", [0.1, 0.01, 0.001])
+def test_fine_steps_cost_what_rounding_does(level):
+    target = gaussian_layer(4)
+    few = replace(target, weights=target.weights[:, :256], outputs=np.ones((1, 256)))
+    cost = better_on_lattice(few, level, None).cost / few.weights.size
+    assert 0.95 < 12 * cost / level**2 < 1.05
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-200])
 def test_a_group_of_no_energy_does_no_harm(scale):
     one = gaussian_layer(8)
@@ -84,3 +93,15 @@ def test_a_group_of_no_energy_does_no_harm(scale):
     found = better_on_lattice(both, 0.1, None)
     assert found.integers[:64].any() and not found.integers[64:].any()
     assert np.isfinite(found.cost)
+
+
+def test_a_row_that_wants_larger_integers_than_a_file_holds_spares_the_others():
+    target = gaussian_layer(1)
+    few = replace(target, weights=target.weights[:, :64], outputs=target.outputs[:, :64].copy())
+    few.outputs[0, 0] = 1e14
+    found = better_on_lattice(few, 0.01, None)
+    error = few.weights[0] - found.values
+    assert np.abs(found.integers).max() < LARGEST
+    # Of the one row sixteen bits, of the others what the level says.
+    assert np.abs(error[0]).max() < 1e-3 * np.abs(few.weights[0, 0]).max()
+    assert 0.002 < error[1:].std() < 0.02

@@ -35,7 +35,7 @@ public:
     const double step = lattice_.row_steps[row] * lattice_.column_steps[column];
     const double shrinkage = lattice_.shrinkage[column];
     const double unit = target / step;
-    double integer = nearest_integer(unit);
+    double integer = nearest_integer(unit / shrinkage);
     if (!(std::fabs(integer) <= kLargestInteger)) {
       fits_ = false;
       integer = 0.0;

@@ -9,8 +9,8 @@ namespace wkmeans {
 
 // Lengths in bits of the integers -largest..largest, for each class of columns; integers beyond are
 // as long as those at the ends. With u = target / step, rounding minimises
-// (u - shrinkage z)^2 + multiplier bits(z) over the nearest integer, its neighbour nearer to zero,
-// and zero.
+// (u - shrinkage z)^2 + multiplier bits(z) over the integer nearest to u / shrinkage, its neighbour
+// nearer to zero, and zero.
 struct CodeLengths {
   double multiplier = 0.0;
   std::int64_t largest = 0;

@@ -53,8 +53,9 @@ class CodeLengths:
     """What integers cost to code, for rounding that weighs bits against error.
 
     An integer z for a target of u steps is chosen to minimise ``(u - shrinkage z)^2 +
-    multiplier * bits(z)`` among the nearest integer, its neighbour nearer to zero, and zero. Where
-    steps are small the slope of the rate-distortion curve is ``multiplier = ln(2) / 6``.
+    multiplier * bits(z)`` among the integer nearest to ``u / shrinkage``, its neighbour nearer to
+    zero, and zero. Where steps are small the slope of the rate-distortion curve is ``multiplier =
+    ln(2) / 6``.
 
     Attributes
     ----------
@@ -172,7 +173,7 @@ def lattice_feedback(
     shrinkage : array (n,), optional
         What multiplies the integers of each column where they are reconstructed; None is 1.
     code_lengths : CodeLengths, optional
-        None rounds to the nearest integer.
+        None rounds to the nearest value.
     n_threads : int, optional
         As for `wkmeans.wkmeans`; changes no bit of the result.
 
