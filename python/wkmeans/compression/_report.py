@@ -69,8 +69,7 @@ class Report:
         The size that was asked for.
     divergence, divergence_unweighted : float or None
         With calibration, of outputs on held-out examples from the original's: of this file, never
-        the larger, and of plain unweighted rounding at the same bytes or the same k. The second is
-        None where a model was compressed block by block.
+        the larger, and of plain unweighted rounding at the same bytes or the same k.
     tried : dict of float
         The divergence of everything that was tried.
     notes : tuple of str

@@ -28,7 +28,8 @@ from wkmeans.transformers._plain import (
 from wkmeans.transformers._texts import Sequences, batches_of, cut, perplexity, read_texts
 from wkmeans.transformers.by_block.files import unfinished
 from wkmeans.transformers.by_block.network import BlockModel
-from wkmeans.transformers.by_block.run import compress_by_block, plan_of
+from wkmeans.transformers.by_block.plan import plan_of
+from wkmeans.transformers.by_block.run import compress_by_block
 
 _EVERY = 5  # one of so many sequences judges
 _LARGE = 1 << 28  # weights, a gigabyte in single precision
@@ -58,10 +59,10 @@ def compress_folder(
         How the texts are cut.
     by_block : bool
         Hold one block in memory at a time, not the model, whose weights are one stack of blocks:
-        importances by a sweep back through them, and no other method is tried. Parts that are
-        finished wait beside `output`, and a run that is interrupted takes them up to end in the
-        same bytes. Models of more than 2^28 weights that are such a stack go so without being
-        asked.
+        importances by a sweep back through them, one method beside plain rounding of the whole,
+        and of their two files the one of less divergence. Parts that are finished wait beside
+        `output`, and a run that is interrupted takes them up to end in the same bytes. Models of
+        more than 2^28 weights that are such a stack go so without being asked.
     **options
         Of `wkmeans.compress`.
 

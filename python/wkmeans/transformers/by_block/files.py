@@ -30,6 +30,11 @@ class RunFiles:
         return self.place / f"part-{number + 1:05}.safetensors"
 
     @property
+    def unweighted(self) -> Path:
+        """Of plain rounding of all parts."""
+        return self.place / "unweighted.safetensors"
+
+    @property
     def sensitivities(self) -> Path:
         """Of what a sweep back from the outputs has found."""
         return self.place / "sensitivities.safetensors"

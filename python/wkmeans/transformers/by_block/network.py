@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,10 @@ import torch
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from wkmeans._kernels.arrays import Array
 from wkmeans._model_lock import model_lock
+from wkmeans.compression.source import Entry, Source
+from wkmeans.compression.tensors.dtypes import as_numpy
 from wkmeans.transformers._plain import model_kind
 from wkmeans.transformers.by_block.linear import LinearUse, Watch
 from wkmeans.transformers.by_block.weights import Weights
@@ -79,13 +83,41 @@ class BlockModel:
         """Weights of a part, tied ones once."""
         return sum(self._sizes[name] for name in self._names[part])
 
+    def names(self, part: int) -> list[str]:
+        """Of the tensors of a part, further names of tied ones last."""
+        further = self._ties() if part == OUTSIDE else ()
+        return [*self._names[part], *further]
+
     def read(self, part: int) -> dict[str, torch.Tensor]:
         """The tensors of a part from the files, under the model's names; ties are one tensor."""
         found = self._weights.read(self._names[part])
         if part == OUTSIDE:
-            ties = self.model.all_tied_weights_keys
-            found |= {one: found[other] for one, other in ties.items() if other in found}
+            found |= {one: found[other] for one, other in self._ties().items()}
         return found
+
+    def source(self) -> Source:
+        """All tensors under the model's names, each read when it is asked for; ties once."""
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.model.state_dict().items()}
+        entries = {
+            name: Entry(
+                shapes[name],
+                self._weights.dtype(name),
+                partial(self._array, name),
+                is_buffer=self._is_buffer(name),
+            )
+            for name in self._sizes
+            if name not in self.model.all_tied_weights_keys
+        }
+        return Source(entries, "torch", self._ties())
+
+    def _array(self, name: str) -> Array:
+        return as_numpy(name, self._weights.read([name])[name])
+
+    def _ties(self) -> dict[str, str]:
+        """Further names of tied tensors, which lie outside of the blocks, and the first."""
+        own = set(self._names[OUTSIDE])
+        ties = self.model.all_tied_weights_keys
+        return {one: other for one, other in ties.items() if other in own}
 
     @contextmanager
     def holding(self, tensors: Mapping[str, torch.Tensor]) -> Iterator[None]:

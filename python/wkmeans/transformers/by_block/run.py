@@ -8,7 +8,7 @@ what follows reads those: so a run that was interrupted ends in the same bytes a
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -16,10 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from wkmeans.compression import CompressedModel, compress, load
-from wkmeans.compression._build import Request
-from wkmeans.compression._plan import make_budget, make_options
-from wkmeans.compression.calibration.codebooks import why_no_codebooks
-from wkmeans.compression.calibration.matrix import suits_lattice
+from wkmeans.compression._build import build
+from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.transformers.by_block.encoding import (
     at_level,
@@ -29,81 +27,17 @@ from wkmeans.transformers.by_block.encoding import (
     work_on,
 )
 from wkmeans.transformers.by_block.files import RunFiles, write_tensors
-from wkmeans.transformers.by_block.judged import judged
+from wkmeans.transformers.by_block.judged import Judge
 from wkmeans.transformers.by_block.level import Curve, curve_of, level_for
 from wkmeans.transformers.by_block.network import OUTSIDE, Batch, BlockModel, Call
+from wkmeans.transformers.by_block.plan import Plan
 from wkmeans.transformers.by_block.sensitivity import Sensitivity, Sweep
 from wkmeans.transformers.by_block.targets import Part
 
 Progress = Callable[[str, int, int], None]
-_NOTES = {
-    "matrix": "block by block: whole importance matrices of inputs, outputs by a sweep back from "
-    "the logits",
-    "diagonal": "block by block: diagonal importances, of inputs times of outputs, by a sweep back "
-    "from the logits",
-    "unweighted": "block by block: every weight counts 1",
-}
 _HEADER = 250  # bytes that a tensor takes in a file's header, about
 _TRIES = 8
 _ENOUGH = 0.995  # of the size asked for
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What is asked of each part.
-
-    Attributes
-    ----------
-    request : Request
-    weights : int
-        Of the whole network.
-    method : {"matrix", "diagonal", "unweighted"}
-    notes : tuple of str
-    options : dict
-        Of `wkmeans.compress`, but for sizes.
-    """
-
-    request: Request
-    weights: int
-    method: str
-    notes: tuple[str, ...]
-    options: dict[str, Any]
-
-    @property
-    def target(self) -> int | None:
-        """Bytes of all files together."""
-        return self.request.budget.bytes_for(self.weights)
-
-
-def plan_of(weights: int, method: str = "auto", **options: Any) -> Plan:
-    """From the options of `wkmeans.compress`; raises as that does."""
-    sizes = ("bits", "k", "target_bytes", "target_bits_per_weight")
-    asked = (
-        *("density", "pattern", "keep_zeros", "channel_scales", "granularity", "codebook_dtype"),
-        *("dense_dtype", "coding", "min_size", "n_threads"),
-    )
-    defaults = {"granularity": "tensor", "channel_scales": False, "coding": "auto", "min_size": 64}
-    given = {name: options.get(name, defaults.get(name)) for name in asked}
-    made = make_options(**given, include=None, exclude=None)
-    bits, k, target_bytes, per_weight = (options.get(name) for name in sizes)
-    budget = make_budget(bits, k, target_bytes, per_weight, 1)
-    request = Request(made, budget, options.get("solver"))
-    if method not in ("auto", *_NOTES):
-        raise ValueError(
-            f"method: expected 'auto', 'matrix', 'diagonal' or 'unweighted', got {method!r}"
-        )
-    notes: tuple[str, ...] = ()
-    if method in ("auto", "matrix"):
-        pruned = "what is pruned has diagonal importances block by block"
-        why = pruned if made.prunes else why_no_codebooks(made)
-        if budget.k is None:
-            why = None if suits_lattice(request) else "a lattice has no codebooks to share or prune"
-        if why is not None and method == "matrix":
-            raise ValueError(f"method: expected one that serves these options: {why}")
-        notes = () if why is None else (f"matrix was not tried: {why}",)
-        method = "matrix" if why is None else "diagonal"
-    others = {n: v for n, v in options.items() if n not in (*sizes, "importances", "progress")}
-    return Plan(request, weights, method, (_NOTES[method], *notes), others)
 
 
 class Run:
@@ -131,36 +65,70 @@ class Run:
         self._curves: dict[int, tuple[list[Curve], float]] = {}
 
     def compressed(self) -> CompressedModel:
-        """Compress part by part; the report has the divergence on the judging examples."""
+        """The file of least divergence on the judging examples, of what was asked for and plain.
+
+        Plain is unweighted rounding of the whole network, of the same size or the same k.
+        """
         network = self._network
         self._go_forward()
+        self._round()
+        candidates: dict[str, Callable[[], CompressedModel]] = {
+            "unweighted": partial(load, self._files.unweighted)
+        }
         if self._plan.method != "unweighted":
-            self._sensitivities = self._swept_back()
+            self._compress()
+            parts = [self._files.part(part) for part in network.parts]
+            candidates[self._plan.method] = partial(load, parts)
+        chosen = self._judge().least(candidates)
+        return chosen.with_findings(
+            replace(chosen.findings, target_bytes=self._plan.target, notes=self._plan.notes)
+        )
+
+    def _judge(self) -> Judge:
+        first = len(self._calibrating)
+        states = self._files.read_states(len(self._network.blocks))
+        return Judge(self._network, self._judging, self._calls[first:], states[first:])
+
+    def _round(self) -> None:
+        """Plain unweighted rounding, unless that is done: the file that nothing may be worse than.
+
+        One tensor is dense at a time; what is made of all of them is in memory.
+        """
+        file = self._files.unweighted
+        if file.exists():
+            return
+
+        def say(task: str, done: int, weights: int) -> None:
+            if self._progress is not None:
+                self._progress(f"plain rounding, {task}", done, weights)
+
+        request = replace(self._plan.request, progress=say)
+        build(self._network.source(), request, None, DEFAULT_FLOOR).save(file)
+
+    def _compress(self) -> None:
+        """Part after part, each against what those before it give once compressed."""
+        network = self._network
+        self._sensitivities = self._swept_back()
         if self._plan.method == "matrix" and self._plan.target is not None:
             self._curves = self._measured()
         changed: list[torch.Tensor] = []
         for part in network.parts:
             self._say("compressing", part)
-            changed = self._step(part, changed)
-        whole = load([self._files.part(part) for part in network.parts])
-        original = self._files.read_states(len(network.blocks))
-        pairs = list(zip(original, changed, strict=True))[len(self._calibrating) :]
-        found = judged(network, whole, self._judging, pairs)
-        return whole.with_findings(
-            replace(found, target_bytes=self._plan.target, notes=self._plan.notes)
-        )
+            if not self._files.part(part).exists():
+                self._make(part, network.read(part), changed).save(self._files.part(part))
+            if part != network.parts[-1]:
+                changed = self._through(part, changed)
 
-    def _step(self, part: int, changed: Sequence[torch.Tensor]) -> list[torch.Tensor]:
-        """Compress a part unless that is done; what enters the next one."""
-        network, file = self._network, self._files.part(part)
-        if not file.exists():
-            self._make(part, network.read(part), changed).save(file)
-        with network.holding(load(file).state_dict("torch")), torch.no_grad():
+    def _through(self, part: int, changed: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """What enters the next part on calibration batches, once this one is compressed."""
+        network = self._network
+        stored = load(self._files.part(part)).state_dict("torch")
+        with network.holding(stored), torch.no_grad():
             if part == OUTSIDE:
-                return [network.first_inputs(batch)[0] for batch in self._batches]
+                return [network.first_inputs(batch)[0] for batch in self._calibrating]
             return [
                 network.through(part, hidden, calls[part])
-                for hidden, calls in zip(changed, self._calls, strict=True)
+                for hidden, calls in zip(changed, self._calls, strict=False)
             ]
 
     def _go_forward(self) -> None:
@@ -238,18 +206,16 @@ class Run:
         return make(self._level(number))
 
     def _by_weights(self, number: int, tensors: dict[str, torch.Tensor]) -> CompressedModel:
-        """A part under diagonal importances or none, at its share of what is left of the size."""
+        """A part under diagonal importances, at its share of what is left of the size."""
         asked: dict[str, Any] = {"k": self._plan.request.budget.k}
         if self._plan.target is not None:
             share = self._network.n_weights(number) / sum(
                 self._network.n_weights(part) for part in self._from(number)
             )
             asked = {"target_bytes": max(int((self._plan.target - self._spent(number)) * share), 1)}
-        importances = None
-        if self._plan.method == "diagonal":
-            part = self._part(number, tensors, ())
-            names = list(work_on(tensors, self._options).weights_of)
-            importances = diagonals_of(part, self._sensitivities, names)
+        part = self._part(number, tensors, ())
+        names = list(work_on(tensors, self._options).weights_of)
+        importances = diagonals_of(part, self._sensitivities, names)
         return compress(tensors, importances=importances, **asked, **self._plan.options)
 
     def _from(self, number: int) -> list[int]:

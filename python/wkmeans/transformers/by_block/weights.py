@@ -46,6 +46,10 @@ class Weights:
         """Tensors by the model's names, in the dtype that the files have them in."""
         return {name: self._made(name) for name in names}
 
+    def dtype(self, name: str) -> str:
+        """What the files have it in."""
+        return self._source.entries[self._parts[name][0][0]].dtype
+
     def _made(self, name: str) -> torch.Tensor:
         keys = self._parts[name]
         (first, pattern), *_ = keys
