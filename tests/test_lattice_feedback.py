@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from strategies import seeds
 
 from wkmeans import _core
-from wkmeans._kernels.feedback import CodeLengths, factorised, lattice_feedback
+from wkmeans._kernels.feedback import factorised, lattice_feedback
 
 
 def covariance(rng, n, decay=0.2):
@@ -29,24 +29,20 @@ def test_rounds_as_the_definition_says(seed, n, rows, shuffled):
     S, w = covariance(rng, n), rng.normal(size=(rows, n))
     order = rng.permutation(n) if shuffled else None
     steps, row_steps = rng.uniform(0.2, 2, n), rng.uniform(0.5, 2, rows)
-    shrinkage = rng.uniform(0.8, 1, n)
     factor = factorised(S, damping=0.01, order=order)
-    result = lattice_feedback(
-        w, factor, row_steps=row_steps, column_steps=steps, shrinkage=shrinkage
-    )
+    result = lattice_feedback(w, factor, row_steps=row_steps, column_steps=steps)
     damped = S + 0.01 * np.eye(n)
     columns = np.arange(n)[::-1] if order is None else order
     for r in range(rows):
         size = steps * row_steps[r]
 
         def choose(i, target, size=size):
-            step = size[i] * shrinkage[i]
-            return np.rint(target / step) * step
+            return np.rint(target / size[i]) * size[i]
 
         values, targets = oracle.feed_back(w[r], damped, columns, choose)
-        if near_a_tie(targets / (size * shrinkage)):
+        if near_a_tie(targets / size):
             continue
-        np.testing.assert_array_equal(result.integers[r], np.rint(values / (size * shrinkage)))
+        np.testing.assert_array_equal(result.integers[r], np.rint(values / size))
         expected = oracle.objective(w[r] - values, damped)
         np.testing.assert_allclose(result.costs[r], float(expected), rtol=1e-9, atol=1e-15)
 
@@ -105,78 +101,24 @@ def test_rows_are_independent_and_threads_change_nothing():
     for other in results[1:]:
         np.testing.assert_array_equal(other.integers, results[0].integers)
         assert other.costs.tobytes() == results[0].costs.tobytes()
-        assert other.best_shrinkage.tobytes() == results[0].best_shrinkage.tobytes()
+        assert other.best_factors.tobytes() == results[0].best_factors.tobytes()
     order = rng.permutation(203)
     permuted = lattice_feedback(w[order], factor, row_steps=row_steps[order], column_steps=steps)
     np.testing.assert_array_equal(permuted.integers, results[0].integers[order])
 
 
-def test_shrinkage_of_a_first_pass_lessens_the_cost_of_a_second():
+def test_factors_leave_the_least_error_to_the_integers_of_a_column():
     rng = np.random.default_rng(6)
-    S, w = covariance(rng, 80), rng.normal(size=(400, 80))
-    factor = factorised(S)
-    options = {
-        "row_steps": np.ones(400),
-        "column_steps": 3 * np.median(factor.diagonal) / factor.diagonal,
-    }
-    first = lattice_feedback(w, factor, **options)
-    assert np.all(first.best_shrinkage > 0)
-    second = lattice_feedback(w, factor, shrinkage=first.best_shrinkage, **options)
-    assert second.costs.sum() < first.costs.sum()
-
-
-@given(seed=seeds)
-def test_code_lengths_are_weighed_against_errors(seed):
-    rng = np.random.default_rng(seed)
-    n, m = 6, 2
-    S, w = covariance(rng, n), rng.normal(size=n) * 2
-    bits = rng.uniform(0, 8, (2, 2 * m + 1))
-    classes = rng.integers(0, 2, n)
-    shrinkage = rng.uniform(0.8, 1, n)
-    lengths = CodeLengths(0.2, bits, classes)
-    factor = factorised(S)
-    result = lattice_feedback(
-        w[None],
-        factor,
-        row_steps=[1.0],
-        column_steps=np.full(n, 0.5),
-        shrinkage=shrinkage,
-        code_lengths=lengths,
-    )
-    clear = True
-
-    def choose(i, target):
-        nonlocal clear
-        unit = float(target) / 0.5
-        nearest = float(np.rint(unit / shrinkage[i]))
-        candidates = [nearest, nearest - np.sign(nearest), 0.0]
-        costs = [
-            (unit - shrinkage[i] * z) ** 2 + 0.2 * bits[classes[i], int(np.clip(z, -m, m)) + m]
-            for z in candidates
-        ]
-        others = [
-            c for c, z in zip(costs, candidates, strict=True) if z != candidates[np.argmin(costs)]
-        ]
-        clear &= not near_a_tie(unit / shrinkage[i]) and (
-            not others or min(others) - min(costs) > 1e-9
-        )
-        return candidates[int(np.argmin(costs))] * 0.5 * shrinkage[i]
-
-    values, _ = oracle.feed_back(w, S, np.arange(n)[::-1], choose)
-    if clear:
-        np.testing.assert_array_equal(result.integers[0], np.rint(values / (0.5 * shrinkage)))
-
-
-def test_a_dear_code_leaves_only_zeros():
-    rng = np.random.default_rng(1)
-    S, w = covariance(rng, 20), rng.normal(size=(30, 20))
-    factor = factorised(S)
-    lengths = CodeLengths(1e6, np.array([[1.0, 0.0, 1.0]]), np.zeros(20))
-    result = lattice_feedback(
-        w, factor, row_steps=np.ones(30), column_steps=1 / factor.diagonal, code_lengths=lengths
-    )
-    assert not result.integers.any()
-    np.testing.assert_array_equal(result.best_shrinkage, 1)
+    steps = rng.uniform(0.5, 2, 5)
+    steps[0] = 100
+    w = rng.normal(size=(400, 5))
+    factor = factorised(np.diag(rng.uniform(1, 2, 5)))  # nothing to feed back: targets are weights
+    found = lattice_feedback(w, factor, row_steps=np.ones(400), column_steps=steps)
+    assert found.best_factors[0] == 1
+    for i in range(1, 5):
+        values = steps[i] * found.integers[:, i]
+        least = np.linalg.lstsq(values[:, None], w[:, i])[0]
+        np.testing.assert_allclose(found.best_factors[i], least[0], rtol=1e-12)
 
 
 def test_refuses_what_it_cannot_do():
@@ -199,10 +141,6 @@ def test_refuses_what_it_cannot_do():
         lattice_feedback(w, factor, **{**fine, "column_steps": [1.0, 1.0]})
     with pytest.raises(ValueError, match="does not fit 32 bits"):
         lattice_feedback(w * 1e12, factor, **fine)
-    with pytest.raises(ValueError, match="classes: expected 0 to 0, got 1"):
-        lattice_feedback(
-            w, factor, **fine, code_lengths=CodeLengths(1.0, np.zeros((1, 3)), np.ones(3))
-        )
 
 
 def test_a_matrix_is_not_modified():

@@ -2,7 +2,7 @@
 of ours. Each layer is compressed alone, against the inputs that the original network gives it.
 
 Frantar et al., "GPTQ", 2023: one grid a row. WaterSIC, arXiv 2603.04956, 2026: steps that fall as
-``1 / l_ii`` over columns, and one shrinkage a column. What is no linear layer and no convolution of
+``1 / l_ii`` over columns, then one factor a column. What is no linear layer and no convolution of
 one group has no feedback here: its columns are rounded one by one.
 """
 
@@ -71,12 +71,10 @@ def _on_water_level(weights: Array, factor: Factor, step: float) -> bytes:
     rows = np.ones(len(weights), np.float32)
     columns = 1 / factor.diagonal
     first = lattice_feedback(weights, factor, row_steps=step * rows, column_steps=columns)
-    shrinkage = np.clip(first.best_shrinkage, 0.5, 1.1)
-    found = lattice_feedback(
-        weights, factor, row_steps=step * rows, column_steps=columns, shrinkage=shrinkage
-    )
-    largest = float((columns * shrinkage).max())  # halves hold what is relative to it
-    relative = (columns * shrinkage / largest).astype(np.float32)
+    columns *= np.clip(first.best_factors, 0.5, 1.1)
+    found = lattice_feedback(weights, factor, row_steps=step * rows, column_steps=columns)
+    largest = float(columns.max())  # halves hold what is relative to it
+    relative = (columns / largest).astype(np.float32)
     return grid_payload(found.integers.astype(np.int64), rows, np.float32(step * largest), relative)
 
 

@@ -35,7 +35,7 @@ read again, and what was read is judged, once, on test inputs, which chose nothi
   matrices in steps of 1/16 octave; `opt_qp` lets it vary by tensor. Its options that train (scales,
   fine-tuning) are not used.
 - GPTQ's grids (columns in natural order, damping .01, a step a row from its largest magnitude) and
-  WaterSIC's steps (`c / l_ii`, one c for all layers, one shrinkage a column) are formulas of theirs
+  WaterSIC's steps (`c / l_ii`, one c for all layers, one factor a column) are formulas of theirs
   in code of ours, with our entropy code; layers meet the original's inputs.
 - Seconds are of one processor, all trials for a size included, on a machine that had other work.
 - Networks and sizes that are not here were not run for this page.

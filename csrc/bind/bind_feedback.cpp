@@ -56,34 +56,13 @@ FeedbackFactor make_factor(const Doubles& lower, int n_threads) {
   return {values, n, Parallel(n_threads)};
 }
 
-using ClassesOfColumns = py::array_t<std::int32_t, py::array::c_style>;
-
-CodeLengths lengths_of(double multiplier, const Doubles& bits, const ClassesOfColumns& classes,
-                       std::int64_t n) {
-  if (bits.ndim() != 2 || bits.shape(1) % 2 == 0) {
-    throw py::value_error("code lengths: expected an odd number of them for each class");
-  }
-  check_size("classes", classes, n);
-  for (std::int64_t i = 0; i < n; ++i) {
-    if (classes.data()[i] < 0 || classes.data()[i] >= bits.shape(0)) {
-      throw py::value_error("classes: expected 0 to " + std::to_string(bits.shape(0) - 1) +
-                            ", got " + std::to_string(classes.data()[i]));
-    }
-  }
-  return {multiplier, bits.shape(1) / 2, bits.data(), classes.data()};
-}
-
 py::tuple bound_lattice(const FeedbackFactor& factor, const Doubles& weights,
-                        const Doubles& row_steps, const Doubles& column_steps,
-                        const Doubles& shrinkage, double multiplier, const Doubles& bits,
-                        const ClassesOfColumns& classes, int n_threads) {
+                        const Doubles& row_steps, const Doubles& column_steps, int n_threads) {
   const std::int64_t n = factor.n();
   const std::int64_t n_rows = rows_of(weights, n);
   check_size("row_steps", row_steps, n_rows);
   check_size("column_steps", column_steps, n);
-  check_size("shrinkage", shrinkage, n);
-  const Lattice lattice{row_steps.data(), column_steps.data(), shrinkage.data(),
-                        lengths_of(multiplier, bits, classes, n)};
+  const Lattice lattice{row_steps.data(), column_steps.data()};
   py::array_t<std::int32_t> integers({n_rows, n});
   py::array_t<double> costs(n_rows);
   py::array_t<double> products(n);
@@ -219,8 +198,7 @@ void bind_feedback(py::module_& module) {
   py::class_<FeedbackFactor>(module, "FeedbackFactor")
       .def(py::init(&make_factor), py::arg("lower"), py::arg("n_threads"));
   module.def("feed_back_on_lattice", &bound_lattice, py::arg("factor"), py::arg("weights"),
-             py::arg("row_steps"), py::arg("column_steps"), py::arg("shrinkage"),
-             py::arg("multiplier"), py::arg("bits"), py::arg("classes"), py::arg("n_threads"));
+             py::arg("row_steps"), py::arg("column_steps"), py::arg("n_threads"));
   module.def("round_to_format", &bound_rounding, py::arg("values"), py::arg("format"),
              py::arg("scales"));
   py::class_<BoundMatrices>(module, "ImportanceMatrices")

@@ -99,10 +99,6 @@ def feed_back_on_lattice(
     weights: npt.NDArray[np.float64],
     row_steps: npt.NDArray[np.float64],
     column_steps: npt.NDArray[np.float64],
-    shrinkage: npt.NDArray[np.float64],
-    multiplier: float,
-    bits: npt.NDArray[np.float64],
-    classes: npt.NDArray[np.int32],
     n_threads: int,
 ) -> tuple[
     npt.NDArray[np.int32],

@@ -19,7 +19,6 @@ WKM_ALWAYS_INLINE double nearest_integer(double value) {
   return (value + kOnes) - kOnes;
 }
 
-template <bool ByLength>
 class LatticeQuantiser {
 public:
   LatticeQuantiser(const FeedbackFactor& factor, const Lattice& lattice,
@@ -33,18 +32,16 @@ public:
 
   WKM_ALWAYS_INLINE double choose(std::int64_t row, std::int64_t column, double target) {
     const double step = lattice_.row_steps[row] * lattice_.column_steps[column];
-    const double shrinkage = lattice_.shrinkage[column];
     const double unit = target / step;
-    double integer = nearest_integer(unit / shrinkage);
+    double integer = nearest_integer(unit);
     if (!(std::fabs(integer) <= kLargestInteger)) {
       fits_ = false;
       integer = 0.0;
     }
-    if constexpr (ByLength) integer = cheapest(unit, integer, shrinkage, column);
     output_.integers[row * n_ + column] = static_cast<std::int32_t>(integer);
     products_[column] += unit * integer;
     squares_[column] += integer * integer;
-    const double value = step * shrinkage * integer;
+    const double value = step * integer;
     const double error = diagonal_[n_ - 1 - column] * (target - value);
     output_.costs[row] += error * error;
     return value;
@@ -53,31 +50,6 @@ public:
   bool fits() const { return fits_; }
 
 private:
-  WKM_ALWAYS_INLINE double cheapest(double unit, double nearest, double shrinkage,
-                                    std::int64_t column) const {
-    const double nearer_zero = nearest - (nearest > 0.0 ? 1.0 : nearest < 0.0 ? -1.0 : 0.0);
-    double best = nearest;
-    double least = cost(unit, nearest, shrinkage, column);
-    for (const double other : {nearer_zero, 0.0}) {
-      const double other_cost = cost(unit, other, shrinkage, column);
-      if (other_cost < least) {
-        least = other_cost;
-        best = other;
-      }
-    }
-    return best;
-  }
-
-  WKM_ALWAYS_INLINE double cost(double unit, double integer, double shrinkage,
-                                std::int64_t column) const {
-    const CodeLengths& lengths = lattice_.lengths;
-    const auto largest = static_cast<double>(lengths.largest);
-    const auto place = static_cast<std::int64_t>(std::clamp(integer, -largest, largest));
-    const double* bits = lengths.bits + lengths.classes[column] * (2 * lengths.largest + 1);
-    const double error = unit - shrinkage * integer;
-    return error * error + lengths.multiplier * bits[place + lengths.largest];
-  }
-
   std::int64_t n_;
   const double* diagonal_;
   const Lattice& lattice_;
@@ -87,9 +59,11 @@ private:
   bool fits_ = true;
 };
 
-template <bool ByLength>
-bool round_rows(const FeedbackFactor& factor, const double* weights, std::int64_t n_rows,
-                const Lattice& lattice, const Parallel& parallel, const LatticeOutput& output) {
+}  // namespace
+
+bool feed_back_on_lattice(const FeedbackFactor& factor, const double* weights, std::int64_t n_rows,
+                          const Lattice& lattice, const Parallel& parallel,
+                          const LatticeOutput& output) {
   const std::int64_t n = factor.n();
   const std::int64_t n_chunks = feedback_chunk_count(n_rows);
   std::vector<double> products(static_cast<std::size_t>(n_chunks * n), 0.0);
@@ -98,8 +72,8 @@ bool round_rows(const FeedbackFactor& factor, const double* weights, std::int64_
   std::atomic<bool> all_fit{true};
   parallel.run_with_workers(n_chunks, [&] {
     return [&, workspace = FeedbackWorkspace()](std::int64_t chunk) mutable {
-      LatticeQuantiser<ByLength> quantiser(factor, lattice, output, products.data() + chunk * n,
-                                           squares.data() + chunk * n);
+      LatticeQuantiser quantiser(factor, lattice, output, products.data() + chunk * n,
+                                 squares.data() + chunk * n);
       feed_back(factor, weights, feedback_chunk(n_rows, chunk), quantiser, workspace);
       if (!quantiser.fits()) all_fit = false;
     };
@@ -112,15 +86,6 @@ bool round_rows(const FeedbackFactor& factor, const double* weights, std::int64_
     }
   }
   return all_fit;
-}
-
-}  // namespace
-
-bool feed_back_on_lattice(const FeedbackFactor& factor, const double* weights, std::int64_t n_rows,
-                          const Lattice& lattice, const Parallel& parallel,
-                          const LatticeOutput& output) {
-  const auto round = lattice.lengths.multiplier == 0.0 ? round_rows<false> : round_rows<true>;
-  return round(factor, weights, n_rows, lattice, parallel, output);
 }
 
 }  // namespace wkmeans

@@ -49,48 +49,23 @@ class Factor:
 
 
 @dataclass(frozen=True)
-class CodeLengths:
-    """What integers cost to code, for rounding that weighs bits against error.
-
-    An integer z for a target of u steps is chosen to minimise ``(u - shrinkage z)^2 +
-    multiplier * bits(z)`` among the integer nearest to ``u / shrinkage``, its neighbour nearer to
-    zero, and zero. Where steps are small the slope of the rate-distortion curve is ``multiplier =
-    ln(2) / 6``.
-
-    Attributes
-    ----------
-    multiplier : float
-        Squared steps a bit is worth; 0 rounds to the nearest.
-    bits : float64 array (classes, 2 m + 1)
-        Lengths of the integers -m..m in each class of columns; integers beyond are taken to be as
-        long as those at the ends.
-    classes : int array (n,)
-        The class of each column.
-    """
-
-    multiplier: float
-    bits: FloatArray
-    classes: npt.NDArray[Any]
-
-
-@dataclass(frozen=True)
 class LatticeFeedback:
-    """Integers ``z`` (rows, n) that stand for ``row_steps[r] column_steps[i] shrinkage[i] z``.
+    """Integers ``z`` (rows, n) that stand for ``row_steps[r] column_steps[i] z``.
 
     Attributes
     ----------
     integers : int32 array (rows, n)
     costs : float64 array (rows,)
         ``(w - v) (S + d I) (w - v)'`` of each row.
-    best_shrinkage : float64 array (n,)
-        The factor that would have left each column the least squared error against the targets met,
-        ``<u, z> / <z, z>`` over the rows; 1 where all of a column's integers are zero. A second
-        pass can take it.
+    best_factors : float64 array (n,)
+        What each column's step would have to be multiplied by for its integers to leave the least
+        squared error against the targets met: ``<u, z> / <z, z>`` over the rows, u a target in
+        steps; 1 where all of a column's integers are zero.
     """
 
     integers: npt.NDArray[np.int32]
     costs: FloatArray
-    best_shrinkage: FloatArray
+    best_factors: FloatArray
 
 
 def factorised(
@@ -152,8 +127,6 @@ def lattice_feedback(
     *,
     row_steps: npt.ArrayLike,
     column_steps: npt.ArrayLike,
-    shrinkage: npt.ArrayLike | None = None,
-    code_lengths: CodeLengths | None = None,
     n_threads: int | None = None,
 ) -> LatticeFeedback:
     """Round weights to a uniform lattice of one step a row and column, with feedback of errors.
@@ -170,10 +143,6 @@ def lattice_feedback(
         From `factorised`.
     row_steps, column_steps : array (rows,), (n,)
         Positive and finite, as are their products.
-    shrinkage : array (n,), optional
-        What multiplies the integers of each column where they are reconstructed; None is 1.
-    code_lengths : CodeLengths, optional
-        None rounds to the nearest value.
     n_threads : int, optional
         As for `wkmeans.wkmeans`; changes no bit of the result.
 
@@ -194,19 +163,11 @@ def lattice_feedback(
         raise ValueError("weights: expected finite values, got NaN or infinity")
     row_factors = _positive("row_steps", row_steps, len(rows))
     column_factors = _positive("column_steps", column_steps, n)
-    shrinkages = np.ones(n) if shrinkage is None else np.asarray(shrinkage, np.float64)
-    if shrinkages.shape != (n,):
-        raise ValueError(f"shrinkage: expected shape ({n},), got {shrinkages.shape}")
-    lengths = code_lengths or CodeLengths(0.0, np.zeros((1, 1)), np.zeros(n, np.int32))
     integers, costs, products, squares = _core.feed_back_on_lattice(
         factor.kernel,
         factor.arranged(rows),
         row_factors,
         factor.arranged(column_factors),
-        factor.arranged(shrinkages),
-        float(lengths.multiplier),
-        np.ascontiguousarray(lengths.bits, np.float64),
-        factor.arranged(np.asarray(lengths.classes, np.int32)),
         resolve_n_threads(n_threads),
     )
     best = np.divide(products, squares, out=np.ones(n), where=squares > 0)

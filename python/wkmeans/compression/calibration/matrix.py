@@ -28,7 +28,7 @@ from wkmeans.compression.calibration.objective import FloatArray, Settings, Targ
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
-from wkmeans.compression.lattice.quantise import PRICE
+from wkmeans.compression.lattice.quantise import SLOPE
 from wkmeans.compression.lattice.ridge import better_on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
@@ -279,7 +279,7 @@ class _LatticeSearch:
 
     def _choices(self, level: float) -> dict[str, Choice]:
         """Of tensors without a matrix, at the same slope of cost against bits."""
-        price = PRICE * level**2
+        price = SLOPE * level**2
         return {name: sample.at(price)[2] for name, sample in self._priced.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
 
@@ -17,14 +17,14 @@ from wkmeans.compression._model import CompressedModel
 from wkmeans.compression.calibration.batches import held_out, read_inputs
 from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
-from wkmeans.compression.calibration.objective import Settings
+from wkmeans.compression.calibration.objective import settings_for
 from wkmeans.compression.source import Source
 from wkmeans.importance._estimate import estimate
 from wkmeans.importance.model.functional import Forward
 
 METHODS = ("auto", "matrix", "diagonal", "unweighted")
-_FLOORS = (DEFAULT_FLOOR, 0.1)
-"""Tried where none is given."""
+_OTHER_FLOORS = (0.1, 3.0, 10.0)
+"""Tried where none is given and the whole matrix was not the best so far."""
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"ridge": 0.03}, {"damping": 0.03})
 """Tried for codebooks of k, where labels fall one way or another by luck: with four centroids a
 fully connected network has 7 % less divergence on test images, with two and eight the same."""
@@ -69,8 +69,8 @@ def calibrated(
 
 
 def _tried(trial: _Trial) -> CompressedModel:
-    best, least = trial.unweighted, trial.divergence_of(trial.unweighted)
-    tried = {"unweighted": least}
+    best, tried = trial.unweighted, trial.tried
+    least = tried["unweighted"] = trial.divergence_of(trial.unweighted)
     refused: dict[str, str] = {}
     for name, make in trial.candidates():
         try:
@@ -94,7 +94,13 @@ def _tried(trial: _Trial) -> CompressedModel:
 
 @dataclass
 class _Trial:
-    """What candidates are made of and judged by."""
+    """What candidates are made of and judged by.
+
+    Attributes
+    ----------
+    tried : dict
+        Of each candidate so far, its divergence on held-out examples.
+    """
 
     model: nn.Module
     source: Source
@@ -102,6 +108,7 @@ class _Trial:
     calibration: Calibration
     importances: Mapping[str, Any] | None
     floor: float | None
+    tried: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         inputs = read_inputs(self.calibration.batches)
@@ -121,8 +128,14 @@ class _Trial:
                 named = "".join(f", {name} {value:g}" for name, value in changed.items())
                 yield f"matrix{named}", partial(self._matrix, changed)
         if method in ("auto", "diagonal"):
-            for floor in _FLOORS if self.floor is None else (self.floor,):
+            for floor in self._floors():
                 yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
+
+    def _floors(self) -> Iterator[float]:
+        yield DEFAULT_FLOOR if self.floor is None else self.floor
+        best = min(self.tried, key=self.tried.__getitem__)
+        if self.floor is None and not best.startswith("matrix"):
+            yield from _OTHER_FLOORS
 
     def divergence_of(self, model: CompressedModel) -> float:
         """On the held-out examples."""
@@ -145,7 +158,7 @@ class _Trial:
             self._diagonals,
             calibration.loss,
             self.floor,
-            Settings(**floor, **changed),
+            settings_for(self.request.budget.k, **floor, **changed),
         ).build()
 
     def _diagonal(self, floor: float) -> CompressedModel:

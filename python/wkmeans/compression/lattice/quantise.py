@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
-from wkmeans._kernels.feedback import CodeLengths, Factor, factorised, lattice_feedback
+from wkmeans._kernels.feedback import Factor, factorised, lattice_feedback
 from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.lattice.coding import (
     LARGEST,
     EncodedIntegers,
     encode_integers,
 )
-from wkmeans.compression.lattice.scales import IntArray, nearest_exponents, scale_of
+from wkmeans.compression.lattice.scales import nearest_exponents, scale_of
 
-PRICE = 0.1
-"""Squared steps that a bit is worth. Where steps are small the slope of rate against distortion is
-ln(2) / 6 = .116; at a bit or two a little less gains on Gaussian layers and on networks' outputs
-(bits above the bound for eigenvalues exp(-8 i / n): .374 became .363 at 2 and .308 .304 at 3)."""
+SLOPE = math.log(2) / 6
+"""Squared steps that a bit costs where steps are small: distortion against rate."""
 
-_PASSES = 3
-_CLASS = 16  # sixteenths of an octave that a class of columns spans while rates are estimated
-_MOST_LENGTHS = 64  # integers beyond are taken to be as long as this one
-_SHRINKAGE = (0.5, 1.1)
+_PASSES = 2
+_FACTORS = (0.5, 1.1)  # of a column's step, from pass to pass
 _AT_ONCE = 1 << 20  # weights
 
 
@@ -52,20 +49,24 @@ def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
 def on_lattice(
     target: Target, level: float, n_threads: int | None, factors: Sequence[Factor] | None = None
 ) -> OnLattice:
-    """Steps ``level / (sqrt(g_r) l_ii)``, shrunk, rounded with regard to what integers cost.
+    """Steps ``level / (sqrt(g_r) l_ii)``, finer in columns of few integers that are not zero.
+
+    Targets are rounded to the nearest value. Choosing shorter codes instead, or values nearer to
+    zero for the same integers, gains where inputs are independent and little is fed back; files of
+    networks had up to twice the divergence with either.
 
     Groups have rows of their own and share the columns' steps. What is fed back are the errors of
     the values that will be stored, their scales rounded. Raises `TooFineError` where integers are
     larger than a file holds.
     """
     layer = _Layer(target, level, n_threads, factors or factors_of(target, n_threads))
-    exponents, shrinkage = layer.column_exponents(np.ones(len(layer.column_steps)))
-    lengths = None
+    exponents = nearest_exponents(layer.column_steps)
     for _ in range(_PASSES):
-        integers, cost, best = layer.round(shrinkage, lengths)
         used = exponents
-        exponents, shrinkage = layer.column_exponents(best)
-        lengths = _code_lengths(integers, exponents)
+        integers, cost, factors_of_steps = layer.round(scale_of(used))
+        exponents = nearest_exponents(scale_of(used) * np.clip(factors_of_steps, *_FACTORS))
+        if np.array_equal(exponents, used):
+            break
     encoded = encode_integers(integers, layer.row_exponents, used)
     return OnLattice(encoded, integers, cost)
 
@@ -95,15 +96,8 @@ class _Layer:
         ]
         return np.asarray(np.concatenate(parts) / (LARGEST / 2))
 
-    def column_exponents(self, shrinkage: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Scales nearest to the steps, shrunk, and the shrinkage that this makes."""
-        exponents = nearest_exponents(self.column_steps * np.clip(shrinkage, *_SHRINKAGE))
-        return exponents, scale_of(exponents) / self.column_steps
-
-    def round(
-        self, shrinkage: FloatArray, lengths: CodeLengths | None
-    ) -> tuple[Array, float, FloatArray]:
-        """Integers of all rows, what they cost, and the shrinkage that suits them."""
+    def round(self, column_steps: FloatArray) -> tuple[Array, float, FloatArray]:
+        """Integers of all rows, what they cost, and the factors of steps that suit them."""
         integers: list[Array] = []
         best: list[FloatArray] = []
         cost = 0.0
@@ -112,29 +106,11 @@ class _Layer:
                 self._target.weights[group],
                 factor,
                 row_steps=self._row_steps[group],
-                column_steps=self.column_steps,
-                shrinkage=shrinkage,
-                code_lengths=lengths,
+                column_steps=column_steps,
                 n_threads=self._n_threads,
             )
             integers.append(found.integers)
-            best.append(found.best_shrinkage)
+            best.append(found.best_factors)
             cost += float((self._target.outputs[group] * found.costs).sum())
         rows = integers[0] if len(integers) == 1 else np.concatenate(integers)
         return rows, cost, np.mean(best, axis=0)
-
-
-def _code_lengths(integers: Array, column_exponents: IntArray) -> CodeLengths:
-    """From how often integers occur among columns of about the same step."""
-    most = int(min(np.abs(integers).max(initial=0), _MOST_LENGTHS))
-    classes = (column_exponents - column_exponents.min()) // _CLASS
-    shape = int(classes.max()) + 1, 2 * most + 1
-    counts = np.full(shape, 0.5).reshape(-1)
-    places = classes * shape[1] + most
-    step = max(1, _AT_ONCE // integers.shape[1])
-    for start in range(0, len(integers), step):
-        part = np.clip(integers[start : start + step], -most, most) + places
-        counts += np.bincount(part.reshape(-1), minlength=counts.size)
-    counts = counts.reshape(shape)
-    bits = np.log2(counts.sum(axis=1, keepdims=True) / counts)
-    return CodeLengths(PRICE, bits, classes.astype(np.int32))

@@ -15,7 +15,7 @@ from dataclasses import replace
 import numpy as np
 
 from wkmeans.compression.calibration.objective import FloatArray, Target
-from wkmeans.compression.lattice.quantise import PRICE, OnLattice, factors_of, on_lattice
+from wkmeans.compression.lattice.quantise import SLOPE, OnLattice, factors_of, on_lattice
 
 _SHARE = 0.5
 _WORTH = 0.995  # of the cost without
@@ -58,4 +58,4 @@ def _cost(target: Target, values: FloatArray) -> float:
 
 def _lagrangian(found: OnLattice, level: float) -> float:
     """What the layer costs together with its bits, in squared levels."""
-    return found.cost / level**2 + PRICE * 8 * found.encoded.payload.nbytes
+    return found.cost / level**2 + SLOPE * 8 * found.encoded.payload.nbytes

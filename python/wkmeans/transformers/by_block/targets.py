@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -60,7 +60,7 @@ class Part:
     watching: Callable[[Callable[[LinearUse], None]], Watch]
     sensitivities: Mapping[str, Sensitivity]
     embedding: str
-    settings: Settings = field(default_factory=Settings)
+    settings: Settings
 
     def stages(self) -> list[list[Layer]]:
         """Weights that multiply inputs, in the order of execution."""
