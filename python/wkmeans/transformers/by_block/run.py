@@ -18,7 +18,7 @@ from safetensors.torch import load_file
 from wkmeans.compression import CompressedModel, compress, load
 from wkmeans.compression._build import build
 from wkmeans.compression._floor import DEFAULT_FLOOR
-from wkmeans.compression.calibration.objective import settings_for
+from wkmeans.compression.calibration.objective import Settings
 from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.transformers.by_block.encoding import (
     at_level,
@@ -182,7 +182,7 @@ class Run:
             partial(network.watching, number),
             self._sensitivities,
             network.embedding_name,
-            settings_for(self._plan.request.budget.k),
+            Settings(),
         )
 
     def _make(
