@@ -64,36 +64,43 @@ private:
   // Returns the length of the shortest path to `end`, but for its last edge's multiplier.
   WKM_ALWAYS_INLINE double reach(std::size_t end) {
     if (end % kLanes == 0) gather(end);
-    wake(best_, end);
-    double least = blocks_.bound(best_);
+    const std::size_t awake = best_;
+    double least = wake(awake, end);
+    double limit = lost_to(least);
     const std::size_t newest = blocks_.newest();
     for (std::size_t block = blocks_.first(); block <= newest; ++block) {
-      block = blocks_.next_within(lost_to(least), block);
-      if (block == best_ || blocks_.bound(block) > lost_to(least)) continue;
-      wake(block, end);
-      least = blocks_.bound(block) < least ? blocks_.bound(block) : least;
+      block = blocks_.next_within(limit, block);
+      if (block == awake || blocks_.bound(block) > limit) continue;
+      const double bound = wake(block, end);
+      if (bound < least) {
+        least = bound;
+        limit = lost_to(least);
+        best_ = block;
+      } else if (bound == least && block < best_) {
+        best_ = block;
+      }
     }
-    best_ = blocks_.next_within(least, blocks_.first());
     std::size_t start = best_ * kLanes;
     while (start + 1 < end && buffers_.front.candidates[start] > least) ++start;
     buffers_.previous[end] = static_cast<std::uint32_t>(start);
     // A start that has lost to a later one loses for good (Lemma 2). Those that tie within rounding
     // have not lost.
-    while (blocks_.first() < best_ && blocks_.bound(blocks_.first()) > lost_to(least))
-      blocks_.drop_first();
+    while (blocks_.first() < best_ && blocks_.bound(blocks_.first()) > limit) blocks_.drop_first();
     return least;
   }
 
-  // Makes the bound the length of the block's shortest path.
-  WKM_ALWAYS_INLINE void wake(std::size_t block, std::size_t end) {
+  // Makes the bound the length of the block's shortest path, and returns it.
+  WKM_ALWAYS_INLINE double wake(std::size_t block, std::size_t end) {
     if (block < blocks_.newest()) {
       GrowQuartic::grow(alone(block), blocks_.take_missed(block));
     } else if (end % kLanes != 0) {
       gather(end);
     }
     GrowQuartic::settle(alone(block), where_);
-    blocks_.set_bound(block, least_candidate(alone(block)));
+    const double bound = least_candidate(alone(block));
+    blocks_.set_bound(block, bound);
     work_ += static_cast<double>(kLanes);
+    return bound;
   }
 
   WKM_ALWAYS_INLINE double lost_to(double least) const {
