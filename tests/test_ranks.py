@@ -49,7 +49,7 @@ distributed.destroy_process_group()
 """
 
 
-def run_two_ranks(tmp_path, scenario):
+def run_two_ranks(tmp_path, scenario, timeout=120):
     """What each of two processes leaves in its file."""
     store, outputs = tmp_path / "store", [tmp_path / f"rank{rank}" for rank in range(2)]
     processes = [
@@ -68,7 +68,7 @@ def run_two_ranks(tmp_path, scenario):
         )
         for rank in range(2)
     ]
-    errors = [process.communicate(timeout=120)[1] for process in processes]
+    errors = [process.communicate(timeout=timeout)[1] for process in processes]
     assert all(process.returncode == 0 for process in processes), errors
     return [pickle.loads(output.read_bytes()) for output in outputs]
 

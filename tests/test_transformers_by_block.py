@@ -15,10 +15,12 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 from miniatures import ARCHITECTURES  # noqa: E402
+from test_ranks import run_two_ranks  # noqa: E402
 from texts import text, tokenizer  # noqa: E402
 
 import wkmeans  # noqa: E402
 from wkmeans.cli import main  # noqa: E402
+from wkmeans.transformers import Sequences, compress_folder  # noqa: E402
 from wkmeans.transformers.by_block import run  # noqa: E402
 from wkmeans.transformers.by_block.files import RunFiles  # noqa: E402
 from wkmeans.transformers.by_block.judged import Judge  # noqa: E402
@@ -29,6 +31,7 @@ from wkmeans.transformers.by_block.network import (  # noqa: E402
     _parameters_on_meta,
 )
 from wkmeans.transformers.by_block.plan import plan_of  # noqa: E402
+from wkmeans.transformers.by_block.ranks import Ranks  # noqa: E402
 from wkmeans.transformers.by_block.sensitivity import _fisher_signs  # noqa: E402
 
 SIZE = ("--target-bits-per-weight", "6")
@@ -144,7 +147,7 @@ def test_plain_rounding_is_that_of_the_whole_model(architecture, size, tmp_path)
     weights = sum(map(network.n_weights, network.parts))
     batches = [{"input_ids": torch.randint(3, 96, (3, 6))}]
     plan = plan_of(weights, "unweighted", **size)
-    made = run.Run(network, batches, batches, RunFiles(tmp_path), plan, None).compressed()
+    made = run.Run(network, batches, batches, RunFiles(tmp_path), plan, None, Ranks()).compressed()
     expected = wkmeans.compress(model, **size)
     assert made.nbytes == expected.nbytes
     assert set(made) == set(expected)
@@ -160,7 +163,7 @@ def test_sensitivities_are_those_of_the_whole_model(architecture, tmp_path):
     network = BlockModel(tmp_path / "model")
     batches = [{"input_ids": torch.randint(3, 96, (3, 6))} for _ in range(2)]
     plan = plan_of(1, bits=3)
-    swept = run.Run(network, batches, [], RunFiles(tmp_path), plan, None)
+    swept = run.Run(network, batches, [], RunFiles(tmp_path), plan, None, Ranks())
     swept._go_forward()
     found = swept._swept_back()
     sums = collections.Counter()
@@ -175,10 +178,10 @@ def test_sensitivities_are_those_of_the_whole_model(architecture, tmp_path):
             use.outputs.register_hook(hook)
 
     model.config._experts_implementation = "eager"  # one product an expert
-    generator = torch.Generator().manual_seed(0)
     table = model.get_input_embeddings()
     rows = torch.zeros(96)
-    for batch in batches:
+    for number, batch in enumerate(batches):
+        generator = torch.Generator().manual_seed(number)
         embedded = table(batch["input_ids"]).detach().requires_grad_()
         with Watch(dict(model.named_parameters()), add):
             logits = model(inputs_embeds=embedded).logits
@@ -261,8 +264,8 @@ def test_plain_rounding_reads_a_tensor_at_a_time(tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(BlockModel, "_array", counted)
-    made = run.Run(network, [], [], RunFiles(tmp_path), plan_of(1, "unweighted", bits=3), None)
-    made._round()
+    plan = plan_of(1, "unweighted", bits=3)
+    run.Run(network, [], [], RunFiles(tmp_path), plan, None, Ranks())._round()
     # One that stays dense is kept: a norm's vector, of which a block has two and the end one.
     assert len(most) == 2 * 9 + 3 and max(most) <= 1 + 5
 
@@ -296,6 +299,56 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(stop_at, tmp_path, cap
     for path in (tmp_path / "whole").iterdir():
         assert (tmp_path / "small" / path.name).read_bytes() == path.read_bytes()
     assert not (tmp_path / ".small.unfinished").exists()
+
+
+OF_RANKS = (
+    {"target_bits_per_weight": 6},
+    {"bits": 3},
+    {"target_bits_per_weight": 8, "granularity": "channel"},
+)
+TWO_RANKS = f"""
+from pathlib import Path
+from wkmeans.transformers import Sequences, compress_folder
+
+place = Path(sys.argv[2]).parent
+divergences = []
+for number, options in enumerate({OF_RANKS}):
+    made = compress_folder(
+        place / "model", [place / "text.txt"], place / f"two-{{number}}", Sequences(10, 10),
+        by_block=True, group=group, **options,
+    )
+    divergences.append((made.report().tried, made.to_bytes()))
+open(sys.argv[3], "wb").write(pickle.dumps(divergences))
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_write_the_same_bytes(tmp_path, monkeypatch):
+    """Each its share of examples, layers and tensors; they take up what one process began."""
+    written("Llama", tmp_path)
+    make = run.Run._make
+
+    def made(output, options):
+        texts, sizes = [tmp_path / "text.txt"], Sequences(10, 10)
+        place = tmp_path / output
+        return compress_folder(tmp_path / "model", texts, place, sizes, by_block=True, **options)
+
+    def stopping(self, part, *rest):
+        if part == 1:
+            raise KeyboardInterrupt
+        return make(self, part, *rest)
+
+    alone = [made(f"one-{number}", options) for number, options in enumerate(OF_RANKS)]
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(run.Run, "_make", stopping)
+        made("two-0", OF_RANKS[0])
+    assert len(list((tmp_path / ".two-0.unfinished").glob("part-*"))) == 2
+    for found in run_two_ranks(tmp_path, TWO_RANKS, timeout=300):
+        assert found == [(one.report().tried, one.to_bytes()) for one in alone]
+    for number in range(len(OF_RANKS)):
+        for path in (tmp_path / f"one-{number}").iterdir():
+            assert (tmp_path / f"two-{number}" / path.name).read_bytes() == path.read_bytes()
+    assert not list(tmp_path.glob(".*"))
 
 
 def test_what_was_begun_for_something_else_is_not_taken_up(tmp_path, capsys, monkeypatch):

@@ -5,8 +5,10 @@
 >>> model = AutoModelForCausalLM.from_pretrained(folder)  # that `save_pretrained` wrote
 """
 
+from wkmeans.transformers._command import compress_folder
 from wkmeans.transformers._config import WkmeansConfig
 from wkmeans.transformers._folder import save_pretrained
 from wkmeans.transformers._quantizer import WkmeansQuantizer
+from wkmeans.transformers._texts import Sequences
 
-__all__ = ["WkmeansConfig", "WkmeansQuantizer", "save_pretrained"]
+__all__ = ["Sequences", "WkmeansConfig", "WkmeansQuantizer", "compress_folder", "save_pretrained"]

@@ -1,4 +1,4 @@
-"""A folder in, a smaller one out: what ``wkmeans compress FOLDER --calibration`` does."""
+"""A folder in, a smaller one out: `compress_folder`, and the command of the same options."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers import PreTrainedModel
@@ -29,7 +30,11 @@ from wkmeans.transformers._texts import Sequences, batches_of, cut, perplexity, 
 from wkmeans.transformers.by_block.files import unfinished
 from wkmeans.transformers.by_block.network import BlockModel
 from wkmeans.transformers.by_block.plan import plan_of
+from wkmeans.transformers.by_block.ranks import Ranks
 from wkmeans.transformers.by_block.run import compress_by_block
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 _EVERY = 5  # one of so many sequences judges
 _LARGE = 1 << 28  # weights, a gigabyte in single precision
@@ -43,6 +48,7 @@ def compress_folder(
     wanted: Sequences,
     *,
     by_block: bool = False,
+    group: ProcessGroup | None = None,
     **options: Any,
 ) -> CompressedModel:
     """Compress the model of `folder` by the examples of `texts`, and write `output`.
@@ -63,6 +69,10 @@ def compress_folder(
         and of their two files the one of less divergence. Parts that are finished wait beside
         `output`, and a run that is interrupted takes them up to end in the same bytes. Models of
         more than 2^28 weights that are such a stack go so without being asked.
+    group : torch.distributed.ProcessGroup, optional
+        Split what can be split over its ranks, which all make the same call and read and write the
+        same folders: examples, layers of one input, tensors. The same file, to the byte, as by
+        a single process.
     **options
         Of `wkmeans.compress`.
 
@@ -89,18 +99,20 @@ def compress_folder(
     sequences = cut(read, tokenizer, wanted, positions_of(model))
     _check_vocabulary(model, sequences)
     said = _said_of(sequences, wanted)
+    ranks = Ranks(group)
     if network is None:
+        options["group"] = group
         compressed = _with_note(_compressed_whole(model, sequences, options), said)
-        _write(folder, output, model, compressed)
+        ranks.first(partial(_write, folder, output, model, compressed))
         return compressed
     _check_by_block(options)
     progress = options.pop("progress", None)
     plan = plan_of(sum(map(network.n_weights, network.parts)), **options)
-    with unfinished(output, _request(folder, sequences, options)) as files:
+    with unfinished(output, _request(folder, sequences, options), ranks) as files:
         judging, calibrating = batches_of(sequences[::_EVERY]), batches_of(_others(sequences))
-        compressed = compress_by_block(network, calibrating, judging, files, plan, progress)
+        compressed = compress_by_block(network, calibrating, judging, files, plan, progress, ranks)
         compressed = _with_note(compressed, said)
-        _write(folder, output, model, compressed)
+        ranks.first(partial(_write, folder, output, model, compressed))
     return compressed
 
 

@@ -166,6 +166,9 @@ class Surprise:
         self.nats += float(functional.cross_entropy(before, following, reduction="sum"))
         self.tokens += following.numel()
 
+    def __add__(self, other: Surprise) -> Surprise:
+        return Surprise(self.nats + other.nats, self.tokens + other.tokens)
+
     @property
     def perplexity(self) -> float:
         """Infinity where a double does not hold it."""

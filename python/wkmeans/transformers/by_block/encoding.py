@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -14,16 +14,22 @@ from wkmeans.compression._work import Tensors, Work
 from wkmeans.compression.budget.allocation import Choice
 from wkmeans.compression.calibration.codebooks import dense_bytes, serves, with_codebooks
 from wkmeans.compression.calibration.objective import Target
+from wkmeans.compression.lattice.coding import TooFineError
 from wkmeans.compression.lattice.quantise import factors_of, on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Entry, open_source
 from wkmeans.compression.tensors.dtypes import as_numpy, as_torch
 from wkmeans.compression.tensors.tensor import CompressedTensor
+from wkmeans.importance.matrices.layers import Layer
+from wkmeans.importance.matrices.moments import Moments
 from wkmeans.transformers.by_block.sensitivity import Sensitivity
 from wkmeans.transformers.by_block.targets import Part
 
 Encode = Callable[[Target, Entry], "CompressedTensor | None"]
-"""The tensor that stands for a weight; None where this way of coding does not serve it."""
+"""The tensor that stands for a weight; None where this way of coding does not serve it.
+
+Raises `TooFineError` where no file holds it.
+"""
 _LOWERED = 32  # octaves of the level, at most
 
 
@@ -95,18 +101,29 @@ def compressed_part(
         if not wanted:
             continue
         moments = part.moments([stage], changed if drifts else None)[0]
-        for layer in wanted:
-            name = layer.slot.name
-            if name == part.embedding:
+
+        def encoded(number: int, wanted: list[Layer] = wanted, moments: Moments = moments) -> Found:
+            layer = wanted[number]
+            if layer.slot.name == part.embedding:
                 target = part.tied(layer, moments)
             else:
                 target = part.target(layer, moments, drifts=drifts)
-            stored = keep(name, encode(target, work.weights_of[name]))
-            changed |= {name: stored, **part.bias_of(layer, stored, moments)}
-    for name, entry in work.weights_of.items():
-        if name not in made:
-            table = part.table(name) if len(entry.shape) == 2 else None
-            keep(name, None if table is None else encode(table, entry))
+            return _tried(encode, target, work.weights_of[layer.slot.name])
+
+        names = [layer.slot.name for layer in wanted]
+        for layer, found in zip(wanted, _all(part, encoded, names, work), strict=True):
+            stored = keep(layer.slot.name, found)
+            changed |= {layer.slot.name: stored, **part.bias_of(layer, stored, moments)}
+    tables = [name for name in work.weights_of if name not in made]
+
+    def encoded_table(number: int) -> Found:
+        entry = work.weights_of[tables[number]]
+        if len(entry.shape) != 2:
+            return None
+        return _tried(encode, part.table(tables[number]), entry)
+
+    for name, found in zip(tables, _all(part, encoded_table, tables, work), strict=True):
+        keep(name, found)
     tensors: Tensors = {}
     for name in work.source.entries:
         if name in made:
@@ -116,6 +133,31 @@ def compressed_part(
         else:
             tensors[name] = work.dense(name, work.reasons[name])
     return work.model(tensors)
+
+
+Found = CompressedTensor | TooFineError | None
+"""What becomes of one weight; an error where no file holds it, which all ranks are to raise."""
+
+
+def _tried(encode: Encode, target: Target, entry: Entry) -> Found:
+    try:
+        return encode(target, entry)
+    except TooFineError as error:
+        return error
+
+
+def _all(
+    part: Part, encoded: Callable[[int], Found], names: Sequence[str], work: Work
+) -> list[CompressedTensor | None]:
+    """Of weights that do not wait for one another, shared out among ranks."""
+    sizes = [work.weights_of[name].size for name in names]
+    found = part.ranks.share(encoded, range(len(names)), sizes.__getitem__)
+    kept: list[CompressedTensor | None] = []
+    for one in found:
+        if isinstance(one, TooFineError):
+            raise one
+        kept.append(one)
+    return kept
 
 
 def diagonals_of(

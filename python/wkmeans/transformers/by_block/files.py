@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save
 
 from wkmeans import __version__
 from wkmeans._files.output import write_file
+from wkmeans.transformers.by_block.ranks import Ranks
 
 _REQUEST = "request.json"
 
@@ -39,21 +41,23 @@ class RunFiles:
         """Of what a sweep back from the outputs has found."""
         return self.place / "sensitivities.safetensors"
 
-    def has_states(self, block: int) -> bool:
-        """Whether it is known what enters a block; behind the last one, what leaves it."""
-        return self._states(block).exists()
+    @property
+    def curves(self) -> Path:
+        """Of what layers take at some levels."""
+        return self.place / "curves.safetensors"
+
+    def states(self, block: int) -> Path:
+        """Of what enters a block; behind the last one, of what leaves it."""
+        return self.place / f"states-{block:05}.safetensors"
 
     def write_states(self, block: int, states: Sequence[torch.Tensor]) -> None:
         """Hidden states of each batch before a block."""
-        write_tensors(self._states(block), {str(i): state for i, state in enumerate(states)})
+        write_tensors(self.states(block), {str(i): state for i, state in enumerate(states)})
 
     def read_states(self, block: int) -> list[torch.Tensor]:
         """What `write_states` wrote."""
-        found = load_file(self._states(block))
+        found = load_file(self.states(block))
         return [found[str(i)] for i in range(len(found))]
-
-    def _states(self, block: int) -> Path:
-        return self.place / f"states-{block:05}.safetensors"
 
 
 def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
@@ -62,22 +66,26 @@ def write_tensors(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
 
 
 @contextmanager
-def unfinished(output: Path, request: Mapping[str, Any]) -> Iterator[RunFiles]:
+def unfinished(output: Path, request: Mapping[str, Any], ranks: Ranks) -> Iterator[RunFiles]:
     """A folder beside `output` for the parts of a run; where the same was asked for, the former.
 
-    It stays if the run is interrupted, unless nothing was finished.
+    It stays if the run is interrupted, unless nothing was finished. All ranks use one.
     """
     place = output.with_name(f".{output.name[:200]}.unfinished")
     text = json.dumps({"wkmeans": __version__, **request}, sort_keys=True, default=str).encode()
     known = place / _REQUEST
-    if not (known.exists() and known.read_bytes() == text):
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        write_file(known, [text])
+
+    def begin() -> None:
+        if not (known.exists() and known.read_bytes() == text):
+            shutil.rmtree(place, ignore_errors=True)
+            place.mkdir(parents=True)
+            write_file(known, [text])
+
+    ranks.first(begin)
     try:
         yield RunFiles(place)
     except BaseException:
-        if not any(place.glob("*.safetensors")):
+        if ranks.is_first and not any(place.glob("*.safetensors")):
             shutil.rmtree(place, ignore_errors=True)
         raise
-    shutil.rmtree(place)
+    ranks.first(partial(shutil.rmtree, place))

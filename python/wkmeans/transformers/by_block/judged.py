@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
@@ -15,6 +16,7 @@ from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.transformers._plain import predicts_next_tokens
 from wkmeans.transformers._texts import Surprise
 from wkmeans.transformers.by_block.network import OUTSIDE, Batch, BlockModel, Call
+from wkmeans.transformers.by_block.ranks import Ranks
 
 Tensors = dict[str, torch.Tensor]
 
@@ -40,12 +42,15 @@ class Judge:
         Of each batch, of each block.
     states : sequence of tensor
         What leaves the original's last block, for each batch.
+    ranks : Ranks
+        Which share the batches.
     """
 
     network: BlockModel
     batches: Sequence[Batch]
     calls: Sequence[Sequence[Call]]
     states: Sequence[torch.Tensor]
+    ranks: Ranks
 
     def least(self, candidates: Mapping[str, Callable[[], CompressedModel]]) -> CompressedModel:
         """The candidate of least divergence, with what was found; of equals the first.
@@ -74,33 +79,41 @@ class Judge:
         """On `made`, whose parts become dense one at a time."""
         network = self.network
         outside = _dense(made, network.names(OUTSIDE))
+        batches = range(len(self.batches))
         with network.holding(outside):
-            hidden = [network.first_inputs(batch)[0] for batch in self.batches]
+            hidden = self.ranks.share(lambda i: network.first_inputs(self.batches[i])[0], batches)
         for block in range(len(network.blocks)):
             with network.holding(_dense(made, network.names(block))):
-                hidden = [
-                    network.through(block, one, calls[block])
-                    for one, calls in zip(hidden, self.calls, strict=True)
-                ]
-        return self._compared(outside, hidden)
-
-    def _compared(self, outside: Tensors, hidden: Sequence[torch.Tensor]) -> Verdict:
-        network = self.network
+                hidden = self.ranks.share(partial(self._through, block, hidden), batches)
         original = network.read(OUTSIDE)
-        before, after = Surprise(), Surprise()
-        terms: list[torch.Tensor] = []
-        for batch, first, second in zip(self.batches, self.states, hidden, strict=True):
-            with network.holding(original):
-                expected = network.logits(batch, first)
-            with network.holding(outside):
-                found = network.logits(batch, second)
-            before.add(expected, batch["input_ids"])
-            after.add(found, batch["input_ids"])
-            for one, other in zip(expected, found, strict=True):
-                terms.append(kl_divergence(one[None].double(), other[None].double()))
+        terms, before, after = zip(
+            *self.ranks.share(partial(self._compared, original, outside, hidden), batches),
+            strict=True,
+        )
         divergence = float(torch.cat(terms).mean())
         known = divergence if divergence == divergence else math.inf
-        return Verdict(known, before.perplexity, after.perplexity)
+        return Verdict(known, sum(before, Surprise()).perplexity, sum(after, Surprise()).perplexity)
+
+    def _through(self, block: int, hidden: Sequence[torch.Tensor], batch: int) -> torch.Tensor:
+        return self.network.through(block, hidden[batch], self.calls[batch][block])
+
+    def _compared(
+        self, original: Tensors, outside: Tensors, hidden: Sequence[torch.Tensor], batch: int
+    ) -> tuple[torch.Tensor, Surprise, Surprise]:
+        """Of one batch: divergence of each example, and what next tokens cost before and after."""
+        network, inputs = self.network, self.batches[batch]
+        with network.holding(original):
+            expected = network.logits(inputs, self.states[batch])
+        with network.holding(outside):
+            found = network.logits(inputs, hidden[batch])
+        before, after = Surprise(), Surprise()
+        before.add(expected, inputs["input_ids"])
+        after.add(found, inputs["input_ids"])
+        terms = [
+            kl_divergence(one[None].double(), other[None].double())
+            for one, other in zip(expected, found, strict=True)
+        ]
+        return torch.cat(terms), before, after
 
 
 def _dense(made: CompressedModel, names: Sequence[str]) -> Tensors:

@@ -32,6 +32,7 @@ from wkmeans.transformers.by_block.judged import Judge
 from wkmeans.transformers.by_block.level import Curve, curve_of, level_for
 from wkmeans.transformers.by_block.network import OUTSIDE, Batch, BlockModel, Call
 from wkmeans.transformers.by_block.plan import Plan
+from wkmeans.transformers.by_block.ranks import Ranks
 from wkmeans.transformers.by_block.sensitivity import Sensitivity, Sweep
 from wkmeans.transformers.by_block.targets import Part
 
@@ -52,6 +53,7 @@ class Run:
         files: RunFiles,
         plan: Plan,
         progress: Progress | None,
+        ranks: Ranks,
     ) -> None:
         self._network = network
         self._calibrating = calibrating
@@ -60,6 +62,7 @@ class Run:
         self._files = files
         self._plan = plan
         self._progress = progress
+        self._ranks = ranks
         self._options = plan.request.options
         self._calls: list[list[Call]] = []
         self._sensitivities: dict[str, Sensitivity] = {}
@@ -88,7 +91,7 @@ class Run:
     def _judge(self) -> Judge:
         first = len(self._calibrating)
         states = self._files.read_states(len(self._network.blocks))
-        return Judge(self._network, self._judging, self._calls[first:], states[first:])
+        return Judge(self._network, self._judging, self._calls[first:], states[first:], self._ranks)
 
     def _round(self) -> None:
         """Plain unweighted rounding, unless that is done: the file that nothing may be worse than.
@@ -96,15 +99,16 @@ class Run:
         One tensor is dense at a time; what is made of all of them is in memory.
         """
         file = self._files.unweighted
-        if file.exists():
+        if self._ranks.exists(file):
             return
 
         def say(task: str, done: int, weights: int) -> None:
             if self._progress is not None:
                 self._progress(f"plain rounding, {task}", done, weights)
 
-        request = replace(self._plan.request, progress=say)
-        build(self._network.source(), request, None, DEFAULT_FLOOR).save(file)
+        request = replace(self._plan.request, progress=say, group=self._ranks.group)
+        made = build(self._network.source(), request, None, DEFAULT_FLOOR)
+        self._ranks.first(partial(made.save, file))
 
     def _compress(self) -> None:
         """Part after part, each against what those before it give once compressed."""
@@ -115,8 +119,10 @@ class Run:
         changed: list[torch.Tensor] = []
         for part in network.parts:
             self._say("compressing", part)
-            if not self._files.part(part).exists():
-                self._make(part, network.read(part), changed).save(self._files.part(part))
+            file = self._files.part(part)
+            if not self._ranks.exists(file):
+                made = self._make(part, network.read(part), changed)
+                self._ranks.first(partial(made.save, file))
             if part != network.parts[-1]:
                 changed = self._through(part, changed)
 
@@ -127,10 +133,10 @@ class Run:
         with network.holding(stored), torch.no_grad():
             if part == OUTSIDE:
                 return [network.first_inputs(batch)[0] for batch in self._calibrating]
-            return [
-                network.through(part, hidden, calls[part])
-                for hidden, calls in zip(changed, self._calls, strict=False)
-            ]
+            return self._ranks.share(
+                lambda i: network.through(part, changed[i], self._calls[i][part]),
+                range(len(changed)),
+            )
 
     def _go_forward(self) -> None:
         """The original's hidden states before each block and behind the last."""
@@ -138,31 +144,33 @@ class Run:
         with network.holding(network.read(OUTSIDE)):
             first = [network.first_inputs(batch) for batch in self._batches]
         self._calls = [calls for _, calls in first]
-        if not files.has_states(0):
-            files.write_states(0, [hidden for hidden, _ in first])
+        if not self._ranks.exists(files.states(0)):
+            self._ranks.first(partial(files.write_states, 0, [hidden for hidden, _ in first]))
         for block in range(len(network.blocks)):
-            if files.has_states(block + 1):
+            if self._ranks.exists(files.states(block + 1)):
                 continue
             self._say("running", block)
-            states = files.read_states(block)
+            run = partial(self._run, block, files.read_states(block))
             with network.holding(network.read(block)), torch.no_grad():
-                files.write_states(
-                    block + 1,
-                    [
-                        network.through(block, s, self._calls[i][block])
-                        for i, s in enumerate(states)
-                    ],
-                )
+                found = self._ranks.share(run, range(len(self._batches)))
+            self._ranks.first(partial(files.write_states, block + 1, found))
+
+    def _run(self, block: int, states: Sequence[torch.Tensor], batch: int) -> torch.Tensor:
+        return self._network.through(block, states[batch], self._calls[batch][block])
 
     def _swept_back(self) -> dict[str, Sensitivity]:
         say = partial(self._say, "sweeping back")
         return Sweep(
             self._network, self._calibrating, self._calls[: len(self._calibrating)],
-            self._files, say,
+            self._files, self._ranks, say,
         ).sensitivities()  # fmt: skip
 
     def _part(
-        self, number: int, tensors: dict[str, torch.Tensor], changed: Sequence[torch.Tensor]
+        self,
+        number: int,
+        tensors: dict[str, torch.Tensor],
+        changed: Sequence[torch.Tensor],
+        ranks: Ranks,
     ) -> Part:
         network = self._network
         outside = number == OUTSIDE
@@ -183,6 +191,7 @@ class Run:
             self._sensitivities,
             network.embedding_name,
             Settings(),
+            ranks,
         )
 
     def _make(
@@ -190,7 +199,7 @@ class Run:
     ) -> CompressedModel:
         if self._plan.method != "matrix":
             return self._by_weights(number, tensors)
-        part = self._part(number, tensors, changed)
+        part = self._part(number, tensors, changed, self._ranks)
         work = work_on(tensors, self._options)
         drifts = number != OUTSIDE
         k = self._plan.request.budget.k
@@ -215,10 +224,16 @@ class Run:
                 self._network.n_weights(part) for part in self._from(number)
             )
             asked = {"target_bytes": max(int((self._plan.target - self._spent(number)) * share), 1)}
-        part = self._part(number, tensors, ())
+        part = self._part(number, tensors, (), Ranks())
         names = list(work_on(tensors, self._options).weights_of)
         importances = diagonals_of(part, self._sensitivities, names)
-        return compress(tensors, importances=importances, **asked, **self._plan.options)
+        return compress(
+            tensors,
+            importances=importances,
+            group=self._ranks.group,
+            **asked,
+            **self._plan.options,
+        )
 
     def _from(self, number: int) -> list[int]:
         return [part for part in self._network.parts if part >= number]
@@ -284,16 +299,15 @@ class Run:
 
     def _measured(self) -> dict[int, tuple[list[Curve], float]]:
         """Of each part: its layers', and the bytes of what stays dense."""
-        file = self._files.place / "curves.safetensors"
+        file = self._files.curves
         parts = self._network.parts
-        if not file.exists():
+        if not self._ranks.exists(file):
             found: dict[str, torch.Tensor] = {}
-            for part in parts:
-                self._say("measuring", part)
-                curves, fixed = self._curves_of(part)
+            measured = self._ranks.share(self._curves_of, parts, self._network.n_weights)
+            for part, (curves, fixed) in zip(parts, measured, strict=True):
                 found |= {f"{part}:{i}": curve.as_tensor() for i, curve in enumerate(curves)}
                 found[f"{part}:fixed"] = torch.tensor(fixed)
-            write_tensors(file, found)
+            self._ranks.first(partial(write_tensors, file, found))
         known = load_file(file)
         return {
             part: (
@@ -308,8 +322,10 @@ class Run:
         }
 
     def _curves_of(self, number: int) -> tuple[list[Curve], float]:
+        self._say("measuring", number)
         tensors = self._network.read(number)
-        part, work = self._part(number, tensors, ()), work_on(tensors, self._options)
+        part = self._part(number, tensors, (), Ranks())  # which others measure others than this one
+        work = work_on(tensors, self._options)
         assert self._plan.target is not None
         bits = 8 * self._plan.target / self._plan.weights
         stages = [
@@ -351,6 +367,7 @@ def compress_by_block(
     files: RunFiles,
     plan: Plan,
     progress: Progress | None = None,
+    ranks: Ranks = Ranks(),  # noqa: B008 - frozen
 ) -> CompressedModel:
     """Compress part by part into `files`, taking up what is there."""
-    return Run(network, calibrating, judging, files, plan, progress).compressed()
+    return Run(network, calibrating, judging, files, plan, progress, ranks).compressed()

@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from wkmeans.transformers.by_block.files import RunFiles, write_tensors
 from wkmeans.transformers.by_block.linear import LinearUse
 from wkmeans.transformers.by_block.network import OUTSIDE, Batch, BlockModel, Call
+from wkmeans.transformers.by_block.ranks import Ranks
 
-_SEED = 0
+_Slopes = torch.Tensor | Callable[[torch.Tensor], torch.Tensor]
+"""Derivatives at an output, or what makes them of it."""
 
 
 @dataclass
@@ -59,6 +61,11 @@ class _Sums:
         self.both[group] += (x.sum(1).double() * d.sum(1).double()).sum()
         self.counts[group] += len(x)
 
+    def join(self, other: _Sums) -> None:
+        """Add what another batch gave."""
+        for kind in ("slopes", "squares", "both", "counts"):
+            getattr(self, kind).add_(getattr(other, kind))
+
     def sensitivity(self) -> Sensitivity:
         means = self.squares / self.counts.clamp(min=1)[:, None]
         apart = self.slopes.sum(1) * means.sum(1)
@@ -75,19 +82,22 @@ class Sweep:
         batches: Sequence[Batch],
         calls: Sequence[Sequence[Call]],
         files: RunFiles,
+        ranks: Ranks,
         say: Callable[[int], None],
     ) -> None:
         self._network = network
         self._batches = batches
         self._calls = calls
         self._files = files
+        self._ranks = ranks
         self._say = say
         self._sums: dict[str, _Sums] = {}
 
     def sensitivities(self) -> dict[str, Sensitivity]:
         """Of all weights that multiply inputs, by name, and of the input embeddings."""
-        if not self._files.sensitivities.exists():
-            _write(self._files, self._swept())
+        if not self._ranks.exists(self._files.sensitivities):
+            found = self._swept()
+            self._ranks.first(partial(_write, self._files, found))
         return _read(self._files)
 
     def _swept(self) -> dict[str, Sensitivity]:
@@ -97,13 +107,7 @@ class Sweep:
             self._say(block)
             states = self._files.read_states(block)
             with network.holding(network.read(block)):
-                for i, calls in enumerate(self._calls):
-                    slopes[i] = self._back(
-                        block,
-                        states[i],
-                        slopes[i],
-                        partial(network.through, block, call=calls[block]),
-                    )
+                slopes = self._all_back(block, states, slopes.__getitem__)
         found = {name: sums.sensitivity() for name, sums in self._sums.items()}
         name = network.embedding_name
         rows = torch.zeros(network.size_of(name)[0], dtype=torch.float64)
@@ -117,41 +121,55 @@ class Sweep:
     def _from_logits(self) -> list[torch.Tensor]:
         """Derivatives behind the last block, of random signs that have the logits' Fisher."""
         network = self._network
-        generator = torch.Generator().manual_seed(_SEED)
         states = self._files.read_states(len(network.blocks))
-        slopes = []
+
+        def signs(batch: int) -> _Slopes:
+            return partial(_fisher_signs, torch.Generator().manual_seed(batch))
+
         with network.holding(network.read(OUTSIDE)):
-            for i, batch in enumerate(self._batches):
+            return self._all_back(OUTSIDE, states, signs)
 
-                def run(hidden: torch.Tensor, batch: Batch = batch) -> torch.Tensor:
-                    return network.logits(batch, hidden)
+    def _all_back(
+        self, part: int, states: Sequence[torch.Tensor], slopes: Callable[[int], _Slopes]
+    ) -> list[torch.Tensor]:
+        """Derivatives at what enters a part, which is held, for each batch.
 
-                slopes.append(
-                    self._back(OUTSIDE, states[i], partial(_fisher_signs, generator), run)
-                )
-        return slopes
+        Batches are summed each by itself and then in order: the same for any number of ranks.
+        """
+        found = self._ranks.share(
+            lambda i: self._back(part, i, states[i], slopes(i)), range(len(self._batches))
+        )
+        for _, sums in found:
+            for name, one in sums.items():
+                if name in self._sums:
+                    self._sums[name].join(one)
+                else:
+                    self._sums[name] = one
+        return [slope for slope, _ in found]
 
     def _back(
-        self,
-        part: int,
-        hidden: torch.Tensor,
-        slope: torch.Tensor | Callable[[torch.Tensor], torch.Tensor],
-        run: Callable[[torch.Tensor], torch.Tensor],
-    ) -> torch.Tensor:
-        """Derivatives at `hidden`, from those at the output of `run` or from what makes them."""
+        self, part: int, batch: int, hidden: torch.Tensor, slopes: _Slopes
+    ) -> tuple[torch.Tensor, dict[str, _Sums]]:
+        """Derivatives at `hidden`, from those at the output or from what makes them of it."""
+        network = self._network
+        sums: dict[str, _Sums] = {}
         start = hidden.detach().requires_grad_()
-        with torch.enable_grad(), self._network.watching(part, self._note):
-            output = run(start)
-        vectors = slope if isinstance(slope, torch.Tensor) else slope(output.detach())
+        with torch.enable_grad(), network.watching(part, partial(_note, sums)):
+            if part == OUTSIDE:
+                output = network.logits(self._batches[batch], start)
+            else:
+                output = network.through(part, start, self._calls[batch][part])
+        vectors = slopes if isinstance(slopes, torch.Tensor) else slopes(output.detach())
         output.backward(vectors.to(output.dtype))  # type: ignore[no-untyped-call]
         assert start.grad is not None
-        return start.grad
+        return start.grad, sums
 
-    def _note(self, use: LinearUse) -> None:
-        if use.outputs.requires_grad:
-            sums = self._sums.setdefault(use.name, _Sums(use))
-            add = partial(sums.add, use.group, use.inputs.detach())
-            use.outputs.register_hook(add)  # type: ignore[no-untyped-call]
+
+def _note(sums: dict[str, _Sums], use: LinearUse) -> None:
+    """Add to `sums`, once derivatives come back, what a product has of them."""
+    if use.outputs.requires_grad:
+        add = partial(sums.setdefault(use.name, _Sums(use)).add, use.group, use.inputs.detach())
+        use.outputs.register_hook(add)  # type: ignore[no-untyped-call]
 
 
 def _fisher_signs(generator: torch.Generator, logits: torch.Tensor) -> torch.Tensor:

@@ -25,6 +25,7 @@ from wkmeans.importance.first.tape import Slot
 from wkmeans.importance.matrices.layers import Layer
 from wkmeans.importance.matrices.moments import Moments, MomentSums
 from wkmeans.transformers.by_block.linear import LinearUse, Watch
+from wkmeans.transformers.by_block.ranks import Ranks
 from wkmeans.transformers.by_block.sensitivity import Sensitivity
 
 Tensors = dict[str, torch.Tensor]
@@ -50,6 +51,8 @@ class Part:
         By name, of this part's weights among others.
     embedding : str
         The name of the table of input embeddings.
+    ranks : Ranks
+        Which all look at this part, and share batches and layers.
     """
 
     tensors: Tensors
@@ -61,6 +64,7 @@ class Part:
     sensitivities: Mapping[str, Sensitivity]
     embedding: str
     settings: Settings
+    ranks: Ranks
 
     def stages(self) -> list[list[Layer]]:
         """Weights that multiply inputs, in the order of execution."""
@@ -85,12 +89,8 @@ class Part:
         """Of what each stage multiplies; with `changed` tensors, beside the original's inputs."""
         sums = [[MomentSums() for _ in range(stage[0].groups)] for stage in stages]
         of = {stage[0].slot.name: number for number, stage in enumerate(stages)}
-        for batch in range(self.n_batches):
-            before = self._inputs(self.original, self.tensors, batch, of)
-            after = before
-            if changed is not None:
-                after = self._inputs(self.changed, {**self.tensors, **changed}, batch, of)
-            for (number, group), other in after.items():
+        for before, after in self._all_inputs(of, changed):
+            for (number, group), other in (after or before).items():
                 one = before.get((number, group))
                 # A router that is compressed may send other positions to an expert.
                 paired = one is not None and stages[number][0].groups == 1
@@ -99,10 +99,25 @@ class Part:
             _stacked(groups, stage[0].inputs) for groups, stage in zip(sums, stages, strict=True)
         ]
 
+    def _all_inputs(
+        self, of: Mapping[str, int], changed: Mapping[str, torch.Tensor] | None
+    ) -> Iterator[tuple[_Inputs, _Inputs | None]]:
+        """Of each batch in order, in the original and in what it becomes; one a rank at once."""
+
+        def both(batch: int) -> tuple[_Inputs, _Inputs | None]:
+            before = self._inputs(self.original, self.tensors, batch, of)
+            if changed is None:
+                return before, None
+            return before, self._inputs(self.changed, {**self.tensors, **changed}, batch, of)
+
+        step = self.ranks.number
+        for start in range(0, self.n_batches, step):
+            yield from self.ranks.share(both, range(start, min(start + step, self.n_batches)))
+
     def _inputs(
         self, run: Run, tensors: Mapping[str, torch.Tensor], batch: int, of: Mapping[str, int]
-    ) -> dict[tuple[int, int], _Positions]:
-        found: dict[tuple[int, int], _Positions] = {}
+    ) -> _Inputs:
+        found: _Inputs = {}
         wanted = {name for name in of}
 
         def tell(use: LinearUse) -> None:
@@ -191,6 +206,10 @@ class _Positions:
     def parts(self) -> Iterator[torch.Tensor]:
         if len(self.values):
             yield self.values.float().T.unsqueeze(0)
+
+
+_Inputs = dict[tuple[int, int], _Positions]
+"""By the numbers of stage and group."""
 
 
 def _stacked(groups: Sequence[MomentSums], inputs: int) -> Moments:
