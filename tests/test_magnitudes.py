@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import oracle
 import pytest
@@ -214,3 +216,40 @@ def test_light_clusters_of_small_weights_are_told_apart():
     assert found.cost == pytest.approx(best, rel=1e-9)
     assert found.lower_bound == pytest.approx(best, rel=1e-9)
     assert found.lower_bound <= found.cost
+
+
+@pytest.mark.parametrize("quartic", [False, True])
+@pytest.mark.parametrize("include_zero", [False, True])
+@pytest.mark.parametrize("seed", range(3))
+def test_light_importances_keep_their_digits_beside_heavy_ones(seed, include_zero, quartic):
+    """Weights so heavy that each has a centroid of its own: what is left is the light ones' cost,
+    whose digits scaling the heavy ones into range would take."""
+    rng = np.random.default_rng(seed)
+    w = np.append([0.0, 1.0, 1.5], 2.0 + np.cumsum(rng.uniform(0.5, 1.5, 9)))
+    light = rng.integers(1, 1 << 12, 9) * 2.0**-1060
+    i = np.concatenate([[2.0**700, 2.0**-545, 2.0**690], light])
+    h = np.concatenate([[2.0**600, 2.0**-545, 2.0**650], light[::-1]]) if quartic else None
+    found = wkmeans.wkmeans(w, 6, importance=i, quartic_importance=h, include_zero=include_zero)
+    best = oracle.optimal(w, i, h, 6)
+    np.testing.assert_array_equal(
+        found.labels, oracle.nearest_labels(w, np.array([float(c) for c in best.centroids]))
+    )
+    # Denormal figures have few digits.
+    assert float(best.cost) <= found.cost <= float(best.cost) * (1 + 1e-4)
+    assert found.lower_bound <= float(best.cost)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_cost_beside_what_scaling_lost_is_no_less_than_it_is(seed):
+    rng = np.random.default_rng(seed)
+    w = np.append(1e6, rng.standard_normal(500))
+    i = np.append(2.0**950, rng.uniform(0.0, 1.0, 500) * 2.0**-950)
+    found = wkmeans.wkmeans(w, 4, importance=i)
+    exact = sum(
+        Fraction(importance) * (Fraction(weight) - Fraction(centroid)) ** 2
+        for weight, importance, centroid in zip(
+            w.tolist(), i.tolist(), found.dequantize().tolist(), strict=True
+        )
+    )
+    assert Fraction(found.lower_bound) <= exact <= Fraction(found.cost)
+    assert found.cost <= found.lower_bound * (1 + 1e-9)

@@ -7,6 +7,7 @@
 #include <stdexcept>
 #include <utility>
 
+#include "cpu/base/items.h"
 #include "support.h"
 
 using namespace wkmeans;
@@ -41,7 +42,7 @@ TEST_CASE("what scaling may have lost is no part of a bound") {
     CHECK(bound <= std::ldexp(true_cost, -cost));
     CHECK(problem.may_be_lost(true_cost));
   }
-  const double far_above = 0x1p70 * of_the_second;
+  const double far_above = 0x1p300 * of_the_second;
   CHECK_FALSE(problem.may_be_lost(far_above));
   CHECK(problem.unscaled_bound(far_above) ==
         doctest::Approx(std::ldexp(far_above, -cost)).epsilon(1e-14));
@@ -53,8 +54,28 @@ TEST_CASE("where scaling was exact nothing is lost") {
   const ScaledProblem problem = scaled({{-0x1p100, 0x1p100, 0x1p99}, {0x1p700, 3.0, 1.0}, {}});
   const int cost = problem.powers().cost;
   for (const double some : {0x1.8p-900, 0x1p-600, 0x1.fp-100, 1.0}) {
-    CHECK_FALSE(problem.may_be_lost(some));
+    CHECK(problem.may_be_lost(some) == (some < 0x1p-700));  // by underflow, among the heavy
     CHECK(problem.unscaled_bound(some) == std::ldexp(some, -cost));
     CHECK(problem.unscaled_cost(some) == std::ldexp(some, -cost));
   }
+}
+
+TEST_CASE("importances are lowered as far as a cost allows") {
+  const Items items{{-1.0, 1.0, 0.5}, {0x1p700, 0x1p-1060, 0x1p-1050}, {}};
+  const Operand weights = contiguous(items.weight, "weights");
+  const Operand importance = contiguous(items.importance, "importance");
+  const Problems problems{&weights, &importance, nullptr};
+  const ScaledProblem problem = scaled(items);
+  const auto lowered = problem.lowered_to(0x1p-1055, problems, 0);
+  REQUIRE(lowered);
+  CHECK(lowered->is_lowered());
+  ItemReader<double> reader;
+  const ItemRun<double> found = reader.read(lowered->view(), 0, 0, 3);
+  const int moved = lowered->powers().importance();
+  CHECK(found.importance[0] < std::ldexp(0x1p-600, moved));
+  CHECK(found.importance[1] == std::ldexp(0x1p-1060, moved));
+  CHECK(found.importance[2] == std::ldexp(0x1p-1050, moved));
+  CHECK_FALSE(lowered->may_be_lost(std::ldexp(0x1p-1055, lowered->powers().cost)));
+  for (const double cost : {0.0, std::numeric_limits<double>::infinity(), 0x1p500})
+    CHECK_FALSE(problem.lowered_to(cost, problems, 0));
 }

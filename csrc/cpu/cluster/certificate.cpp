@@ -77,6 +77,45 @@ template bool is_exact(double, const Problems&, std::int64_t, const std::vector<
 template bool is_exact(double, const Problems&, std::int64_t, const std::vector<double>&,
                        const std::uint32_t*, bool);
 
+template <class Label>
+double direct_cost(const Problems& problems, std::int64_t problem,
+                   const std::vector<double>& centroids, const Label* labels) {
+  constexpr double kRoundingsOfATerm = 8.0;
+  // A product with an importance is normal beyond: the least double has so many digits above it.
+  constexpr double kFar = 0x1p52;
+  const std::int64_t n = problems.weights->n_items();
+  ItemReader<double> reader;
+  double cost = 0.0;
+  double hidden = 0.0;
+  for (std::int64_t begin = 0; begin < n; begin += kItemBlock) {
+    const ItemRun<double> items =
+        reader.read(problems, problem, begin, std::min(kItemBlock, n - begin));
+    for (std::int64_t i = 0; i < items.count; ++i) {
+      const double distance = std::fabs(items.weight[i] - centroids[labels[begin + i]]);
+      if (distance == 0.0) continue;
+      const double reach = std::min(1.0 + distance, kFar);  // what a lost digit is multiplied by
+      const double h = items.quartic_importance ? items.quartic_importance[i] : 0.0;
+      if (items.importance[i] > 0.0) {
+        cost += items.importance[i] * distance * distance;
+        hidden += kHiddenByUnderflow * reach;
+      }
+      if (h > 0.0) {
+        cost += h * distance * distance * distance * distance;
+        hidden += kHiddenByUnderflow * reach * reach * reach;
+      }
+    }
+  }
+  return Rounding{relative_rounding(static_cast<double>(n) + kRoundingsOfATerm), hidden}.above(
+      cost);
+}
+
+template double direct_cost(const Problems&, std::int64_t, const std::vector<double>&,
+                            const std::uint8_t*);
+template double direct_cost(const Problems&, std::int64_t, const std::vector<double>&,
+                            const std::uint16_t*);
+template double direct_cost(const Problems&, std::int64_t, const std::vector<double>&,
+                            const std::uint32_t*);
+
 double hidden_by_underflow(const Points& points, const std::vector<double>& centroids) {
   if (every_point_is_a_centroid(points, centroids)) return 0.0;
   double importance = 0.0;

@@ -19,4 +19,11 @@ template <class Label>
 bool is_exact(double cost, const Problems& problems, std::int64_t problem,
               const std::vector<double>& centroids, const Label* labels, bool unit_importance);
 
+// The cost about these centroids, no less than it is as a real number: summed item by item, in an
+// order of factors that neither leaves a double's range on the way nor meets weights without
+// importance.
+template <class Label>
+double direct_cost(const Problems& problems, std::int64_t problem,
+                   const std::vector<double>& centroids, const Label* labels);
+
 }  // namespace wkmeans

@@ -113,27 +113,6 @@ void cluster_one(const Call<Label>& call, std::int64_t problem, const Parallel& 
   report(call, problem, solution, labelled, hidden, exact);
 }
 
-// Summed item by item, in an order of factors that neither leaves a double's range on the way nor
-// meets weights without importance.
-template <class Label>
-double direct_cost(const Problems& problems, std::int64_t problem,
-                   const std::vector<double>& centroids, const Label* labels) {
-  const std::int64_t n = problems.weights->n_items();
-  ItemReader<double> reader;
-  double cost = 0.0;
-  for (std::int64_t begin = 0; begin < n; begin += kItemBlock) {
-    const ItemRun<double> items =
-        reader.read(problems, problem, begin, std::min(kItemBlock, n - begin));
-    for (std::int64_t i = 0; i < items.count; ++i) {
-      const double distance = std::fabs(items.weight[i] - centroids[labels[begin + i]]);
-      const double h = items.quartic_importance ? items.quartic_importance[i] : 0.0;
-      if (items.importance[i] > 0.0) cost += items.importance[i] * distance * distance;
-      if (h > 0.0) cost += h * distance * distance * distance * distance;
-    }
-  }
-  return cost;
-}
-
 // Fills the codebook with all weights that carry importance, if these are few enough.
 bool every_weight(const Problems& problems, std::int64_t problem, Zero zero,
                   std::vector<double>& codebook) {
@@ -162,10 +141,19 @@ bool every_weight(const Problems& problems, std::int64_t problem, Zero zero,
   return false;
 }
 
-// The same of a problem that was brought into range; labels are those of the weights as they came.
+// What solving a problem that was brought into range gave for the problem as it came.
+struct Unscaled {
+  std::vector<double> centroids;
+  double scale = 1.0;
+  std::int64_t n_iter = 0;
+  double cost = 0.0;
+  double lower_bound = 0.0;
+  bool may_be_lost = false;  // what would be cheaper still
+};
+
 template <class Moments, class Label>
-void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::int64_t problem,
-                    const Parallel& parallel, Workspace<Moments>& workspace) {
+Unscaled solve_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::int64_t problem,
+                      const Parallel& parallel, Workspace<Moments>& workspace) {
   const auto unscale = [&](double& value) { value = scaled.unscaled_weight(value); };
   ClusterOptions inner = call.options;
   inner.solver.exponent = scaled.powers().weight;
@@ -173,42 +161,74 @@ void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::i
     inner.solver.given_centroids = call.options.solver.given_for(problem);
     for (double& centroid : inner.solver.given_centroids) centroid = scaled.scaled_weight(centroid);
   }
-  std::vector<double> centroids(inner.solver.k);
-  const ClusterOutput<Label>& output = call.output;
-  Label* labels = output.labels + problem * call.problems.weights->n_items();
-  const bool stores_all =
-      inner.solver.solver == Solver::optimal && inner.solver.format == CentroidFormat::float64;
-  if (stores_all && every_weight(call.problems, problem, inner.zero, centroids)) {
-    assign(call.problems, problem, centroids, false, parallel, labels);
-    std::copy(centroids.begin(), centroids.end(),
-              output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
-    output.costs[problem] = output.lower_bounds[problem] = 0.0;
-    output.scales[problem] = 1.0;
-    output.n_iters[problem] = 0;
-    return;
-  }
-  double cost = 0.0;
-  double lower_bound = 0.0;
   const Problems view = scaled.view();
   const Route route =
       route_of(facts_of(view, inner.n_threads), inner.solver, inner.zero, inner.route);
+  Label* labels = call.output.labels + problem * call.problems.weights->n_items();
+  Unscaled found;
+  found.centroids.resize(inner.solver.k);
+  double cost = 0.0;
+  double lower_bound = 0.0;
   cluster_one(Call<Label>{view,
                           inner,
                           route,
-                          {centroids.data(), labels, output.scales + problem, &cost, &lower_bound,
-                           output.n_iters + problem}},
+                          {found.centroids.data(), labels, &found.scale, &cost, &lower_bound,
+                           &found.n_iter}},
               0, parallel, workspace);
-  std::for_each(centroids.begin(), centroids.end(), unscale);
-  assign(call.problems, problem, centroids, false, parallel, labels);
-  std::copy(centroids.begin(), centroids.end(),
-            output.centroids + problem * static_cast<std::int64_t>(centroids.size()));
-  if (inner.solver.format == CentroidFormat::int8) unscale(output.scales[problem]);
-  output.costs[problem] = scaled.unscaled_cost(cost);
-  if (scaled.may_be_lost(cost)) {
-    output.costs[problem] =
-        std::max(output.costs[problem], direct_cost(call.problems, problem, centroids, labels));
+  std::for_each(found.centroids.begin(), found.centroids.end(), unscale);
+  if (inner.solver.format == CentroidFormat::int8) unscale(found.scale);
+  found.cost = scaled.unscaled_cost(cost);
+  found.lower_bound = scaled.unscaled_bound(lower_bound);
+  found.may_be_lost = scaled.may_be_lost(cost);
+  if (found.may_be_lost || scaled.is_lowered()) {
+    assign(call.problems, problem, found.centroids, false, parallel, labels);
+    found.cost = direct_cost(call.problems, problem, found.centroids, labels);
   }
-  output.lower_bounds[problem] = scaled.unscaled_bound(lower_bound);
+  return found;
+}
+
+// The optimum may cost so little beside the heaviest importances that these hide it: then they are
+// lowered as far as a cost that was found allows, which shows where cheaper ones lie.
+template <class Moments, class Label>
+Unscaled optimum_of_scaled(const ScaledProblem& scaled, const Call<Label>& call,
+                           std::int64_t problem, const Parallel& parallel,
+                           Workspace<Moments>& workspace) {
+  constexpr int kMostLowerings = 4;
+  Unscaled best = solve_scaled(scaled, call, problem, parallel, workspace);
+  if (call.options.solver.solver != Solver::optimal) return best;
+  bool may_be_lost = best.may_be_lost;
+  for (int i = 0; i < kMostLowerings && may_be_lost; ++i) {
+    const auto lowered = scaled.lowered_to(best.cost, call.problems, problem);
+    if (!lowered) break;
+    Unscaled found = solve_scaled(*lowered, call, problem, parallel, workspace);
+    const double lower_bound = std::max(best.lower_bound, found.lower_bound);
+    may_be_lost = found.may_be_lost && found.cost < best.cost;
+    if (found.cost < best.cost) best = std::move(found);
+    best.lower_bound = lower_bound;
+  }
+  return best;
+}
+
+// Labels are those of the weights as they came.
+template <class Moments, class Label>
+void cluster_scaled(const ScaledProblem& scaled, const Call<Label>& call, std::int64_t problem,
+                    const Parallel& parallel, Workspace<Moments>& workspace) {
+  const SolverOptions& solver = call.options.solver;
+  const ClusterOutput<Label>& output = call.output;
+  const bool stores_all =
+      solver.solver == Solver::optimal && solver.format == CentroidFormat::float64;
+  Unscaled found;
+  found.centroids.resize(solver.k);
+  if (!stores_all || !every_weight(call.problems, problem, call.options.zero, found.centroids))
+    found = optimum_of_scaled(scaled, call, problem, parallel, workspace);
+  assign(call.problems, problem, found.centroids, false, parallel,
+         output.labels + problem * call.problems.weights->n_items());
+  std::copy(found.centroids.begin(), found.centroids.end(),
+            output.centroids + problem * static_cast<std::int64_t>(solver.k));
+  output.scales[problem] = found.scale;
+  output.n_iters[problem] = found.n_iter;
+  output.costs[problem] = found.cost;
+  output.lower_bounds[problem] = found.lower_bound;
 }
 
 template <class Moments>

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "cpu/base/isa.h"
+#include "math/rounding.h"
 
 namespace wkmeans {
 namespace {
@@ -113,17 +114,6 @@ private:
   bool is_exact_ = true;
 };
 
-// What rounded importances can come to in any cost: each moved by no more than the least double,
-// and no optimum has a centroid twice as far from zero as all weights. Rounded weights come to less
-// than the last digits: others lie a thousand binades further out.
-double lost_at_most(double n_items, double largest_weight, bool quartic) {
-  const double square = (4.0 * largest_weight) * (4.0 * largest_weight);
-  return Scaling::kLeast * n_items * (quartic ? square + square * square : square);
-}
-
-// More than what the last steps' own rounding and rounded weights come to, relatively.
-constexpr double kDigits = 0x1p-50;
-
 }  // namespace
 
 std::optional<ScaledProblem> ScaledProblem::where_needed(const Problems& problems,
@@ -141,12 +131,35 @@ std::optional<ScaledProblem> ScaledProblem::where_needed(const Problems& problem
   if (unit_importance) largest.importance = 1.0;
   const PowersOfTwo powers = powers_to_range(largest);
   if (powers.change_nothing()) return std::nullopt;
-  return ScaledProblem(problems, problem, unit_importance, largest.weight, powers);
+  return ScaledProblem(problems, problem, unit_importance, largest, powers);
+}
+
+std::optional<ScaledProblem> ScaledProblem::lowered_to(double cost, const Problems& problems,
+                                                       std::int64_t problem) const {
+  // A weight so heavy, and further than 2^-200 of the widest distance from its centroid, costs
+  // more.
+  constexpr int kOutweighs = 400;
+  if (!(cost > 0.0) || std::isinf(cost)) return std::nullopt;
+  const int heavy = std::ilogb(cost) + kOutweighs;
+  const int distance = CostExponents(largest_).weight + 1;
+  const auto lowered = [&](double value, int power) {
+    return std::min(value, std::max(std::ldexp(1.0, heavy - power * distance), Scaling::kLeast));
+  };
+  Magnitudes largest = largest_;
+  largest.importance = lowered(largest.importance, 2);
+  largest.quartic_importance = lowered(largest.quartic_importance, 4);
+  if (largest.importance == largest_.importance &&
+      largest.quartic_importance == largest_.quartic_importance)
+    return std::nullopt;
+  std::optional<ScaledProblem> closer(
+      ScaledProblem(problems, problem, false, largest, powers_to_range(largest)));
+  closer->is_lowered_ = true;
+  return closer;
 }
 
 ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, bool unit_importance,
-                             double largest_weight, const PowersOfTwo& powers)
-    : powers_(powers) {
+                             const Magnitudes& largest, const PowersOfTwo& powers)
+    : powers_(powers), largest_(largest), unit_importance_(unit_importance) {
   const bool quartic = problems.quartic();
   const std::int64_t n = problems.weights->n_items();
   const auto size = static_cast<std::size_t>(n);
@@ -164,16 +177,16 @@ ScaledProblem::ScaledProblem(const Problems& problems, std::int64_t problem, boo
     check_items(problems, items);
     for (std::int64_t i = 0; i < items.count; ++i) {
       items_.weight.push_back(weight(items.weight[i]));
-      items_.importance.push_back(
-          importance.importance(unit_importance ? 1.0 : items.importance[i]));
+      items_.importance.push_back(importance.importance(
+          std::min(unit_importance ? 1.0 : items.importance[i], largest.importance)));
       if (!quartic) continue;
-      items_.quartic_importance.push_back(
-          quartic_importance.importance(items.quartic_importance[i]));
+      items_.quartic_importance.push_back(quartic_importance.importance(
+          std::min(items.quartic_importance[i], largest.quartic_importance)));
     }
   }
   if (!(weight.is_exact() && importance.is_exact() && quartic_importance.is_exact())) {
     lost_ =
-        lost_at_most(static_cast<double>(n), std::ldexp(largest_weight, powers.weight), quartic);
+        lost_in_scaling(static_cast<double>(n), std::ldexp(largest.weight, powers.weight), quartic);
   }
   weights_ = Operand::of("weights", items_.weight);
   importance_ = Operand::of("importance", items_.importance);
@@ -196,22 +209,14 @@ double ScaledProblem::unscaled_weight(double value) const {
   return std::ldexp(value, -powers_.weight);
 }
 
-double ScaledProblem::unscaled_cost(double cost) const {
-  const double covered = lost_ > 0.0 ? cost * (1.0 + kDigits) : cost;
-  const double unscaled = std::ldexp(covered, -powers_.cost);
-  const bool fell_short = std::ldexp(unscaled, powers_.cost) < covered;  // among the denormal
-  return fell_short ? unscaled + std::numeric_limits<double>::denorm_min() : unscaled;
+double ScaledProblem::unscaled_cost(double cost) const { return figures().unscaled_cost(cost); }
+
+bool ScaledProblem::may_be_lost(double cost) const {
+  return !unit_importance_ && (figures().may_be_lost(cost) || cost < kUnderflowing);
 }
 
-bool ScaledProblem::may_be_lost(double cost) const { return kDigits * cost < lost_; }
+double ScaledProblem::unscaled_bound(double bound) const { return figures().unscaled_bound(bound); }
 
-double ScaledProblem::unscaled_bound(double bound) const {
-  const double kept = lost_ > 0.0 ? bound * (1.0 - kDigits) - lost_ : bound;
-  if (!(kept > 0.0)) return 0.0;
-  const double unscaled = std::ldexp(kept, -powers_.cost);
-  if (std::isinf(unscaled)) return std::numeric_limits<double>::max();
-  const bool is_beyond = std::ldexp(unscaled, powers_.cost) > kept;
-  return is_beyond ? unscaled - std::numeric_limits<double>::denorm_min() : unscaled;
-}
+ScaledFigures ScaledProblem::figures() const { return {powers_.cost, lost_}; }
 
 }  // namespace wkmeans

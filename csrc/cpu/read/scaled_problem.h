@@ -7,6 +7,7 @@
 #include "cpu/base/operand.h"
 #include "cpu/base/parallel.h"
 #include "math/magnitude.h"
+#include "math/scaled_figures.h"
 
 namespace wkmeans {
 
@@ -19,23 +20,35 @@ public:
   static std::optional<ScaledProblem> where_needed(const Problems& problems, std::int64_t problem,
                                                    const Parallel& parallel);
 
+  // The same for an optimum that costs no more than `cost`, where that is next to nothing beside
+  // the heaviest importances: these are lowered to what no weight far from its centroid has in such
+  // an optimum, and the light ones keep their digits. No clustering costs more so: the bound holds.
+  // Nothing where none is that heavy.
+  std::optional<ScaledProblem> lowered_to(double cost, const Problems& problems,
+                                          std::int64_t problem) const;
+  bool is_lowered() const { return is_lowered_; }
+
   const PowersOfTwo& powers() const { return powers_; }
   Problems view() const;  // of one problem; stays with this copy
 
   double scaled_weight(double value) const;
   double unscaled_weight(double value) const;
-  // Rounded up, to infinity where the cost truly is beyond a double.
+  // As those of `ScaledFigures`.
   double unscaled_cost(double cost) const;
-  // Whether a scaled cost is so small that more may have been lost in scaling.
-  bool may_be_lost(double cost) const;
-  // Less what was lost, and rounded down.
   double unscaled_bound(double bound) const;
+  // Whether a scaled cost is so small that scaling or underflow may have hidden more; importances
+  // of 1 are never so far apart.
+  bool may_be_lost(double cost) const;
 
 private:
   ScaledProblem(const Problems& problems, std::int64_t problem, bool unit_importance,
-                double largest_weight, const PowersOfTwo& powers);
+                const Magnitudes& largest, const PowersOfTwo& powers);
+  ScaledFigures figures() const;
 
   PowersOfTwo powers_;
+  Magnitudes largest_;  // of the importances lowered to these
+  bool unit_importance_;
+  bool is_lowered_ = false;
   double lost_ = 0.0;  // at most, of a scaled cost, beside its last digits
   KeptItems items_;
   std::optional<Operand> weights_, importance_, quartic_importance_;
