@@ -26,36 +26,23 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from judging import Result, judged
 from original import write_original, write_texts
 from rounding import bits_each, rounded
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import wkmeans
 from wkmeans.transformers._command import compress_folder
-from wkmeans.transformers._texts import Sequences, Surprise, cut
+from wkmeans.transformers._texts import Sequences, cut
 
 LENGTH = 256
 CALIBRATING = 10  # sequences, of which a fifth judges
 TESTING = 8
-Result = dict[str, Any]
 
 
 def test_sequences(place: Path, text: Path) -> torch.Tensor:
     tokenizer = AutoTokenizer.from_pretrained(place / "original")
     return cut([text.read_text()], tokenizer, Sequences(TESTING, LENGTH), None)
-
-
-@torch.no_grad()
-def judged(model: Any, sequences: torch.Tensor, originals: list[torch.Tensor]) -> Result:
-    """Mean divergence of the next token's distribution, nats, and perplexity."""
-    surprise, total, count = Surprise(), 0.0, 0
-    for one, original in zip(sequences.split(1), originals, strict=True):
-        logits = model(input_ids=one).logits.float()
-        surprise.add(logits, one)
-        p, q = original.log_softmax(-1), logits.log_softmax(-1)
-        total += float((p.exp() * (p - q)).sum())
-        count += one.numel()
-    return {"kl": total / count, "perplexity": surprise.perplexity}
 
 
 def by_wkmeans(place: Path, text: Path, options: dict[str, Any]) -> Callable[[Any], float]:
@@ -79,8 +66,8 @@ def by_rounding(bits: float) -> Callable[[Any], float]:
         with torch.no_grad():
             for parameter in model.parameters():
                 if parameter.ndim == 2:
-                    parameter.copy_(rounded(parameter, bits))
-        return bits_each(bits)
+                    parameter.copy_(rounded(parameter, 2 ** int(bits)))
+        return bits_each(2 ** int(bits))
 
     return load
 
