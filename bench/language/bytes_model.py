@@ -1,6 +1,6 @@
 """A transformer of our own over bytes, trained in minutes on the standard library's sources.
 
-Of 700,000 weights, in float32, so that rows at few bits are of an original that has more.
+Of 720,000 weights, in float32, so that rows at few bits are of an original that has more.
 """
 
 from __future__ import annotations

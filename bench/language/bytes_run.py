@@ -11,8 +11,8 @@ else of the model counted, too:
 - GPTQ-style: grids in groups of 128 with feedback of errors (see `grids.py`).
 - rounding: grids in groups of 128.
 
-2.5 bits are 6 levels, ten labels of grids in 26 bits. What is finished is in PLACE/results.json, so
-that a run that was stopped goes on.
+2.5 bits are 6 levels, of which a word of 64 bits holds 24 labels of a grid. What is finished is in
+PLACE/results.json, so that a run that was stopped goes on.
 
     python bench/language/bytes_run.py PLACE [--seeds 0 1 2] [--bits 4 3 2.5 2] [--write]
 """
@@ -187,11 +187,11 @@ def table(results: list[Result]) -> str:
 
 
 def write(text: str) -> None:
-    """In place of the table behind the heading."""
+    """At the end of its section, in place of the table that stands there."""
     before, after = README.read_text().split(HEADING)
-    said, rest = after.split("\n| method", 1)
-    _, _, following = rest.partition("\n\n")
-    README.write_text(f"{before}{HEADING}{said}\n{text}\n\n{following}")
+    section, mark, following = after.partition("\n## ")
+    said = "\n".join(line for line in section.splitlines() if not line.startswith("|")).rstrip()
+    README.write_text(f"{before}{HEADING}{said}\n\n{text}\n{mark}{following}")
 
 
 def main() -> None:

@@ -6,7 +6,8 @@ is one method at one size, all on the same held-out articles, which nothing was 
 - wkmeans: ``wkmeans compress FOLDER --calibration TEXT --block-by-block`` as it comes, a size asked
   for; real bytes of the file.
 - diagonal: one codebook a row of 2^bits centroids under diagonal Fisher importances of the same
-  examples, optimal ones (SqueezeLLM's recipe without its sparse part); real bytes.
+  examples, optimal ones (SqueezeLLM's recipe without its sparse part), or unweighted ones where
+  those move the judging sequences less; real bytes.
 - rounding: evenly spaced values, a scale and a zero for each group of 128; 1/4 bit for these.
 
 The original is 4-bit itself (see `original.py`). What is finished is in PLACE/results.json, so that
