@@ -37,7 +37,7 @@ from methods import CODECS, WITH_K
 from table import write_table
 
 SIZES = (4.0, 3.0, 2.0, 1.5, 1.0)
-KS = (2, 4, 8)
+KS = (2, 4, 8, 16)
 SEEDS = (1, 2, 3)
 
 
