@@ -279,3 +279,17 @@ def test_inference_mode_makes_no_difference():
 def test_what_are_no_batches(batches, message):
     with pytest.raises(TypeError, match=f"calibration: {message}"):
         wkmeans.compress(classifier(), calibration=batches, k=3)
+
+
+@pytest.mark.parametrize(("outputs", "probes"), [(64, None), (65, 16)])
+def test_importances_of_many_outputs_come_from_probes(outputs, probes):
+    torch.manual_seed(3)
+    model = nn.Sequential(nn.Linear(8, 12), nn.ReLU(), nn.Linear(12, outputs)).eval()
+    x = torch.randn(30, 8, generator=torch.Generator().manual_seed(4))
+    kept, _ = held_out(read_inputs([x]))
+    given = wkmeans.importance.estimate(
+        model, [(one.value(), None) for one in kept], objective="fisher", probes=probes
+    )
+    options = {"calibration": [x], "k": 4, "method": "diagonal"}
+    found = wkmeans.compress(model, **options).report().tried
+    assert found == wkmeans.compress(model, importances=given, **options).report().tried

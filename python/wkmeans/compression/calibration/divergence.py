@@ -47,6 +47,11 @@ class Judge:
                     "not finite"
                 )
 
+    @property
+    def outputs_of_an_example(self) -> int:
+        """Of all positions."""
+        return max((one[0].numel() for one in self._original if len(one)), default=0)
+
     def divergence(self, tensors: Mapping[str, torch.Tensor]) -> float:
         """Of the model with `tensors`, by name, in place of its own; infinity if not finite."""
         replaced = {

@@ -28,6 +28,9 @@ _OTHER_FLOORS = (0.1, 3.0, 10.0)
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"damping": 0.03}, {"damping": 0.01})
 """Tried for codebooks of k, where labels fall one way or another by luck: each is the best for some
 networks and k, by up to a tenth."""
+_MOST_SEEDS, _PROBES = 64, 16
+"""Fisher's importances are exact up to so many outputs an example, which take a backward pass each,
+and from so many random probes beyond: layers and rows are weighed by sums over many examples."""
 _MOST_REPEATED = 1 << 22  # weights of networks that settings are tried on
 
 
@@ -166,7 +169,7 @@ class _Trial:
 
     @cached_property
     def _diagonals(self) -> Mapping[str, Any]:
-        """Those given, or Fisher's of the examples that do not judge; 1 for tensors without."""
+        """Those given, or Fisher's of the examples that do not judge; else the mean."""
         found = self.importances
         if found is None:
             pairs: list[tuple[Any, None]] = [(inputs.value(), None) for inputs in self.inputs]
@@ -174,6 +177,7 @@ class _Trial:
             found = estimate(
                 self.model, pairs, objective="fisher", loss=loss, forward=forward,
                 parameters=lambda _, parameter: parameter.is_floating_point(),
+                probes=_PROBES if self._judge.outputs_of_an_example > _MOST_SEEDS else None,
             )  # fmt: skip
         return _named_as(self.source, self.model, found)
 
