@@ -5,6 +5,13 @@
 >>> model = AutoModelForCausalLM.from_pretrained(folder)  # that `save_pretrained` wrote
 """
 
+try:
+    import transformers as _transformers  # noqa: F401
+except ImportError as error:
+    raise ImportError(
+        "wkmeans.transformers needs transformers: pip install 'wkmeans[transformers]'"
+    ) from error
+
 from wkmeans.transformers._command import compress_folder
 from wkmeans.transformers._config import WkmeansConfig
 from wkmeans.transformers._folder import save_pretrained

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-try:
-    from transformers.quantizers import auto
-    from transformers.utils.quantization_config import QuantizationConfigMixin
-except ImportError as error:
-    raise ImportError(
-        "wkmeans.transformers needs transformers: pip install 'wkmeans[transformers]'"
-    ) from error
+from transformers.quantizers import auto
+from transformers.utils.quantization_config import QuantizationConfigMixin
 
 METHOD = "wkmeans"
 

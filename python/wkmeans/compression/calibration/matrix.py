@@ -41,6 +41,9 @@ from wkmeans.importance.model.functional import Forward
 _ROUNDS = 10
 _AIM = 0.996  # of the size asked for
 _FIRST_STEP = 1.5  # octaves of the level for each e of size, near enough at a bit a weight
+_FINER = 0.1  # octaves of the level
+_JUMP = 0.004  # octaves, in which integers take less than a hundredth more bytes
+_LOWERED = 32  # octaves of the level, at most
 _MOST_BITS = 12  # a weight, of the level that is tried first
 
 
@@ -197,11 +200,27 @@ class _LatticeSearch:
         options = method.request.options
         k = 1 << min(max(math.ceil(8 * target / max(method.work.n_weights, 1)) + 2, 4), 12)
         self._priced = {n: PricedSample(method.work.sample(n), k, options) for n in method.others}
+        self._held: dict[str, Choice] | None = None
 
     def run(self) -> CompressedModel:
+        """The largest file found that has the size asked for.
+
+        Sizes go by jumps where tensors without a matrix gain centroids: then these stay as they
+        are, and the level alone falls further.
+        """
+        best, exponent = self._searched(self._without_drift())
+        if best is None:
+            raise CannotError(f"no file of {self._target:,} bytes was found")
+        if best.nbytes < USED * self._target and self._priced:
+            self._held = self._choices(2.0**exponent)
+            finer, _ = self._searched(exponent - _FINER)
+            best = best if finer is None or finer.nbytes < best.nbytes else finer
+        return best
+
+    def _searched(self, exponent: float) -> tuple[CompressedModel | None, float]:
         """Compress anew at level after level, between those known to be too low and high enough."""
-        exponent = self._without_drift()
         best: CompressedModel | None = None
+        best_exponent = exponent
         found: list[tuple[float, float]] = []  # log2 of a level, log of bytes over those asked for
         for _ in range(_ROUNDS):
             try:
@@ -211,16 +230,14 @@ class _LatticeSearch:
             else:
                 size = model.nbytes
                 if size <= self._target and (best is None or size > best.nbytes):
-                    best = model
+                    best, best_exponent = model, exponent
                 if USED * self._target <= size <= self._target:
                     break
                 found.append(self._measured(exponent, size))
             if _exhausted(found):
                 break
             exponent = _next_exponent(found)
-        if best is None:
-            raise CannotError(f"no file of {self._target:,} bytes was found")
-        return best
+        return best, best_exponent
 
     def _without_drift(self) -> float:
         """The exponent of 2 of the level that is right if layers met the original's inputs.
@@ -266,7 +283,10 @@ class _LatticeSearch:
         return self._method.model_of(made, changed, self._choices(level))
 
     def _on_lattice(self, target: Target, level: float) -> tuple[CompressedTensor, FloatArray]:
-        found = better_on_lattice(target, level, self._n_threads)
+        for octave in range(_LOWERED):  # lower where all of a tensor would be zero
+            found = better_on_lattice(target, level * 2.0**-octave, self._n_threads)
+            if found.encoded.k > 1 or not target.weights.any():
+                break
         entry = self._method.source.entries[target.name]
         tensor = lattice_tensor(
             found.encoded,
@@ -279,6 +299,8 @@ class _LatticeSearch:
 
     def _choices(self, level: float) -> dict[str, Choice]:
         """Of tensors without a matrix, at the same slope of cost against bits."""
+        if self._held is not None:
+            return self._held
         price = SLOPE * level**2
         return {name: sample.at(price)[2] for name, sample in self._priced.items()}
 
@@ -287,8 +309,9 @@ def _exhausted(found: list[tuple[float, float]]) -> bool:
     """Whether no level is worth trying: no finer one does, or no coarser one takes fewer bytes."""
     points = sorted(found)
     too_fine = max((x for x, over in points if math.isinf(over)), default=-math.inf)
+    too_large = max((x for x, over in points if over > 0), default=-math.inf)
     enough = min((x for x, over in points if over <= 0), default=math.inf)
-    if enough - too_fine < 0.5:
+    if enough - too_fine < 0.5 or enough - too_large < _JUMP:
         return True
     (before, over_before), (last, over_last) = points[-2:] if len(points) > 1 else points * 2
     # Where all integers are zero an octave changes nothing.
