@@ -15,6 +15,7 @@ from wkmeans.rate_distortion import layer_bound
 pytest.importorskip("torch", reason="calibration needs torch")
 
 from wkmeans.compression.calibration.objective import Target
+from wkmeans.compression.lattice.quantise import of_several_values
 from wkmeans.compression.lattice.ridge import better_on_lattice
 from wkmeans.importance.first.tape import Slot
 from wkmeans.importance.matrices.layers import Layer
@@ -93,6 +94,21 @@ def test_a_group_of_no_energy_does_no_harm(scale):
     found = better_on_lattice(both, 0.1, None)
     assert found.integers[:64].any() and not found.integers[64:].any()
     assert np.isfinite(found.cost)
+
+
+def test_a_layer_that_a_level_gives_nothing_keeps_more_than_one_value():
+    target = gaussian_layer(1)
+    few = replace(target, weights=target.weights[:, :16], outputs=np.ones((1, 16)))
+
+    def make(level):
+        return better_on_lattice(few, level, None)
+
+    assert make(1e3).encoded.k == 1
+    assert of_several_values(few, 1e3, make).encoded.k > 1
+    np.testing.assert_array_equal(of_several_values(few, 0.1, make).integers, make(0.1).integers)
+    nothing = replace(few, weights=np.zeros_like(few.weights))
+    found = of_several_values(nothing, 0.1, lambda level: better_on_lattice(nothing, level, None))
+    assert found.encoded.k == 1
 
 
 def test_a_row_that_wants_larger_integers_than_a_file_holds_spares_the_others():

@@ -28,7 +28,7 @@ from wkmeans.compression.calibration.objective import FloatArray, Settings, Targ
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
-from wkmeans.compression.lattice.quantise import SLOPE
+from wkmeans.compression.lattice.quantise import SLOPE, of_several_values
 from wkmeans.compression.lattice.ridge import better_on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
@@ -43,7 +43,6 @@ _AIM = 0.996  # of the size asked for
 _FIRST_STEP = 1.5  # octaves of the level for each e of size, near enough at a bit a weight
 _FINER = 0.1  # octaves of the level
 _JUMP = 0.004  # octaves, in which integers take less than a hundredth more bytes
-_LOWERED = 32  # octaves of the level, at most
 _MOST_BITS = 12  # a weight, of the level that is tried first
 
 
@@ -283,10 +282,9 @@ class _LatticeSearch:
         return self._method.model_of(made, changed, self._choices(level))
 
     def _on_lattice(self, target: Target, level: float) -> tuple[CompressedTensor, FloatArray]:
-        for octave in range(_LOWERED):  # lower where all of a tensor would be zero
-            found = better_on_lattice(target, level * 2.0**-octave, self._n_threads)
-            if found.encoded.k > 1 or not target.weights.any():
-                break
+        found = of_several_values(
+            target, level, lambda level: better_on_lattice(target, level, self._n_threads)
+        )
         entry = self._method.source.entries[target.name]
         tensor = lattice_tensor(
             found.encoded,

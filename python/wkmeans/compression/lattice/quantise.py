@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -23,6 +23,7 @@ SLOPE = math.log(2) / 6
 
 _PASSES = 2
 _FACTORS = (0.5, 1.1)  # of a column's step, from pass to pass
+_LOWERED = 32  # octaves of the level, at most
 _AT_ONCE = 1 << 20  # weights
 
 
@@ -69,6 +70,21 @@ def on_lattice(
             break
     encoded = encode_integers(integers, layer.row_exponents, used)
     return OnLattice(encoded, integers, cost)
+
+
+def of_several_values(
+    target: Target, level: float, make: Callable[[float], OnLattice]
+) -> OnLattice:
+    """`make(level)`, or at the first of the octaves below where not all integers are the same.
+
+    A layer that the level gives nothing is a few bytes away from one that still does something.
+    """
+    found = make(level)
+    for octave in range(1, _LOWERED if target.weights.any() else 1):
+        if found.encoded.k > 1:
+            break
+        found = make(level * 2.0**-octave)
+    return found
 
 
 class _Layer:

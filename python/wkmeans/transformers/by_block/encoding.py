@@ -15,7 +15,7 @@ from wkmeans.compression.budget.allocation import Choice
 from wkmeans.compression.calibration.codebooks import dense_bytes, serves, with_codebooks
 from wkmeans.compression.calibration.objective import Target
 from wkmeans.compression.lattice.coding import TooFineError
-from wkmeans.compression.lattice.quantise import factors_of, on_lattice
+from wkmeans.compression.lattice.quantise import factors_of, of_several_values, on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Entry, open_source
 from wkmeans.compression.tensors.dtypes import as_numpy, as_torch
@@ -30,7 +30,6 @@ Encode = Callable[[Target, Entry], "CompressedTensor | None"]
 
 Raises `TooFineError` where no file holds it.
 """
-_LOWERED = 32  # octaves of the level, at most
 
 
 def work_on(
@@ -46,11 +45,10 @@ def at_level(exponent: float, n_threads: int | None) -> Encode:
 
     def encode(target: Target, entry: Entry) -> CompressedTensor | None:
         factors = factors_of(target, n_threads)
-        for octave in range(_LOWERED):
-            found = on_lattice(target, 2.0 ** (exponent - octave), n_threads, factors)
-            if found.encoded.k > 1:
-                break
-        else:
+        found = of_several_values(
+            target, 2.0**exponent, lambda level: on_lattice(target, level, n_threads, factors)
+        )
+        if found.encoded.k == 1:
             return None
         return lattice_tensor(
             found.encoded,
