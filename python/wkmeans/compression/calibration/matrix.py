@@ -89,7 +89,7 @@ class MatrixMethod:
             resolve_loss(self.loss, 1.0, "example"),
             self.settings,
         )
-        if not self._replay.stages:
+        if not self._replay.names:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
 
     def build(self) -> CompressedModel:

@@ -1,13 +1,13 @@
 """A network compressed layer after layer, each against the inputs that those before it give.
 
-Layers are taken in the order of execution, those that read the same input together. What a layer
+Layers are taken in the order of execution. What a layer
 is to reach is not its own weights but those that make the best of the inputs it will meet.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -23,12 +23,14 @@ from wkmeans.compression.calibration.objective import (
     rebalanced_bias,
     unseen_outputs,
 )
+from wkmeans.compression.calibration.passes import Passes, Plan
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
 from wkmeans.importance.losses.losses import Loss
-from wkmeans.importance.matrices.layers import Layer, LayerInput, inputs_of
+from wkmeans.importance.matrices.layers import Layer, LayerInput
 from wkmeans.importance.matrices.moments import Moments, MomentSums
 from wkmeans.importance.matrices.outputs import output_importances
+from wkmeans.importance.matrices.walk import weight_of
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import Forward, FunctionalModel
 from wkmeans.importance.model.lease import lend
@@ -66,56 +68,40 @@ class Replay:
     ) -> None:
         """Find the layers in order, and how much their outputs matter."""
         self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
-        self._original = Engine(self._model)
+        engine = Engine(self._model)
         with self._model.no_randomness():
-            uses = self._original.run(self._inputs[0])[1]
-        self.stages = _stages(uses, names)
-        self._free_biases = _used_once(uses)
-        self._outputs = output_importances(self._original, self._inputs, loss, self.names)
-
-    @property
-    def names(self) -> list[str]:
+            uses = engine.run(self._inputs[0])[1]
+        self.names = _multiplying(uses, names)
         """The parameters that have a matrix, in the order they are quantised."""
-        return [name for stage in self.stages for name in stage]
+        self._free_biases = _used_once(uses)
+        self._plan = Plan.of(uses, len(self._inputs[0]))
+        self._outputs = output_importances(engine, self._inputs, loss, self.names)
 
     def run(self, quantise: Quantise) -> dict[str, torch.Tensor]:
         """Quantise every layer in turn: its new values, and those of biases that make up for it."""
         changed: dict[str, torch.Tensor] = {}
-        for stage in self.stages:
-            moments = self._moments(stage, changed)
-            for name, (layer, found) in moments.items():
-                changed |= self._solved(name, layer, found, quantise)
+        with Passes(self._model, self._inputs, self._plan) as passes:
+            for name in self.names:
+                found = self._solved(name, *self._moments(passes.inputs_of(name)), quantise)
+                passes.change(found)
+                changed |= found
         return changed
 
     def original_targets(self) -> list[Target]:
         """Every layer's, were the inputs it meets the original's."""
-        moments = self._moments(self.names, {})
-        return [self._target(name, *moments[name])[0] for name in self.names]
+        with Passes(self._model, self._inputs, self._plan, changes=False) as passes:
+            return [
+                self._target(name, *self._moments(passes.inputs_of(name)))[0] for name in self.names
+            ]
 
-    def _moments(
-        self, names: Collection[str], changed: dict[str, torch.Tensor]
-    ) -> dict[str, tuple[Layer, Moments]]:
-        other = Engine(self._model.with_parameters(changed)) if changed else self._original
-        sums = {name: MomentSums() for name in names}
-        layers: dict[str, Layer] = {}
-        for inputs in self._inputs:
-            before = self._uses(self._original, inputs)
-            after = before if other is self._original else self._uses(other, inputs)
-            for first, second in zip(before, after, strict=True):
-                name = _weight_of(first)
-                if name not in sums:
-                    continue
-                x = self._input_of(first)
-                layers[name] = x.layer
-                sums[name].add(x, x if second is first else self._input_of(second))
-        return {name: (layers[name], sums[name].moments()) for name in names}
+    def _moments(self, inputs: Iterable[tuple[LayerInput, LayerInput]]) -> tuple[Layer, Moments]:
+        sums = MomentSums()
+        for x, y in inputs:
+            one = self._bounded(x)
+            sums.add(one, one if y is x else self._bounded(y))
+        return one.layer, sums.moments()
 
-    def _uses(self, engine: Engine, inputs: Inputs) -> tuple[Use, ...]:
-        return lend(self._model.module, lambda: engine.run(inputs)[1])
-
-    def _input_of(self, use: Use) -> LayerInput:
-        found = inputs_of(use)
-        assert found is not None
+    def _bounded(self, found: LayerInput) -> LayerInput:
         enough = _POSITIONS * found.layer.inputs
         return replace(found, most=-(-enough // sum(map(len, self._inputs))))
 
@@ -170,48 +156,13 @@ class Replay:
         return outputs_floored(g, self._settings.floor)
 
 
-def _stages(uses: Sequence[Use], names: Collection[str]) -> list[list[str]]:
-    """Parameters that multiply inputs wherever they are used, in the order of their first use.
-
-    One stage holds those that read one tensor.
-    """
+def _multiplying(uses: Sequence[Use], names: Collection[str]) -> list[str]:
+    """Parameters that multiply inputs wherever they are used, in the order of their first use."""
     everywhere = Counter(slot.name for use in uses for slot in use.slots.values())
-    stages: list[list[str]] = []
-    read: list[torch.Tensor | None] = []
-    seen: Counter[str] = Counter()
-    for use in uses:
-        name = _weight_of(use)
-        if name is not None:
-            seen[name] += 1
-            if name in names and seen[name] == 1:
-                source = use.arguments.get("input")
-                if read and source is not None and _same(source, read[-1]):
-                    stages[-1].append(name)
-                else:
-                    stages.append([name])
-                    read.append(source)
-    whole = {name for name, count in seen.items() if count == everywhere[name]}
-    kept = [[name for name in stage if name in whole] for stage in stages]
-    return [stage for stage in kept if stage]
-
-
-def _weight_of(use: Use) -> str | None:
-    """The parameter that a use multiplies its input by, where it uses it whole."""
-    found = inputs_of(use)
-    if found is None or found.layer.slot.rows is not None:
-        return None
-    return found.layer.slot.name
+    seen = Counter(name for use in uses if (name := weight_of(use)) is not None)
+    return [name for name, count in seen.items() if name in names and count == everywhere[name]]
 
 
 def _used_once(uses: Sequence[Use]) -> set[str]:
     counts = Counter(slot.name for use in uses for slot in use.slots.values())
     return {name for name, count in counts.items() if count == 1}
-
-
-def _same(one: torch.Tensor, other: torch.Tensor | None) -> bool:
-    return (
-        other is not None
-        and one.data_ptr() == other.data_ptr()
-        and one.shape == other.shape
-        and one.stride() == other.stride()
-    )

@@ -73,7 +73,8 @@ def _direction(
     w_ih, w_hh, *biases = weights
     b_ih, b_hh = biases or (None, None)
     gates = functional.linear(values, w_ih, b_ih)
-    if not gates.requires_grad:  # a place in the graph, for the state's own parameters
+    wanted = any(p is not None and p.requires_grad for p in (w_hh, b_hh))
+    if wanted and not gates.requires_grad:  # a place in the graph, for the state's own parameters
         gates = gates.detach().requires_grad_().clone()
     return recurrence(gates, hidden, cell, w_hh, b_hh, kind, reverse)
 
