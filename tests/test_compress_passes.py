@@ -169,13 +169,17 @@ def test_the_same_bits_however_many_passes_are_held(monkeypatch, make, batches):
                 assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_a_bound_on_bytes_is_kept():
+def test_what_waits_is_bounded_where_it_waits(monkeypatch):
     torch.manual_seed(0)
-    context, _ = opened(Residual().eval(), image_batches())
-    inputs = image_batches()
-    n_held = context._plan.n_held
-    assert n_held(inputs, 2) == len(inputs)
-    assert Plan(frozenset(), passes._HELD_BYTES / 20).n_held(inputs, 2) == 2  # 10 + 8 of 20
+    context, names = opened(Residual().eval(), image_batches())
+    with context as both:
+        monkeypatch.setattr(passes, "_HELD_BYTES", 70_000)
+        held = {}
+        for name in names:
+            list(both.inputs_of(name))
+            held[name] = len(both._walks)
+    # An example has 2 * (3 + 8) * 36 * 4 bytes in a network; batches are of 5, 4 and 6.
+    assert held == {"first.weight": 2, "deep.weight": 1, "skip.weight": 2, "head.weight": 3}
 
 
 def test_a_model_that_cannot_be_copied_takes_a_pass_to_each_layer():

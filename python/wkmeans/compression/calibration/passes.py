@@ -21,36 +21,44 @@ from wkmeans.importance.model.lease import lend
 _log = logging.getLogger(__name__)
 
 _HELD_BYTES = 2**30
-"""What walks hold between layers, by estimate."""
+"""What passes that wait at a layer hold, by estimate."""
 _MOST_HELD = 32
-"""Batches, as torch starts threads that help it for every thread that computes."""
+"""Batches whose passes wait, as torch starts threads of its own for every one that computes."""
 
 Pair = tuple[LayerInput, LayerInput]
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one pass has shown: weights that one use multiplies by, and what a pass holds."""
+    """What one pass has shown of the weights that are met in it one by one.
 
-    used_once: frozenset[str]
-    bytes_an_example: float
+    Attributes
+    ----------
+    bytes_at : dict of str to float
+        Of weights that one use multiplies by: what a pass that waits there holds of an example, by
+        estimate.
+    """
+
+    bytes_at: Mapping[str, float]
 
     @classmethod
     def of(cls, uses: Sequence[Use], n_examples: int) -> Plan:
         """From the uses of so many examples, in order."""
         counts = Counter(slot.name for use in uses for slot in use.slots.values())
-        # What a recurrent layer multiplies its states by, only its result shows.
-        names = {weight_of(use) for use in uses if use.rule.at is None}
-        once = frozenset(name for name in names if name is not None and counts[name] == 1)
-        # What a layer reads and gives, and as much that goes past it.
-        held = 2 * max((_bytes_at(use) for use in uses), default=0)
-        return cls(once, held / n_examples)
+        found: dict[str, float] = {}
+        for use in uses:
+            name = weight_of(use)
+            # What a recurrent layer multiplies its states by, only its result shows.
+            if name is not None and counts[name] == 1 and use.rule.at is None:
+                # What the layer reads and gives, and as much that goes past it.
+                found[name] = 2 * _bytes_at(use) / n_examples
+        return cls(found)
 
-    def n_held(self, inputs: Sequence[Inputs], n_networks: int) -> int:
-        """How many batches' passes may be held."""
+    def n_held(self, name: str, inputs: Sequence[Inputs], n_networks: int) -> int:
+        """How many batches' passes may wait at this weight."""
         held = 0.0
         for n, batch in enumerate(inputs[:_MOST_HELD]):
-            held += n_networks * self.bytes_an_example * len(batch)
+            held += n_networks * self.bytes_at[name] * len(batch)
             if held > _HELD_BYTES:
                 return n
         return min(len(inputs), _MOST_HELD)
@@ -76,28 +84,21 @@ class Passes:
     ) -> None:
         self._model, self._inputs, self._plan = model, inputs, plan
         self._networks = [_own(model.parameters) for _ in range(2 if changes else 1)]
-        self._awaited = set(plan.used_once)
-        self._walks: list[list[Walk]] = []
+        self._awaited = set(plan.bytes_at)
+        self._walks: dict[int, list[Walk]] = {}
+        self._is_copied = True
 
     def __enter__(self) -> Passes:
-        n_held = self._plan.n_held(self._inputs, len(self._networks))
-        try:
-            for batch in self._inputs[:n_held]:
-                models = [self._model.replica() for _ in self._networks]
-                self._walks.append([
-                    Walk(model, network, batch, self._awaited)
-                    for model, network in zip(models, self._networks, strict=True)
-                ])  # fmt: skip
-        except Exception as error:  # whatever the module's own copying raises
-            _log.info("a pass to each layer, as the model can not be copied: %s", error)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for walk in (walk for walks in self._walks for walk in walks):
-            walk.close()
+        for position in list(self._walks):
+            self._end(position)
 
     def inputs_of(self, name: str) -> Iterator[Pair]:
         """What the layer of this weight multiplies in the original and in the other, by batch."""
+        if name in self._plan.bytes_at:
+            self._hold(self._plan.n_held(name, self._inputs, len(self._networks)))
         for position in range(len(self._inputs)):
             yield from lend(self._model.module, partial(self._inputs_in, position, name))
         self._awaited.discard(name)
@@ -107,8 +108,33 @@ class Passes:
         for name, tensor in tensors.items():
             self._networks[-1][name].data = tensor.detach()
 
+    def _hold(self, count: int) -> None:
+        """So many of the batches' passes: those that went further are begun again or ended."""
+        for position in [position for position in self._walks if position >= count]:
+            self._end(position)
+        for position in range(count if self._is_copied else 0):
+            if position not in self._walks:
+                self._begin(position)
+
+    def _begin(self, position: int) -> None:
+        try:
+            models = [self._model.replica() for _ in self._networks]
+        except Exception as error:  # whatever the module's own copying raises
+            _log.info("a pass to each layer, as the model cannot be copied: %s", error)
+            self._is_copied = False
+            return
+        self._walks[position] = [
+            Walk(model, network, self._inputs[position], self._awaited)
+            for model, network in zip(models, self._networks, strict=True)
+        ]
+
+    def _end(self, position: int) -> None:
+        for walk in self._walks[position]:
+            walk.close()
+        del self._walks[position]
+
     def _inputs_in(self, position: int, name: str) -> list[Pair]:
-        find = self._only_input if name in self._plan.used_once else self._every_input
+        find = self._only_input if name in self._plan.bytes_at else self._every_input
         each = [find(position, network, name) for network in range(len(self._networks))]
         one, other = each[0], each[-1]
         if _shapes(one) != _shapes(other):  # routed otherwise: what changed is all there is
@@ -116,7 +142,7 @@ class Passes:
         return list(zip(one, other, strict=True))
 
     def _only_input(self, position: int, network: int, name: str) -> list[LayerInput]:
-        found = self._walks[position][network].to(name) if position < len(self._walks) else None
+        found = self._walks[position][network].to(name) if position in self._walks else None
         if found is None:
             leaves = self._networks[network]
             found = input_at(self._model, leaves, self._inputs[position], name)
