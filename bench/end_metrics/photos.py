@@ -22,7 +22,7 @@ PHOTOS = (
 CROPS = 200
 CALIBRATED_BY = 128
 SIZE = 224
-PROBES = 8
+PROBES = 4
 BATCH = 16
 
 # Repeats and the first stride of each stage.

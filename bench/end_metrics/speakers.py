@@ -20,7 +20,7 @@ from end_metrics.state import UnavailableError, pretrained
 
 SOUNDS = Path("/usr/share/asterisk/sounds")
 CALIBRATING, ENROLLED, TESTED = 30, 10, 60  # prompts of each voice
-PROBES = 8
+PROBES = 4
 BATCH = 50
 RATE = 16000
 WINDOW, HOP, N_MELS = 400, 160, 40

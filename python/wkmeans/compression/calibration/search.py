@@ -28,9 +28,12 @@ _OTHER_FLOORS = (0.1, 3.0, 10.0)
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"damping": 0.03}, {"damping": 0.01})
 """Tried for codebooks of k, where labels fall one way or another by luck: each is the best for some
 networks and k, by up to a tenth."""
-_MOST_SEEDS, _PROBES = 64, 16
+_MOST_SEEDS = 64
 """Fisher's importances are exact up to so many outputs an example, which take a backward pass each,
-and from so many random probes beyond: layers and rows are weighed by sums over many examples."""
+and from random probes beyond."""
+_SAMPLES, _MOST_PROBES = 512, 16
+"""Probes, of all examples together: squares of so many random numbers differ from their mean by a
+sixteenth, and layers and rows are weighed by sums over many weights."""
 _MOST_REPEATED = 1 << 22  # weights of networks that settings are tried on
 
 
@@ -177,9 +180,16 @@ class _Trial:
             found = estimate(
                 self.model, pairs, objective="fisher", loss=loss, forward=forward,
                 parameters=lambda _, parameter: parameter.is_floating_point(),
-                probes=_PROBES if self._judge.outputs_of_an_example > _MOST_SEEDS else None,
+                probes=self._probes,
             )  # fmt: skip
         return _named_as(self.source, self.model, found)
+
+    @property
+    def _probes(self) -> int | None:
+        """For each example."""
+        if self._judge.outputs_of_an_example <= _MOST_SEEDS:
+            return None
+        return min(max(2, _SAMPLES // sum(map(len, self.inputs))), _MOST_PROBES)
 
 
 def _named_as(source: Source, model: nn.Module, found: Mapping[str, Any]) -> Mapping[str, Any]:
