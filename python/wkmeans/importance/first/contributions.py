@@ -181,7 +181,9 @@ def reduce(
     n_seeds, n_examples = contributions[0].n_seeds, contributions[0].n_examples
     bytes_of_one = sum(contribution.bytes_of_one for contribution in contributions)
     at_once = max(1, _BYTES_AT_ONCE // bytes_of_one)
-    together = min(n_seeds, at_once)
+    # Windows are copied out once for all seeds, where the seeds' gradients are small enough.
+    bytes_of_gradient = total.values.numel() * contributions[0].dtype.itemsize
+    together = min(n_seeds, max(1, _BYTES_AT_ONCE // bytes_of_gradient))
     subtotal = torch.zeros_like(total.values, dtype=reduction.dtype(contributions[0].dtype))
     for examples in slices(n_examples, max(1, at_once // together)):
         if together == n_seeds:
