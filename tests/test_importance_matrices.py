@@ -10,6 +10,10 @@ from torch import nn  # noqa: E402
 
 import wkmeans  # noqa: E402
 from wkmeans.importance import ImportanceMatrices, estimate_matrices  # noqa: E402
+from wkmeans.importance.first.convolution import Geometry, Windows  # noqa: E402
+from wkmeans.importance.first.products import Held  # noqa: E402
+from wkmeans.importance.first.tape import Slot  # noqa: E402
+from wkmeans.importance.matrices.layers import Layer, LayerInput  # noqa: E402
 
 
 class Transposed(nn.Module):
@@ -265,3 +269,21 @@ def test_bad_arguments():
         estimate_matrices(network(), [])
     with pytest.raises(ValueError, match="loss"):
         estimate_matrices(network(), [torch.randn(2, 6)], loss="l3")
+
+
+@pytest.mark.parametrize("most", [1, 10, 27, 1000])
+def test_some_positions_are_those_of_the_whole(most):
+    """Windows of padded images in two frames, and what is in memory as it is."""
+    geometry = Geometry(kernel=(3, 3), stride=(2, 1), dilation=(1, 2), groups=2)
+    values = torch.randn(1, 5, 2, 6, 9, 11, generator=torch.Generator().manual_seed(0))
+    windows = Windows(values, geometry, counts=(4, 7))
+    layer = Layer(Slot("weight"), groups=2, outputs=3, inputs=27)
+    for factor in (windows, Held(windows.cut(slice(None), slice(None)))):
+        every = torch.cat(list(LayerInput(layer, factor).parts()), 2).reshape(2, 27, 5, 56)
+        some = torch.cat(list(LayerInput(layer, factor, most).parts()), 2)
+        kept = min(most, 56)
+        assert some.shape == (2, 27, 5 * kept)
+        found = some.reshape(2, 27, 5, kept)
+        for position in range(kept):
+            assert any(torch.equal(found[..., position], every[..., i]) for i in range(56))
+        assert len({tuple(column.tolist()) for column in found[0, :, 0].T}) == kept

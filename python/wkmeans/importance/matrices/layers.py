@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -60,13 +61,21 @@ class LayerInput:
     def parts(self) -> Iterator[torch.Tensor]:
         """The inputs, ``(groups, inputs, positions)``, a bounded number of positions at a time."""
         _, examples, groups, rows, positions = self.factor.shape
-        each = max(1, groups * rows * positions * self.factor.dtype.itemsize)
-        step = max(1, _BYTES_AT_ONCE // each)
+        some = _some(positions, self.most) if self.most and positions > self.most else None
+        kept = positions if some is None else len(some)
+        step = max(1, _BYTES_AT_ONCE // max(1, groups * rows * kept * self.factor.dtype.itemsize))
         for start in range(0, examples, step):
-            values = self.factor.cut(slice(None), slice(start, start + step))[0]
-            if self.most is not None and positions > self.most:
-                values = values[..., _some(positions, self.most)]
+            values = self._values(slice(start, start + step), some)
             yield values.permute(1, 2, 0, 3).reshape(groups, rows, -1)
+
+    def _values(self, examples: slice, positions: torch.Tensor | None) -> torch.Tensor:
+        """``(examples, groups, rows, positions)``; windows are copied out for those alone."""
+        if positions is None:
+            return self.factor.cut(slice(None), examples)[0]
+        view = self.factor.view[0, examples]
+        axes = view.shape[2 + self.factor.n_row_axes :]
+        places: tuple[Any, ...] = (..., *torch.unravel_index(positions, axes))
+        return view[places].flatten(2, -2)
 
 
 def _some(n: int, kept: int) -> torch.Tensor:
