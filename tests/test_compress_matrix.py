@@ -12,6 +12,9 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from torch import nn  # noqa: E402
 
+from wkmeans.compression.calibration import search  # noqa: E402
+from wkmeans.compression.calibration.objective import Settings  # noqa: E402
+
 
 def correlated(n: int, size: int, seed: int = 1) -> torch.Tensor:
     """Inputs of which few directions hold most."""
@@ -235,6 +238,19 @@ def test_several_settings_are_tried_for_codebooks_and_the_best_kept():
         "matrix", "matrix, damping 0.03", "matrix, damping 0.01",
     }  # fmt: skip
     assert report.divergence == min(report.tried.values())
+
+
+def test_codebooks_weigh_outputs_together(monkeypatch):
+    """Outputs of many hidden units and few answers nearly repeat one another."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(48, 64), nn.Linear(64, 4)).eval()
+    x = correlated(400, 48)
+    found = {}
+    for share in (Settings().coupling, 0.0):
+        monkeypatch.setattr(search, "_SETTINGS", ({"coupling": share},))
+        report = wkmeans.compress(model, calibration=[x], loss="mse", k=4, method="matrix").report()
+        found[share] = min(v for name, v in report.tried.items() if name.startswith("matrix"))
+    assert found[Settings().coupling] < 0.85 * found[0.0]
 
 
 @pytest.mark.parametrize("method", ["matrix", "diagonal"])

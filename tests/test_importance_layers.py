@@ -14,7 +14,7 @@ from wkmeans.importance.first.engine import Engine  # noqa: E402
 from wkmeans.importance.losses.losses import SquaredError  # noqa: E402
 from wkmeans.importance.matrices.layers import deltas_of, inputs_of  # noqa: E402
 from wkmeans.importance.matrices.moments import MomentSums  # noqa: E402
-from wkmeans.importance.matrices.outputs import output_importances  # noqa: E402
+from wkmeans.importance.matrices.outputs import output_importances, output_products  # noqa: E402
 from wkmeans.importance.model.batches import Inputs  # noqa: E402
 from wkmeans.importance.model.functional import FunctionalModel  # noqa: E402
 
@@ -148,6 +148,22 @@ def test_importances_of_outputs_are_squared_derivatives():
     torch.testing.assert_close(
         found["0.weight"][0].float(), slopes, rtol=0.15, atol=0.02 * float(slopes.max())
     )
+
+
+def test_products_of_derivatives_at_outputs():
+    """With one output every probe is exact; of a convolution they are summed over positions."""
+    torch.manual_seed(4)
+    conv = nn.Conv1d(2, 3, 2)
+    module = nn.Sequential(conv, nn.Tanh(), nn.Flatten(), nn.Linear(12, 1))
+    x = torch.randn(30, 2, 5)
+    engine = Engine(FunctionalModel.of(module.eval(), None))
+    batches = [Inputs((part,), x_slot()) for part in x.split(7)]
+    found = output_products(engine, batches, SquaredError(), 3)
+    slopes = (1 - conv(x).detach().tanh() ** 2) * module[3].weight.detach().reshape(3, 4)
+    expected = torch.einsum("eop,eqp->oq", slopes, slopes).double() / 30
+    torch.testing.assert_close(found["0.weight"], expected, rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(found["3.weight"], torch.ones(1, 1, dtype=torch.float64))
+    assert set(output_products(engine, batches, SquaredError(), 2)) == {"3.weight"}
 
 
 def test_moments_of_inputs_whose_means_are_large():

@@ -117,14 +117,17 @@ MatrixRows bound_rows(const BoundMatrices& bound, const Doubles& weights,
 
 using LabelArray = py::array_t<MatrixLabel, py::array::c_style>;
 
-const MatrixLabel* checked_labels(const LabelArray& labels, const MatrixRows& rows) {
-  const std::int64_t n = rows.n_rows * rows.matrices.n();
+void check_labels(const LabelArray& labels, std::int64_t n, std::int64_t k) {
   check_size("labels", labels, n);
   for (std::int64_t i = 0; i < n; ++i) {
-    if (labels.data()[i] >= rows.codebooks.k) {
-      throw py::value_error("labels: expected less than " + std::to_string(rows.codebooks.k));
+    if (labels.data()[i] >= k) {
+      throw py::value_error("labels: expected less than " + std::to_string(k));
     }
   }
+}
+
+const MatrixLabel* checked_labels(const LabelArray& labels, const MatrixRows& rows) {
+  check_labels(labels, rows.n_rows * rows.matrices.n(), rows.codebooks.k);
   return labels.data();
 }
 
@@ -160,6 +163,29 @@ py::array_t<double> bound_descend(const BoundMatrices& bound, const Doubles& wei
   double* out = costs.mutable_data();
   run_interruptibly([&] { descend(rows, sweeps, Parallel(n_threads), at, out); });
   return costs;
+}
+
+// In place: labels, products and own.
+void bound_descend_coupled(const BoundMatrices& bound, const Doubles& coupling,
+                           const Doubles& codebook, int sweeps, LabelArray& labels,
+                           Doubles& products, Doubles& own) {
+  const std::int64_t n = bound.matrices.n();
+  const std::int64_t n_rows = rows_of(products, n);
+  if (bound.matrices.count() != 1) throw py::value_error("matrices: expected one for all rows");
+  if (side_of("coupling", coupling) != n_rows) {
+    throw py::value_error("coupling: expected a row for each row of products");
+  }
+  check_size("own", own, products.size());
+  if (codebook.ndim() != 1 || codebook.size() < 1 || codebook.size() > 65536) {
+    throw py::value_error("codebook: expected 1 to 65536 centroids");
+  }
+  check_labels(labels, products.size(), codebook.size());
+  const CoupledRows rows{
+      bound.matrices.of_chunk(0), n, n_rows, coupling.data(), codebook.data(), codebook.size()};
+  MatrixLabel* at = labels.mutable_data();
+  double* all = products.mutable_data();
+  double* single = own.mutable_data();
+  run_interruptibly([&] { descend_coupled(rows, sweeps, at, all, single); });
 }
 
 py::array_t<double> bound_refit(const BoundMatrices& bound, const Doubles& weights,
@@ -211,6 +237,10 @@ void bind_feedback(py::module_& module) {
   module.def("descend_labels", &bound_descend, py::arg("matrices"), py::arg("weights"),
              py::arg("codebooks"), py::arg("sweeps"), py::arg("labels").noconvert(),
              py::arg("n_threads"));
+  module.def("descend_coupled_labels", &bound_descend_coupled, py::arg("matrices"),
+             py::arg("coupling"), py::arg("codebook"), py::arg("sweeps"),
+             py::arg("labels").noconvert(), py::arg("products").noconvert(),
+             py::arg("own").noconvert());
   module.def("refit_codebooks", &bound_refit, py::arg("matrices"), py::arg("weights"),
              py::arg("codebooks"), py::arg("labels"), py::arg("importances"), py::arg("zero_stays"),
              py::arg("n_threads"));

@@ -133,6 +133,15 @@ def descend_labels(
     labels: npt.NDArray[np.uint16],
     n_threads: int,
 ) -> npt.NDArray[np.float64]: ...
+def descend_coupled_labels(
+    matrices: ImportanceMatrices,
+    coupling: npt.NDArray[np.float64],
+    codebook: npt.NDArray[np.float64],
+    sweeps: int,
+    labels: npt.NDArray[np.uint16],
+    products: npt.NDArray[np.float64],
+    own: npt.NDArray[np.float64],
+) -> None: ...
 def refit_codebooks(
     matrices: ImportanceMatrices,
     weights: npt.NDArray[np.float64],

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "cpu/base/interrupt.h"
+#include "cpu/feedback/add_scaled.h"
 #include "cpu/feedback/error_products.h"
 
 namespace wkmeans {
@@ -171,6 +172,42 @@ void descend(const MatrixRows& rows, int sweeps, const Parallel& parallel, Matri
       for (std::int64_t i = 0; i < range.size(); ++i) costs[range.begin + i] = products.cost(i);
     };
   });
+}
+
+void descend_coupled(const CoupledRows& rows, int sweeps, MatrixLabel* labels, double* products,
+                     double* own) {
+  const std::int64_t n = rows.n;
+  const RowDescent descent(rows.matrix.values, n);
+  NearestCentroid nearest;
+  nearest.set(rows.codebook, rows.k);
+  Buffer<double> gradient(static_cast<std::size_t>(n));
+  Buffer<double> change(static_cast<std::size_t>(n));
+  Buffer<double> errors(static_cast<std::size_t>(n));  // nobody asks for them
+  std::fill(errors.begin(), errors.end(), 0.0);
+  bool moved = true;
+  for (int sweep = 0; sweep < sweeps && moved; ++sweep) {
+    moved = false;
+    for (std::int64_t i = 0; i < rows.n_rows; ++i) {
+      stop_if_interrupted();
+      const double* coupling = rows.coupling + i * rows.n_rows;
+      const double* from = products + i * n;
+      for (std::int64_t c = 0; c < n; ++c) gradient[c] = from[c] / coupling[i];
+      std::copy(gradient.begin(), gradient.end(), change.begin());
+      bool row_moved = false;
+      for (std::int64_t j = 0; j < n; j += kColumns) {
+        row_moved |= descent.improve(nearest, {j, std::min(n, j + kColumns)}, labels + i * n,
+                                     errors.data(), gradient.data());
+      }
+      if (!row_moved) continue;
+      moved = true;
+      for (std::int64_t c = 0; c < n; ++c) change[c] = gradient[c] - change[c];
+      dispatch<AddScaled>(static_cast<const double*>(change.data()), 1.0, n, own + i * n);
+      for (std::int64_t other = 0; other < rows.n_rows; ++other) {
+        dispatch<AddScaled>(static_cast<const double*>(change.data()), coupling[other], n,
+                            products + other * n);
+      }
+    }
+  }
 }
 
 }  // namespace wkmeans

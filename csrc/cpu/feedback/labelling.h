@@ -30,4 +30,21 @@ void label_costs(const MatrixRows& rows, const MatrixLabel* labels, const Parall
 void descend(const MatrixRows& rows, int sweeps, const Parallel& parallel, MatrixLabel* labels,
              double* costs);
 
+// Some of the rows whose errors E matter together: the objective is the sum of G[r][s] E_r S E_s'
+// over all of them.
+struct CoupledRows {
+  const ImportanceMatrix& matrix;
+  std::int64_t n;
+  std::int64_t n_rows;
+  const double* coupling;  // (n_rows, n_rows) of G, of these rows; the diagonal is positive
+  const double* codebook;
+  std::int64_t k;
+};
+
+// Moves each label of the rows in turn to the centroid that is best while all others stay, in at
+// most `sweeps` rounds; the objective never rises. `products` (rows, n) are those of G E S, `own`
+// those of E S: both follow the labels.
+void descend_coupled(const CoupledRows& rows, int sweeps, MatrixLabel* labels, double* products,
+                     double* own);
+
 }  // namespace wkmeans

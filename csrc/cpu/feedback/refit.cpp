@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "cpu/base/interrupt.h"
+#include "cpu/feedback/add_scaled.h"
 #include "cpu/feedback/error_products.h"
 #include "cpu/feedback/normal_equations.h"
 
@@ -83,13 +84,6 @@ struct SumMembers {
         for (std::int64_t c = 0; c < kVector; ++c) sums[(v * kVector + c) * k + j] = lanes[c];
       }
     }
-  }
-};
-
-struct AddScaled {
-  static WKM_ALWAYS_INLINE void run(const double* values, double factor, std::int64_t n,
-                                    double* sums) {
-    for (std::int64_t j = 0; j < n; ++j) sums[j] += factor * values[j];
   }
 };
 

@@ -13,7 +13,8 @@ from wkmeans._kernels.cpu_backend import Outcome
 from wkmeans._kernels.dtypes import label_dtype
 from wkmeans._kernels.formats import resolve_format, stored
 from wkmeans._kernels.importance_matrix import checked_matrices, checked_row_importances
-from wkmeans._kernels.matrix_search import Candidate, MatrixProblem, search
+from wkmeans._kernels.matrix_coupled import coupled
+from wkmeans._kernels.matrix_search import Candidate, MatrixProblem, damped, search
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,8 +29,13 @@ def cluster(
     centroid_dtype: Any,
     include_zero: bool,
     n_threads: int,
+    coupling: FloatArray | None = None,
 ) -> Outcome:
-    """As `wkmeans.wkmeans` promises it; `lower_bound` is None."""
+    """As `wkmeans.wkmeans` promises it; `lower_bound` is None.
+
+    coupling: how errors of rows add to one another, as `coupled` has it, for one codebook and one
+    matrix; row importances are positive then.
+    """
     operand = as_operand("weights", weights)
     matrices = checked_matrices(importance_matrix, operand, n_threads)
     rows, n = operand.shape
@@ -81,7 +87,10 @@ def cluster(
         np.put_along_axis(restored, order, column_weights, axis=1)
         return optimum(restored)[0]
 
-    best, n_iter = search(problem, codebooks_for, certified)
+    passes = damped(problem, certified.codebooks)
+    best, n_iter = search(problem, passes, codebooks_for, certified)
+    if coupling is not None:
+        best = coupled(problem, passes, coupling, best)
     return _outcome(operand, best, order, scales, centroid_format, per_row, problem, n_iter)
 
 

@@ -26,12 +26,12 @@ _SWEEPS = 2
 _MAX_ROUNDS = 5
 # Codewords up to which their normal equations are solved: beyond, k^3 outgrows the rest, and the
 # optimal codebook for single columns leaves little to gain.
-_MOST_REFITTED = {True: 1024, False: 256}  # by whether all rows share one codebook
+MOST_REFITTED = {True: 1024, False: 256}  # by whether all rows share one codebook
 # A shared codebook is sought on so many weights, evenly spaced rows of them, and as many rows are
 # enough to choose a damping.
 _PROBE_WEIGHTS = 1 << 18
 # Multiply-adds of one pass over all rows up to which such passes are repeated.
-_REPEATED_WORK = 1 << 32
+REPEATED_WORK = 1 << 32
 
 
 @dataclass
@@ -125,10 +125,14 @@ class Passes:
 
     def labelled(self, problem: MatrixProblem, codebooks: FloatArray) -> Candidate:
         """Labels by feedback, then by descent."""
+        labels = self.fed_back(problem, codebooks)
+        return self.descended(problem, Candidate(codebooks, labels, np.empty(0)))
+
+    def fed_back(self, problem: MatrixProblem, codebooks: FloatArray) -> LabelArray:
         labels, _ = _core.label_by_feedback(
             self._matrices, problem.weights, codebooks, self._threads
         )
-        return self.descended(problem, Candidate(codebooks, labels, np.empty(0)))
+        return labels
 
     def descended(self, problem: MatrixProblem, candidate: Candidate) -> Candidate:
         labels = candidate.labels.copy()
@@ -141,6 +145,20 @@ class Passes:
             self._threads,
         )
         return Candidate(candidate.codebooks, labels, costs)
+
+    def descend_coupled(
+        self,
+        coupling: FloatArray,
+        codebook: FloatArray,
+        labels: LabelArray,
+        products: FloatArray,
+        own: FloatArray,
+    ) -> None:
+        """Better labels of some rows, in place, as are products: of their errors, and of all."""
+        coupling = np.ascontiguousarray(coupling)
+        _core.descend_coupled_labels(
+            self._matrices, coupling, codebook, _SWEEPS, labels, products, own
+        )
 
     def refitted(self, problem: MatrixProblem, candidate: Candidate) -> Candidate:
         """Codebooks by least squares, as they can be stored, ascending; costs are of before."""
@@ -155,15 +173,7 @@ class Passes:
                 self._threads,
             )
         )
-        order = np.argsort(codebooks, axis=1, kind="stable")
-        ranks = np.empty_like(order, np.uint16)
-        np.put_along_axis(ranks, order, np.arange(problem.k, dtype=np.uint16)[None], axis=1)
-        labels = (
-            ranks[0][candidate.labels]
-            if problem.is_shared
-            else np.take_along_axis(ranks, candidate.labels.astype(np.intp), axis=1)
-        )
-        return Candidate(np.take_along_axis(codebooks, order, axis=1), labels, candidate.costs)
+        return ascending(problem, codebooks, candidate)
 
     def costs(self, problem: MatrixProblem, candidate: Candidate) -> FloatArray:
         return _core.label_costs(
@@ -171,8 +181,24 @@ class Passes:
         )
 
 
+def ascending(problem: MatrixProblem, codebooks: FloatArray, candidate: Candidate) -> Candidate:
+    """The candidate with other codebooks for its labels, put in ascending order."""
+    order = np.argsort(codebooks, axis=1, kind="stable")
+    ranks = np.empty_like(order, np.uint16)
+    np.put_along_axis(ranks, order, np.arange(problem.k, dtype=np.uint16)[None], axis=1)
+    labels = (
+        ranks[0][candidate.labels]
+        if problem.is_shared
+        else np.take_along_axis(ranks, candidate.labels.astype(np.intp), axis=1)
+    )
+    return Candidate(np.take_along_axis(codebooks, order, axis=1), labels, candidate.costs)
+
+
 def search(
-    problem: MatrixProblem, optimum: Callable[[FloatArray], FloatArray], certified: Candidate
+    problem: MatrixProblem,
+    passes: Passes,
+    optimum: Callable[[FloatArray], FloatArray],
+    certified: Candidate,
 ) -> tuple[Candidate, int]:
     """The best clustering found, and how many rounds were made.
 
@@ -180,9 +206,8 @@ def search(
     certified: the answer for the matrices' diagonals: one of the starts, and what is returned where
     nothing better is found.
     """
-    passes = _damped(problem, certified.codebooks)
     best, rounds = _from_start(problem, passes, certified.codebooks)
-    if problem.work <= _REPEATED_WORK:
+    if problem.work <= REPEATED_WORK:
         other, more = _from_start(problem, passes, optimum(passes.column_weights))
         best = problem.better(best, other)
         rounds += more
@@ -208,7 +233,7 @@ def _probe(problem: MatrixProblem, codebooks: FloatArray) -> tuple[MatrixProblem
     return problem.some(slice(None, None, step), codebooks)
 
 
-def _damped(problem: MatrixProblem, codebooks: FloatArray) -> Passes:
+def damped(problem: MatrixProblem, codebooks: FloatArray) -> Passes:
     """With the damping whose feedback leaves least, on some of the rows."""
     probe, some = _probe(problem, codebooks)
     best: tuple[float, Passes] | None = None
@@ -226,9 +251,9 @@ def _damped(problem: MatrixProblem, codebooks: FloatArray) -> Passes:
 def _rounds(problem: MatrixProblem, passes: Passes, start: FloatArray) -> tuple[Candidate, int]:
     """Feedback, descent and least squares in turn while they gain, then without feedback."""
     best = passes.labelled(problem, start)
-    if problem.k > _MOST_REFITTED[problem.is_shared]:
+    if problem.k > MOST_REFITTED[problem.is_shared]:
         return best, 1
-    repeats = _MAX_ROUNDS if problem.work <= _REPEATED_WORK else 1
+    repeats = _MAX_ROUNDS if problem.work <= REPEATED_WORK else 1
     made = 1
     for fed_back in (True, False):
         for _ in range(repeats):
@@ -243,7 +268,7 @@ def _rounds(problem: MatrixProblem, passes: Passes, start: FloatArray) -> tuple[
             best = problem.better(best, candidate)
             if not problem.total(best.costs) < before * (1 - 1e-3):
                 break
-        if problem.work > _REPEATED_WORK:
+        if problem.work > REPEATED_WORK:
             break
     return best, made
 

@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from wkmeans._clustering import wkmeans
 from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import numpy_dtype
+from wkmeans._kernels.matrix_cluster import cluster
+from wkmeans._kernels.threads import resolve_n_threads
 from wkmeans.compression._plan import Options
 from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tensor
@@ -36,9 +37,14 @@ def serves(target: Target, options: Options) -> bool:
 
 
 def with_codebooks(
-    target: Target, k: int, options: Options, shape: tuple[int, ...], dtype: str
+    target: Target,
+    k: int,
+    options: Options,
+    shape: tuple[int, ...],
+    dtype: str,
+    coupling: FloatArray | None = None,
 ) -> CompressedTensor:
-    """One codebook for the tensor or one for each of its rows."""
+    """One codebook for the tensor, or one for each of its rows without regard to `coupling`."""
     rows = target.weights.reshape(-1, target.weights.shape[2])
     importance = target.outputs.reshape(-1, 1)
     scale = _row_scales(rows) if options.channel_scales else None
@@ -46,14 +52,16 @@ def with_codebooks(
         rows = rows / scale[:, np.newaxis]
         importance = importance * scale[:, np.newaxis].astype(np.float64) ** 2
     per_row = options.granularity == "channel"
-    clustering = wkmeans(
+    clustering = cluster(
         rows,
         k,
         importance_matrix=matrices_of_rows(target),
         importance=importance,
-        axis=-1 if per_row else None,
+        per_row=per_row,
         centroid_dtype=_codebook_dtype(options, dtype, scale),
-        n_threads=options.n_threads,
+        include_zero=False,
+        n_threads=resolve_n_threads(options.n_threads),
+        coupling=None if per_row else coupling,
     )
     labels: Any = clustering.labels
     return compressed_tensor(

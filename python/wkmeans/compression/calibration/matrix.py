@@ -24,6 +24,7 @@ from wkmeans.compression.calibration.codebooks import (
     why_no_codebooks,
     with_codebooks,
 )
+from wkmeans.compression.calibration.coupling import Couplings
 from wkmeans.compression.calibration.objective import FloatArray, Settings, Target
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
@@ -56,7 +57,8 @@ class MatrixMethod:
 
     `importances` are the diagonals, by the names of the source's tensors: they weigh a layer's
     outputs against one another, and tensors that multiply nothing, with `floor` under them (None:
-    the default). `settings` are those of matrices.
+    the default). `settings` are those of matrices. `couplings` are for codebooks, one a tensor;
+    None: outputs are taken one by one.
     """
 
     model: nn.Module
@@ -68,6 +70,7 @@ class MatrixMethod:
     loss: str
     floor: float | None
     settings: Settings
+    couplings: Couplings | None = None
 
     def __post_init__(self) -> None:
         request = self.request
@@ -107,6 +110,8 @@ class MatrixMethod:
         refusal = why_no_codebooks(options)
         if refusal is not None:
             raise CannotError(refusal)
+        shared = options.granularity == "tensor" and not options.prunes
+        couplings = self.couplings.under(self.settings) if self.couplings and shared else {}
         made: dict[str, CompressedTensor] = {}
         others = dict.fromkeys(self.others, Choice(k))
         known = dict(self.model.named_parameters())
@@ -118,7 +123,9 @@ class MatrixMethod:
             if serves(target, options) and options.prunes:
                 tensor = pruned(target, k, options, known[name].detach())
             elif serves(target, options):
-                tensor = with_codebooks(target, k, options, entry.shape, entry.dtype)
+                tensor = with_codebooks(
+                    target, k, options, entry.shape, entry.dtype, couplings.get(name)
+                )
             if isinstance(tensor, CompressedTensor) and tensor.nbytes < dense_bytes(
                 entry.shape, entry.dtype
             ):

@@ -33,11 +33,15 @@ class Settings:
         Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
     floor : float
         What each output's importance is raised by, as a share of the mean of its layer.
+    coupling : float
+        The share that counts of what examples say of two outputs' errors together, below 1; for
+        codebooks.
     """
 
     ridge: float = 0.1
     damping: float = 0.1
     floor: float = 0.02
+    coupling: float = 0.7
 
 
 @dataclass(frozen=True)

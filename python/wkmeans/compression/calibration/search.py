@@ -15,11 +15,12 @@ from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression.calibration.batches import held_out, read_inputs
+from wkmeans.compression.calibration.coupling import Couplings
 from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
 from wkmeans.compression.source import Source
-from wkmeans.importance._estimate import estimate
+from wkmeans.importance._estimate import estimate, resolve_loss
 from wkmeans.importance.model.functional import Forward
 
 METHODS = ("auto", "matrix", "diagonal", "unweighted")
@@ -34,7 +35,7 @@ and from random probes beyond."""
 _SAMPLES, _MOST_PROBES = 512, 16
 """Probes, of all examples together: squares of so many random numbers differ from their mean by a
 sixteenth, and layers and rows are weighed by sums over many weights."""
-_MOST_REPEATED = 1 << 22  # weights of networks that settings are tried on
+_MOST_WEIGHTS = 1 << 22  # of networks that settings are tried on, with couplings of outputs
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,12 @@ class _Trial:
         return self._judge.divergence(model.state_dict("torch"))
 
     def _settings(self) -> Iterable[dict[str, float]]:
-        n_weights = sum(parameter.numel() for parameter in self.model.parameters())
-        repeats = self.request.budget.k is not None and n_weights <= _MOST_REPEATED
+        repeats = self.request.budget.k is not None and self._is_small
         return _SETTINGS if repeats else _SETTINGS[:1]
+
+    @property
+    def _is_small(self) -> bool:
+        return sum(parameter.numel() for parameter in self.model.parameters()) <= _MOST_WEIGHTS
 
     def _matrix(self, changed: dict[str, float]) -> CompressedModel:
         calibration = self.calibration
@@ -165,7 +169,16 @@ class _Trial:
             calibration.loss,
             self.floor,
             Settings(**floor, **changed),
+            self._couplings,
         ).build()
+
+    @cached_property
+    def _couplings(self) -> Couplings | None:
+        """Once for all settings; of small networks only, as all are held at one time."""
+        if not self._is_small:
+            return None
+        loss = resolve_loss(self.calibration.loss, 1.0, "example")
+        return Couplings(self.model, self.inputs, self.calibration.forward, loss)
 
     def _diagonal(self, floor: float) -> CompressedModel:
         return build(self.source, self.request, self._diagonals, floor)

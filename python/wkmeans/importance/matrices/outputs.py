@@ -11,7 +11,7 @@ from wkmeans.importance.losses.losses import Loss, Probes
 from wkmeans.importance.matrices.layers import LayerInput, deltas_of, inputs_of
 from wkmeans.importance.model.batches import Inputs
 
-_PROBES = 2
+_PROBES, _PROBES_OF_PRODUCTS = 2, 8
 
 
 def output_importances(
@@ -35,6 +35,32 @@ def output_importances(
     return {name: total / count for name, total in totals.items()}
 
 
+def output_products(
+    engine: Engine,
+    batches: Sequence[Inputs],
+    loss: Loss,
+    most_outputs: int,
+    seed: int = 0,
+) -> dict[str, torch.Tensor]:
+    """Products of derivatives at two outputs of a layer, ``(outputs, outputs)``, float64.
+
+    The mean over examples of the sum over positions, as `output_importances` has the squares, which
+    are the diagonal, but from more probes: there are more products than squares. Layers of one
+    group only, of at most so many outputs.
+    """
+    totals: dict[str, torch.Tensor] = {}
+    generator = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        for found, deltas, scale in _deltas_of(engine, batch, loss, generator, _PROBES_OF_PRODUCTS):
+            layer, name = found.layer, found.layer.slot.name
+            if layer.groups == 1 and layer.outputs <= most_outputs:
+                values = deltas[:, 0].transpose(0, 1).flatten(1)
+                more = (values @ values.mT).double() * scale
+                totals[name] = totals[name] + more if name in totals else more
+    count = sum(map(len, batches))
+    return {name: total / count for name, total in totals.items()}
+
+
 def squares_of(
     engine: Engine, batch: Inputs, loss: Loss, generator: torch.Generator
 ) -> Iterator[tuple[LayerInput, torch.Tensor]]:
@@ -43,15 +69,23 @@ def squares_of(
     ``(probes, groups, outputs, positions)``, in such a unit that their sum over probes estimates
     Fisher's. Layers that the outputs do not depend on are left out.
     """
-    for part in _parts(engine, batch):
+    for found, deltas, scale in _deltas_of(engine, batch, loss, generator, _PROBES):
+        yield found, deltas.square() * scale
+
+
+def _deltas_of(
+    engine: Engine, batch: Inputs, loss: Loss, generator: torch.Generator, probes: int
+) -> Iterator[tuple[LayerInput, torch.Tensor, float]]:
+    """The derivatives themselves, and what their squares are to be multiplied by."""
+    for part in _parts(engine, batch, probes):
         outputs, uses, _ = engine.run(part)
-        seeds = loss.fisher_seeds(outputs.detach(), None, Probes(_PROBES, generator))
+        seeds = loss.fisher_seeds(outputs.detach(), None, Probes(probes, generator))
         vectors, _, scale = seeds.normalised(slice(0, seeds.count))
         layers = [(use, found) for use in uses if (found := inputs_of(use)) is not None]
         deltas = engine.back_propagate(outputs, [use for use, _ in layers], vectors)
         for (use, found), delta in zip(layers, deltas, strict=True):
             if delta is not None:
-                yield found, deltas_of(use, delta.detach()).square() * scale
+                yield found, deltas_of(use, delta.detach()), scale
 
 
 def used_otherwise(engine: Engine, batch: Inputs) -> set[str]:
@@ -66,7 +100,7 @@ def used_otherwise(engine: Engine, batch: Inputs) -> set[str]:
     return names
 
 
-def _parts(engine: Engine, batch: Inputs) -> list[Inputs]:
+def _parts(engine: Engine, batch: Inputs, probes: int) -> list[Inputs]:
     """Examples whose derivatives fit what is held at one time."""
-    size = engine.record(batch[:2]).fitting(_PROBES)
+    size = engine.record(batch[:2]).fitting(probes)
     return [batch[start : start + size] for start in range(0, len(batch), size)]
