@@ -325,3 +325,23 @@ def test_a_layer_of_nothing_but_zeros_is_saved_and_loaded(scale, tmp_path):
     loaded = wkmeans.load(tmp_path / "zeros.safetensors").state_dict()
     for name, tensor in compressed.state_dict().items():
         np.testing.assert_array_equal(loaded[name], tensor)
+
+
+def test_importances_may_come_in_any_unit():
+    """Those given weigh the table of embeddings against layers under their matrices."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Embedding(200, 32), nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 8))
+    tokens = torch.randint(0, 200, (120, 6), generator=torch.Generator().manual_seed(1))
+    own = wkmeans.importance.estimate(
+        model, [(tokens, None)], objective="fisher", loss="mse", probes=4
+    )
+    sizes = []
+    for unit in (1.0, 1e12, 1e-12):
+        importances = {name: unit * own[name][0] for name in own}
+        compressed = wkmeans.compress(
+            model, calibration=[tokens], importances=importances, loss="mse", method="matrix",
+            target_bytes=5000,
+        )  # fmt: skip
+        assert compressed.report().bytes >= 0.98 * 5000
+        sizes.append(compressed["0.weight"].nbytes)
+    assert max(sizes) <= 1.02 * min(sizes)

@@ -63,7 +63,8 @@ def compress(
         From names to a tuple ``(importance, quartic_importance)``, as `wkmeans.importance.estimate`
         gives it, or to an importance alone; each broadcastable to its tensor. Tensors
         without an entry stay dense. None: every weight counts 1. Of matrices, as
-        `wkmeans.importance.estimate_matrices` gives them, the diagonals.
+        `wkmeans.importance.estimate_matrices` gives them, the diagonals. With `calibration` a layer
+        under its whole matrix goes by that alone.
     calibration : iterable of batches, optional
         Examples, of which labels are not needed: each batch an input tensor, a dict of them, or a
         pair ``(input, target)``. What is worth trying is tried, and what has the least divergence

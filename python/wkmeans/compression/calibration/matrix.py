@@ -55,10 +55,9 @@ class CannotError(Exception):
 class MatrixMethod:
     """One network under the whole importance matrices of its layers.
 
-    `importances` are the diagonals, by the names of the source's tensors: they weigh a layer's
-    outputs against one another, and tensors that multiply nothing, with `floor` under them (None:
-    the default). `settings` are those of matrices. `couplings` are for codebooks, one a tensor;
-    None: outputs are taken one by one.
+    `importances` are the diagonals, by the names of the source's tensors: they weigh those that
+    multiply nothing, with `floor` under them (None: the default). `settings` are those of matrices.
+    `couplings` are for codebooks, one a tensor; None: outputs are taken one by one.
     """
 
     model: nn.Module
@@ -79,16 +78,11 @@ class MatrixMethod:
         self.work = Work(self.source, request.options, weighed, request.progress, request.group)
         known = dict(self.model.named_parameters())
         names = [name for name in self.work.weights_of if name in known]
-        diagonals = {
-            name: torch.as_tensor(_first(self.importances[name])).double().expand(known[name].shape)
-            for name in names
-        }
         self._replay = Replay(
             self.model,
             self.inputs,
             self.forward,
             names,
-            diagonals,
             resolve_loss(self.loss, 1.0, "example"),
             self.settings,
         )
@@ -173,6 +167,23 @@ class MatrixMethod:
         )
         return self.work.model(tensors, findings)
 
+    def unit(self) -> float:
+        """How much larger the given importances of layers are than those of their matrices.
+
+        In all, once the layers have been looked at. Layer by layer exact diagonals of Fisher's
+        matrix say otherwise where there are many positions, and networks diverge more by them: a
+        CNN of 61,000 weights by a tenth at 1.5 and 2 bits, EfficientNet-Lite0 at 4 bits by more
+        than twice.
+        """
+        own = self._replay.importances
+        given = sum(self._given_in_all(name) for name in own)
+        return given / sum(own.values()) if given > 0 and any(own.values()) else 1.0
+
+    def _given_in_all(self, name: str) -> float:
+        importance = torch.as_tensor(_first(self.importances[name])).double()
+        shape = self.source.entries[name].shape
+        return float(importance.expand(shape).sum())
+
     @property
     def others(self) -> list[str]:
         """Tensors to compress that have no matrix."""
@@ -207,6 +218,7 @@ class _LatticeSearch:
         k = 1 << min(max(math.ceil(8 * target / max(method.work.n_weights, 1)) + 2, 4), 12)
         self._priced = {n: PricedSample(method.work.sample(n), k, options) for n in method.others}
         self._held: dict[str, Choice] | None = None
+        self._unit = 1.0
 
     def run(self) -> CompressedModel:
         """The largest file found that has the size asked for.
@@ -252,6 +264,7 @@ class _LatticeSearch:
         """
         method = self._method
         targets = method.replay.original_targets()
+        self._unit = method.unit()
         exponent = math.log2(self._first_level())
         found: list[tuple[float, float]] = []
         for _ in range(_ROUNDS):
@@ -276,7 +289,7 @@ class _LatticeSearch:
         work = self._method.work
         bits = min(8 * self._target / work.n_weights, _MOST_BITS)
         energy = math.fsum(float(work.sample(name).cost_of_zero) for name in work.weights_of)
-        return math.sqrt(12 * energy / work.n_weights) * 2.0**-bits or 1.0
+        return math.sqrt(12 * energy / self._unit / work.n_weights) * 2.0**-bits or 1.0
 
     def _compressed(self, level: float) -> CompressedModel:
         made: dict[str, CompressedTensor] = {}
@@ -306,7 +319,7 @@ class _LatticeSearch:
         """Of tensors without a matrix, at the same slope of cost against bits."""
         if self._held is not None:
             return self._held
-        price = SLOPE * level**2
+        price = SLOPE * level**2 * self._unit
         return {name: sample.at(price)[2] for name, sample in self._priced.items()}
 
 

@@ -7,7 +7,7 @@ is to reach is not its own weights but those that make the best of the inputs it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 
 import torch
@@ -52,15 +52,15 @@ class Replay:
         inputs: Sequence[Inputs],
         forward: Forward | None,
         names: Collection[str],
-        diagonals: Mapping[str, torch.Tensor],
         loss: Loss,
         settings: Settings,
     ) -> None:
         self._inputs = inputs
-        self._diagonals = diagonals
         self._settings = settings
         self.unseen: dict[str, tuple[int, ...]] = {}
         """Outputs by the parameter whose first axis they are, as targets find them."""
+        self.importances: dict[str, float] = {}
+        """What the importances of a layer's weights add up to, as targets find them."""
         lend(model, lambda: self._look_at(model, forward, names, loss))
 
     def _look_at(
@@ -138,14 +138,13 @@ class Replay:
         return found
 
     def _output_importance(self, name: str, layer: Layer, moments: Moments) -> torch.Tensor:
-        """``g``, in such a unit that with S it adds up to what the diagonal importances do."""
+        """``g``: with S, Fisher's importances were derivatives and inputs independent."""
         g = self._outputs.get(name, torch.zeros(1, dtype=torch.float64)).expand(
             layer.groups, layer.outputs
         )
-        product = float((g * moments.original_energy[:, None]).sum())
-        if not product > 0:
+        self.importances[name] = float((g * moments.original_energy[:, None]).sum())
+        if not self.importances[name] > 0:
             return torch.ones(layer.groups, layer.outputs, dtype=torch.float64)
-        g = g * (float(self._diagonals[name].sum()) / product)
         rows = layer.groups * layer.outputs
         if (
             self._settings.floor
