@@ -166,6 +166,24 @@ def test_products_of_derivatives_at_outputs():
     assert set(output_products(engine, batches, SquaredError(), 2)) == {"3.weight"}
 
 
+def test_products_at_outputs_of_a_weight_taken_two_ways_are_left_out():
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(6, 4))
+            self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+
+        def forward(self, x):
+            y = nn.functional.linear((x @ self.weight).relu(), self.weight)
+            keys = y[:, 1:]
+            return self.attention(y[:, :1], keys, keys, need_weights=False)[0]
+
+    engine = Engine(FunctionalModel.of(Tied().eval(), None))
+    batches = [Inputs((torch.randn(8, 3, 6),), x_slot())]
+    found = output_products(engine, batches, SquaredError(), 100)
+    assert set(found) == {"attention.out_proj.weight"}
+
+
 def test_moments_of_inputs_whose_means_are_large():
     """Products in single precision keep what varies, and nothing varies in a constant."""
     x = torch.randn(40, 6, generator=torch.Generator().manual_seed(1)) + 1000 * torch.arange(1, 7)

@@ -46,19 +46,25 @@ def output_products(
 
     The mean over examples of the sum over positions, as `output_importances` has the squares, which
     are the diagonal, but from more probes: there are more products than squares. Layers of one
-    group only, of at most so many outputs.
+    group, at most so many outputs and a weight of their own, which no other use takes another way.
     """
     totals: dict[str, torch.Tensor] = {}
+    taken_otherwise: set[str] = set()
     generator = torch.Generator().manual_seed(seed)
     for batch in batches:
         for found, deltas, scale in _deltas_of(engine, batch, loss, generator, _PROBES_OF_PRODUCTS):
             layer, name = found.layer, found.layer.slot.name
-            if layer.groups == 1 and layer.outputs <= most_outputs:
+            is_whole = layer.groups == 1 and layer.slot.rows is None
+            if is_whole and layer.outputs <= most_outputs:
                 values = deltas[:, 0].transpose(0, 1).flatten(1)
                 more = (values @ values.mT).double() * scale
-                totals[name] = totals[name] + more if name in totals else more
+                total = totals.setdefault(name, torch.zeros_like(more))
+                if total.shape == more.shape:
+                    total += more
+                else:
+                    taken_otherwise.add(name)
     count = sum(map(len, batches))
-    return {name: total / count for name, total in totals.items()}
+    return {n: total / count for n, total in totals.items() if n not in taken_otherwise}
 
 
 def squares_of(
