@@ -55,7 +55,7 @@ WKM_HD CommonMean common_mean(const Part& a, const Part& b) {
   m.from_b = a_is_heavier ? shift - distance : -shift;
   m.origin = a_is_heavier ? a.origin : b.origin;
   m.offset = a_is_heavier ? a.offset + shift : b.offset - shift;
-  m.between = distance * distance * (heavy * light_share);
+  m.between = distance * (distance * (heavy * light_share));
   return m;
 }
 
@@ -66,14 +66,16 @@ WKM_HD SecondMoments merge(const SecondMoments& a, const SecondMoments& b) {
 
 WKM_HD FourthMoments merge(const FourthMoments& a, const FourthMoments& b) {
   const CommonMean m = common_mean(a, b);
-  const double square_a = m.from_a * m.from_a;
-  const double square_b = m.from_b * m.from_b;
+  // Masses come first: squares of distances underflow where their products with these do not.
+  const double first_a = a.mass * m.from_a;
+  const double first_b = b.mass * m.from_b;
+  const double third_a = first_a * m.from_a * m.from_a;
+  const double third_b = first_b * m.from_b * m.from_b;
   const double third = (a.third - 3.0 * m.from_a * a.second) +
-                       (b.third - 3.0 * m.from_b * b.second) -
-                       (a.mass * square_a * m.from_a + b.mass * square_b * m.from_b);
+                       (b.third - 3.0 * m.from_b * b.second) - (third_a + third_b);
   const double fourth = (a.fourth + m.from_a * (6.0 * m.from_a * a.second - 4.0 * a.third)) +
                         (b.fourth + m.from_b * (6.0 * m.from_b * b.second - 4.0 * b.third)) +
-                        (a.mass * (square_a * square_a) + b.mass * (square_b * square_b));
+                        (third_a * m.from_a + third_b * m.from_b);
   return {m.mass, m.origin, m.offset, (a.second + b.second) + m.between, third, fourth};
 }
 

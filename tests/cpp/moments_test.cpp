@@ -73,6 +73,22 @@ TEST_CASE("merged moments are those of the direct sums") {
   }
 }
 
+TEST_CASE("heavy weights whose distances have powers that underflow keep their moments") {
+  const std::vector<double> masses{0x1p900, 0x1p899, 0x1p901};
+  const auto merged_at = [&](const std::vector<double>& weights) {
+    std::vector<QuarticMoments> leaves;
+    for (std::size_t i = 0; i < masses.size(); ++i)
+      leaves.push_back(QuarticMoments::of(weights[i], masses[i], masses[i]));
+    return merged_in_turn(leaves);
+  };
+  const std::vector<double> of_squares{0.0, 0x1p-550, 0x1.8p-549};
+  const SecondMoments second = merged_at(of_squares).quadratic;
+  check_mean_and_second(second, direct_moments(of_squares, masses), tolerance_for(3));
+  const std::vector<double> of_fourth_powers{0.0, 0x1p-400, 0x1.8p-399};
+  const FourthMoments fourth = merged_at(of_fourth_powers).quartic;
+  check_fourth_moments(fourth, direct_moments(of_fourth_powers, masses), tolerance_for(3));
+}
+
 TEST_CASE("a set without importance changes nothing") {
   const auto some = merge(QuarticMoments::of(1.0, 2.0, 3.0), QuarticMoments::of(1.5, 0.25, 7.0));
   const auto none = QuarticMoments::of(-1e60, 0.0, 0.0);

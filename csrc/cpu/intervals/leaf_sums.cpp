@@ -114,7 +114,7 @@ struct Second {
     points.visit_eights([&](const Eight& weights, const Eight& masses) {
       for (std::size_t part = 0; part < Eight::kParts; ++part) {
         const Eight::Part distance = (weights.parts[part] - mean.origin) - mean.offset;
-        seconds.parts[part] += masses.parts[part] * (distance * distance);
+        seconds.parts[part] += masses.parts[part] * distance * distance;
       }
     });
     return {mean.mass, mean.origin, mean.offset, seconds.total()};
@@ -131,11 +131,11 @@ struct Fourth {
     points.visit_eights([&](const Eight& weights, const Eight& masses) {
       for (std::size_t part = 0; part < Eight::kParts; ++part) {
         const Eight::Part distance = (weights.parts[part] - mean.origin) - mean.offset;
-        const Eight::Part square = distance * distance;
-        const Eight::Part second = masses.parts[part] * square;
+        const Eight::Part second = masses.parts[part] * distance * distance;
+        const Eight::Part third = second * distance;
         seconds.parts[part] += second;
-        thirds.parts[part] += second * distance;
-        fourths.parts[part] += second * square;
+        thirds.parts[part] += third;
+        fourths.parts[part] += third * distance;
       }
     });
     return {mean.mass, mean.origin, mean.offset, seconds.total(), thirds.total(), fourths.total()};
