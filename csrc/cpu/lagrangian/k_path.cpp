@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 #include <numeric>
+#include <optional>
 
 namespace wkmeans {
 namespace {
@@ -17,24 +18,49 @@ struct Probe {
   std::size_t n_edges() const { return nodes.size() - 1; }
 };
 
+// What is remembered of a probe past which others went.
+struct Glance {
+  double multiplier;
+  std::size_t n_edges;
+};
+
 // The cost falls like a power of the number of edges, so between two probes the multiplier is
 // interpolated on logarithmic scales; every third step halves the bracket in case the cost does
-// not.
+// not. Where the bracket is many decades wide the cost falls by a factor with every edge.
 double between(const Probe& more, const Probe& fewer, std::size_t k, int step) {
+  constexpr double kWide = 60.0;  // in logarithms
   const double low = std::log(more.multiplier);
   const double high = std::log(fewer.multiplier);
   if (step % 3 == 2) return std::exp(low + 0.5 * (high - low));
-  const double most = std::log(static_cast<double>(more.n_edges()));
-  const double least = std::log(static_cast<double>(fewer.n_edges()));
-  const double share = (most - std::log(static_cast<double>(k))) / (most - least);
+  const bool wide = high - low > kWide;
+  const auto position = [&](std::size_t n_edges) {
+    const auto n = static_cast<double>(n_edges);
+    return wide ? n : std::log(n);
+  };
+  const double most = position(more.n_edges());
+  const double least = position(fewer.n_edges());
+  const double share = (most - position(k)) / (most - least);
   return std::exp(low + (high - low) * std::clamp(share, 0.02, 0.98));
 }
 
-// Past a probe with nothing known on its other side; importances may lie decades apart, so the
-// steps grow.
-double beyond(const Probe& probe, std::size_t k, int n_steps) {
-  const double ratio = static_cast<double>(probe.n_edges()) / static_cast<double>(k);
-  return probe.multiplier * std::clamp(std::pow(ratio, 3.5 * n_steps), 1e-9, 1e9);
+// Past a probe with nothing known on its other side; `before`: the one before it, on the same side,
+// where there is one. Importances may lie decades apart, so the steps grow.
+double beyond(const Probe& probe, const std::optional<Glance>& before, std::size_t k, int n_steps) {
+  constexpr double kLeast = std::numeric_limits<double>::min();
+  constexpr double kOvershoot = 1.1;  // a bracket serves better than another probe this side of it
+  constexpr double kLongestStep = 20.7;  // nine decades
+  const auto n_edges = static_cast<double>(probe.n_edges());
+  const auto wanted = static_cast<double>(k);
+  const bool upwards = n_edges > wanted;
+  double step = 3.5 * n_steps * std::fabs(std::log(n_edges / wanted));
+  if (before) {
+    const double edges = std::fabs(n_edges - static_cast<double>(before->n_edges));
+    const double decades = std::fabs(std::log(probe.multiplier / before->multiplier));
+    step = std::max(step, kOvershoot * decades * std::fabs(wanted - n_edges) / edges);
+  }
+  step = std::min(step, kLongestStep * (upwards ? 1 : n_steps));
+  const double next = probe.multiplier * std::exp(upwards ? step : -step);
+  return probe.multiplier > kLeast ? std::max(next, kLeast) : next;
 }
 
 template <class Moments>
@@ -78,6 +104,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
               {0, static_cast<std::uint32_t>(cells.size())}};
   std::vector<std::uint32_t> found;
   double found_cost = std::numeric_limits<double>::infinity();
+  std::optional<Glance> before;
   double multiplier = guess;
   for (int step = 0; step < kMostProbes && multiplier > 0.0 && std::isfinite(multiplier); ++step) {
     Probe probe = probe_at(multiplier);
@@ -95,7 +122,11 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
       multiplier = cost;
       continue;
     }
-    (probe.n_edges() > k ? more : fewer) = std::move(probe);
+    Probe& beside = probe.n_edges() > k ? more : fewer;
+    before.reset();
+    if (beside.multiplier > 0.0 && std::isfinite(beside.multiplier))
+      before = Glance{beside.multiplier, beside.n_edges()};
+    beside = std::move(probe);
     if (fewer.multiplier <= more.multiplier * kNarrow) break;
     // Next to the cost of few edges the multipliers of all cells are nothing: what more edges save
     // is beneath its last digit.
@@ -104,7 +135,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     if (is_known && of_all <= kDrowned * fewer.length) break;
     const bool bracketed = more.multiplier > 0.0 && std::isfinite(fewer.multiplier);
     multiplier = bracketed ? between(more, fewer, k, step)
-                           : beyond(more.multiplier > 0.0 ? more : fewer, k, step + 1);
+                           : beyond(more.multiplier > 0.0 ? more : fewer, before, k, step + 1);
   }
   if (!found.empty()) return {std::move(found), multiplier, lower_bound};
   if (more.n_edges() == k) return {std::move(more.nodes), multiplier, lower_bound};
