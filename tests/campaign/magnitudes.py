@@ -92,6 +92,7 @@ FORMATS = (
 )
 SIZES = (3, 7, 12, 60, 268, 1474, 4096, 8000, 20_000, 40_000)
 CLUSTERS = (1, 2, 3, 4, 8, 16, 19, 49, 64, 100, 256, 1000)
+MANY_CLUSTERS = (1500, 2500, 5000, 10_000, 20_000)  # of many weights
 MOST_FOR_THE_ORACLE = 12
 CERTIFIED = 1e-9
 
@@ -126,6 +127,8 @@ def problem_of(number: int) -> Problem:
     }
     if solver == "lloyd":
         options |= {"init": pick(("quantile", "linear", "kmeans++")), "certify": True}
+    if n > MANY_CLUSTERS[-1] and rng.integers(8) == 0:
+        k = int(pick(MANY_CLUSTERS))
     shown = [f"{n} x {kind} {np.dtype(dtype)}", f"k={k}", f"I={named['importance']}"]
     shown += [f"H={named['quartic']}", f"{options['centroid_dtype']}", solver]
     shown += ["zero"] if options["include_zero"] else []

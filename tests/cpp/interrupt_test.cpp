@@ -115,11 +115,11 @@ TEST_CASE("a sweep looks every few ten thousand intervals") {
   }
   const auto check = [](const auto& cells) {
     using Moments = typename std::decay_t<decltype(cells)>::value_type;
-    constexpr double kBudget = 1e12;
     constexpr double kMultiplier = 800.0;  // edges of some 400 cells
     be_patient(1 << 30);
     Interruption interruption(&ask, kAlways);
-    Sweeper<Moments> sweeper(Placement(), kBudget);
+    Allowance allowance(1e12);
+    Sweeper<Moments> sweeper(Placement(), allowance);
     sweeper.run(cells, kMultiplier, {});
     CHECK(n_asked > 20);
     be_patient(10);

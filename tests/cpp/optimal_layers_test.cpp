@@ -78,3 +78,28 @@ TEST_CASE("the layers are the same to the last bit for every number of threads")
     CHECK(many.boundaries == one.boundaries);
   }
 }
+
+TEST_CASE("the layers stop at the work they are allowed, whatever the number of threads") {
+  Random random(11);
+  Items items;
+  for (std::size_t i = 0; i < 1500; ++i) {
+    items.weight.push_back(random.normal());
+    items.importance.push_back(random.of_decades(-10, 10));
+  }
+  const Points points = sorted_points(items, false);
+  Pyramid<QuadraticMoments> pyramid;
+  pyramid.build(points, Parallel(1));
+  const auto left_of = [&](double n_intervals, int n_threads) {
+    Allowance allowance(n_intervals);
+    optimal_layers(points, pyramid, Placement(), 5, Want::costs, Parallel(n_threads), allowance);
+    return allowance.left();
+  };
+  constexpr double kPlenty = 1e9;
+  const double needed = kPlenty - left_of(kPlenty, 1);
+  CHECK(needed > 4.0 * 1500.0);
+  CHECK(needed < layered_work(1500, 5));
+  for (const int n_threads : kThreadCounts) {
+    CHECK(left_of(needed, n_threads) == 0.0);
+    CHECK_THROWS_AS(left_of(needed - 1.0, n_threads), OutOfWork);
+  }
+}

@@ -137,3 +137,52 @@ TEST_CASE("branch and bound is the same to the last bit for every number of thre
     }
   }
 }
+
+TEST_CASE(
+    "branch and bound that runs out of work tells its best clustering and a bound that holds") {
+  for_each_family(300, 16, [](const Items& items, const std::string& name) {
+    CAPTURE(name);
+    const Points points = sorted_points(items, true);
+    const std::size_t k = std::min<std::size_t>(points.size() - 1, 20);
+    const double best = layer_costs<QuarticMoments>(points, Placement(), k).back();
+    Pyramid<QuarticMoments> pyramid;
+    pyramid.build(points, Parallel(1));
+    for (const double n_intervals : {0.0, 3e3, 3e4, 1e5}) {
+      CAPTURE(n_intervals);
+      const auto found_by = [&](int n_threads) {
+        Allowance allowance(n_intervals);
+        return branch_and_bound(points, pyramid, Placement(), k, allowance, Parallel(n_threads));
+      };
+      const Optimum found = found_by(1);
+      REQUIRE(found.boundaries.size() == k);
+      CHECK(found.boundaries.back() == points.size());
+      CHECK(found.cost >= best * (1 - 1e-12));
+      CHECK(found.lower_bound <= best * (1 + 1e-12));
+      const Optimum again = found_by(3);
+      CHECK(again.boundaries == found.boundaries);
+      CHECK(again.lower_bound == found.lower_bound);
+    }
+  });
+}
+
+// Every probe of a multiplier is a sweep over all points: steps towards it must not stay short.
+TEST_CASE("costs hundreds of decades apart take a few sweeps") {
+  Random random(17);
+  Items items;
+  for (std::size_t i = 0; i < 3000; ++i) {
+    items.weight.push_back(0x1p62 * random.of_decades(-250, 0));
+    items.importance.push_back(random.of_decades(-200, 100));
+    items.quartic_importance.push_back(random.of_decades(-200, 80));
+  }
+  const Points points = sorted_points(items, true);
+  Pyramid<QuarticMoments> pyramid;
+  pyramid.build(points, Parallel(1));
+  for (const std::size_t k : {80u, 300u, 1500u}) {
+    CAPTURE(k);
+    constexpr double kPlenty = 1e12;
+    constexpr double kWorkOfAPoint = 1000.0;  // some fifteen sweeps
+    Allowance allowance(kPlenty);
+    branch_and_bound(points, pyramid, Placement(), k, allowance, Parallel(1));
+    CHECK(kPlenty - allowance.left() < kWorkOfAPoint * static_cast<double>(points.size()));
+  }
+}

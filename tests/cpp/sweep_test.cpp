@@ -60,7 +60,8 @@ template <class Moments>
 void check_sweeps(const std::vector<Moments>& cells, const Placement& placement, Random& random) {
   const std::size_t n = cells.size();
   const std::vector<double> edges = edge_costs(cells, placement);
-  Sweeper<Moments> sweeper(placement, kInfinite);
+  Allowance unlimited(kInfinite);
+  Sweeper<Moments> sweeper(placement, unlimited);
   for (const double share : {1e-6, 1e-3, 0.02, 0.3, 2.0}) {
     const double multiplier = share * edges[n];
     std::vector<double> discounts(random.below(2) ? n + 1 : 0);
@@ -122,7 +123,8 @@ TEST_CASE("the shortest paths over importances of 380 decades are as short as th
       items.quartic_importance.push_back(std::max(kLightest, random.of_decades(-480, 60)));
     }
     const std::vector<QuarticMoments> cells = single_points<QuarticMoments>(items);
-    Sweeper<QuarticMoments> sweeper(Placement{}, kInfinite);
+    Allowance unlimited(kInfinite);
+    Sweeper<QuarticMoments> sweeper(Placement{}, unlimited);
     for (const double multiplier : {1e120, 1e60, 1.0, 1e-60, 1e-120}) {
       CAPTURE(multiplier);
       const Potentials& found = sweeper.run(cells, multiplier, {});
@@ -148,7 +150,8 @@ TEST_CASE("a sweep stops when its work is done") {
   }
   const auto check_stops = [&](auto moments) {
     using Moments = decltype(moments);
-    Sweeper<Moments> sweeper(Placement{}, 300.0);
+    Allowance allowance(300.0);
+    Sweeper<Moments> sweeper(Placement{}, allowance);
     CHECK_THROWS_AS(sweeper.run(single_points<Moments>(items), 0.01, {}), OutOfWork);
   };
   check_stops(QuadraticMoments{});

@@ -8,7 +8,8 @@
 namespace wkmeans {
 
 // The global optimum with k clusters, 1 <= k < points.size(): by branch and bound, or by layers
-// where these are the quicker way or it does not close.
+// where these are the quicker way or it does not close. Where neither closes in the work that a
+// problem may take, the best clustering found on the way, which is not certified.
 template <class Moments>
 Optimum optimal(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
                 std::size_t k, const Parallel& parallel,

@@ -48,13 +48,14 @@ std::optional<std::vector<double>> descended_curve(const Points& points,
     for (std::size_t m = starts[i]; m > end && closed.load(std::memory_order_relaxed); --m) {
       const auto size = static_cast<double>(m + 16);
       if (!descent || !descent->step(kMostWorkOfAStep * size)) {
-        const std::optional<Optimum> start =
-            branch_and_bound(points, pyramid, placement, m, kMostWorkOfAStart * size, Parallel(1));
-        if (!start || !is_certified(*start)) {
+        Allowance allowance(kMostWorkOfAStart * size);
+        const Optimum start =
+            branch_and_bound(points, pyramid, placement, m, allowance, Parallel(1));
+        if (!is_certified(start)) {
           closed.store(false, std::memory_order_relaxed);
           return;
         }
-        descent.emplace(points, pyramid, placement, *start);
+        descent.emplace(points, pyramid, placement, start);
       }
       costs[m - 1] = descent->cost();
     }

@@ -79,8 +79,10 @@ struct GrowQuartic {
     settle(front, where);
   }
 
+  // Returns how many roots Newton's steps did not find.
   template <class Where>
-  static WKM_ALWAYS_INLINE void settle(Front front, Where where) {
+  static WKM_ALWAYS_INLINE std::size_t settle(Front front, Where where) {
+    std::size_t n_solved = 0;
     refine(front, where);
     for (std::size_t block = 0; block < front.n_blocks; ++block) {
       Front alone = front;
@@ -91,14 +93,16 @@ struct GrowQuartic {
         refine(alone, where);
         loose = is_loose(alone);
       }
-      if (loose) solve_loose(alone, where);
+      if (loose) n_solved += solve_loose(alone, where);
     }
+    return n_solved;
   }
 
   // From far away Newton takes a step for every half a binade; and where a few heavy quartic
   // importances hold the centroid, its distance to them drowns in that to the I-mean.
   template <class Where>
-  static WKM_ALWAYS_INLINE void solve_loose(const Front& block, Where where) {
+  static WKM_ALWAYS_INLINE std::size_t solve_loose(const Front& block, Where where) {
+    std::size_t n_solved = 0;
     for (std::size_t p = block.first; p < block.first + kLanes * block.n_blocks; ++p) {
       if (block.loose[p] == 0.0) continue;
       const QuarticMoments m = QuarticFields::load(block.state + p, block.stride);
@@ -106,7 +110,9 @@ struct GrowQuartic {
       block.roots[p] = mean_distance(anchor(m), found);
       block.candidates[p] = block.costs[p] + where.cost_near(m, found.value(), found.cost);
       block.loose[p] = 0.0;
+      ++n_solved;
     }
+    return n_solved;
   }
 
   static WKM_ALWAYS_INLINE bool is_loose(const Front& block) {
@@ -156,7 +162,7 @@ struct GrowQuartic {
       const double x = gap + y;  // centroid - H-mean
       const double residual = force(m, pull, x, y);
       const double cost =
-          m.quadratic.second + m.quadratic.mass * (y * y) + fourth_power_cost(m.quartic, x);
+          m.quadratic.second + m.quadratic.mass * y * y + fourth_power_cost(m.quartic, x);
       const double above =
           2.0 * residual * (residual / (least_stiffness > 0.0 ? least_stiffness : 1.0));
       const double slack = least_stiffness > 0.0 ? above : (residual == 0.0 ? 0.0 : cost);

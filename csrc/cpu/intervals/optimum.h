@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <vector>
 
@@ -15,7 +16,8 @@ struct Optimum {
 
 inline bool is_certified(const Optimum& optimum) {
   constexpr double kCertified = 1e-9;
-  return optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
+  return std::isfinite(optimum.cost) &&
+         optimum.cost - optimum.lower_bound <= kCertified * optimum.cost;
 }
 
 }  // namespace wkmeans

@@ -21,7 +21,7 @@ template <class Moments>
 class BranchAndBound {
 public:
   BranchAndBound(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-                 std::size_t k, double budget, const Parallel& parallel,
+                 std::size_t k, Allowance& allowance, const Parallel& parallel,
                  const std::optional<Start>& start)
       : points_(points),
         pyramid_(pyramid),
@@ -29,10 +29,28 @@ public:
         k_(k),
         parallel_(parallel),
         start_(start),
-        sweeper_(placement, budget),
-        backward_sweeper_(placement, budget) {}
+        sweeper_(placement, allowance),
+        backward_sweeper_(placement, allowance) {}
 
   Optimum run() {
+    try {
+      return search();
+    } catch (const OutOfWork&) {
+      return best_so_far();
+    }
+  }
+
+  // Closes what it can without looking into groups of weights.
+  std::optional<Remaining> narrow() {
+    try {
+      return narrowed();
+    } catch (const OutOfWork&) {
+      return std::nullopt;
+    }
+  }
+
+private:
+  Optimum search() {
     multiplier_ = first_multiplier();
     if (points_.size() <= kCellsPerCluster * k_ + kFewPoints)
       return finish({{1, points_.size() - 1}});
@@ -54,8 +72,7 @@ public:
     return {incumbent_, upper_bound_, lower_bound_, round_};
   }
 
-  // Closes what it can without looking into groups of weights.
-  std::optional<Remaining> narrow() {
+  std::optional<Remaining> narrowed() {
     multiplier_ = first_multiplier();
     Grid<Moments> grid = first_grid();
     if (incumbent_.empty()) return std::nullopt;
@@ -69,7 +86,16 @@ public:
     return std::nullopt;
   }
 
-private:
+  Optimum best_so_far() {
+    if (incumbent_.empty()) {
+      Boundaries even;
+      for (std::size_t j = 1; j <= k_; ++j) even.push_back(j * points_.size() / k_);
+      take(even);
+      if (incumbent_.empty()) incumbent_ = even;  // at a cost beyond what a double holds
+    }
+    return {incumbent_, upper_bound_, lower_bound_, std::max(1, round_)};
+  }
+
   double first_multiplier() const {
     return start_ ? start_->multiplier
                   : 2.0 * placement_.cost(pyramid_.range(0, points_.size())) /
@@ -359,15 +385,10 @@ private:
 }  // namespace
 
 template <class Moments>
-std::optional<Optimum> branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
-                                        const Placement& placement, std::size_t k, double budget,
-                                        const Parallel& parallel,
-                                        const std::optional<Start>& start) {
-  try {
-    return BranchAndBound<Moments>(points, pyramid, placement, k, budget, parallel, start).run();
-  } catch (const OutOfWork&) {
-    return std::nullopt;
-  }
+Optimum branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
+                         const Placement& placement, std::size_t k, Allowance& allowance,
+                         const Parallel& parallel, const std::optional<Start>& start) {
+  return BranchAndBound<Moments>(points, pyramid, placement, k, allowance, parallel, start).run();
 }
 
 template <class Moments>
@@ -375,19 +396,16 @@ std::optional<Remaining> narrowed(const Points& points, const Pyramid<Moments>& 
                                   const Placement& placement, std::size_t k,
                                   const Parallel& parallel) {
   constexpr double kMostWork = 4e8;  // intervals: about a second
-  try {
-    return BranchAndBound<Moments>(points, pyramid, placement, k, kMostWork, parallel, std::nullopt)
-        .narrow();
-  } catch (const OutOfWork&) {
-    return std::nullopt;
-  }
+  Allowance allowance(kMostWork);
+  return BranchAndBound<Moments>(points, pyramid, placement, k, allowance, parallel, std::nullopt)
+      .narrow();
 }
 
-#define WKM_INSTANTIATE(Moments)                                                                  \
-  template std::optional<Optimum> branch_and_bound(const Points&, const Pyramid<Moments>&,        \
-                                                   const Placement&, std::size_t, double,         \
-                                                   const Parallel&, const std::optional<Start>&); \
-  template std::optional<Remaining> narrowed(const Points&, const Pyramid<Moments>&,              \
+#define WKM_INSTANTIATE(Moments)                                                              \
+  template Optimum branch_and_bound(const Points&, const Pyramid<Moments>&, const Placement&, \
+                                    std::size_t, Allowance&, const Parallel&,                 \
+                                    const std::optional<Start>&);                             \
+  template std::optional<Remaining> narrowed(const Points&, const Pyramid<Moments>&,          \
                                              const Placement&, std::size_t, const Parallel&);
 WKM_INSTANTIATE(QuadraticMoments)
 WKM_INSTANTIATE(QuarticMoments)

@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "cpu/base/allowance.h"
 #include "cpu/base/parallel.h"
 #include "cpu/intervals/optimum.h"
 #include "cpu/intervals/placement.h"
@@ -22,12 +23,13 @@ struct Start {
 // The optimum with k clusters, 1 <= k < points.size(), by branch and bound on a Lagrangian:
 // shortest paths over coarse cells bound every clustering from below (Lemma 10), cells that cannot
 // hold a boundary of the optimum are closed, the others refined until only single points are left.
-// Nothing where that takes more than `budget` intervals; it need not be certified.
+// Where that takes more intervals than are allowed, or bounds do not close, it is the best
+// clustering found on the way, which is not certified.
 template <class Moments>
-std::optional<Optimum> branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
-                                        const Placement& placement, std::size_t k, double budget,
-                                        const Parallel& parallel,
-                                        const std::optional<Start>& start = std::nullopt);
+Optimum branch_and_bound(const Points& points, const Pyramid<Moments>& pyramid,
+                         const Placement& placement, std::size_t k, Allowance& allowance,
+                         const Parallel& parallel,
+                         const std::optional<Start>& start = std::nullopt);
 
 // Where boundaries of the optimum can still lie, among points that stand for groups of weights.
 struct Remaining {

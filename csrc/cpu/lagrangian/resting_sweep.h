@@ -33,8 +33,8 @@ public:
     RestingSweep sweep(cells, multiplier, where, buffers);
     buffers.costs[0] = 0.0;
     for (std::size_t end = 1; end <= n && sweep.work_ <= budget; ++end) {
-      sweep.enter(end - 1);
       const double work = sweep.work_;
+      sweep.enter(end - 1);
       const double least = sweep.reach(end);
       stop_if_interrupted_after(static_cast<std::size_t>(sweep.work_ - work));
       buffers.costs[end] = least + multiplier - (discounts && end < n ? discounts[end] : 0.0);
@@ -59,6 +59,7 @@ private:
     const double cost = buffers_.costs[start];
     blocks_.bound_newest(cost < bound ? cost : bound);
     blocks_.miss(cells_[start]);
+    work_ += kWorkOfMissing;
   }
 
   // Returns the length of the shortest path to `end`, but for its last edge's multiplier.
@@ -96,10 +97,10 @@ private:
     } else if (end % kLanes != 0) {
       gather(end);
     }
-    GrowQuartic::settle(alone(block), where_);
+    const std::size_t n_roots = GrowQuartic::settle(alone(block), where_);
     const double bound = least_candidate(alone(block));
     blocks_.set_bound(block, bound);
-    work_ += static_cast<double>(kLanes);
+    work_ += static_cast<double>(kLanes + kWorkOfARoot * n_roots);
     return bound;
   }
 
@@ -126,6 +127,11 @@ private:
       QuarticFields::store(moments, front.state + p, front.stride);
     }
   }
+
+  // What takes as long as looking at so many intervals: to add a cell to what blocks have missed,
+  // and to find a root from nothing.
+  static constexpr double kWorkOfMissing = 32.0;
+  static constexpr std::size_t kWorkOfARoot = 16;
 
   const QuarticMoments* cells_;
   const double multiplier_;

@@ -24,9 +24,9 @@ const Potentials& Sweeper<Moments>::run(const std::vector<Moments>& cells, doubl
   potentials_.costs.assign(stride, kInfinity);
   potentials_.previous.resize(n + 1);
   const double* earned = discounts.empty() ? nullptr : discounts.data();
-  budget_ -=
+  const double n_intervals =
       placement_.visit([&](auto where) { return sweep(cells, multiplier, earned, stride, where); });
-  if (budget_ < 0.0) throw OutOfWork{};
+  allowance_->spend(static_cast<std::size_t>(n_intervals));
   potentials_.costs.resize(n + 1);
   return potentials_;
 }
@@ -35,6 +35,7 @@ template <class Moments>
 template <class Where>
 double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multiplier,
                                const double* discounts, std::size_t stride, Where where) {
+  const double budget = allowance_->left();
   double* costs = potentials_.costs.data();
   std::uint32_t* previous = potentials_.previous.data();
   if constexpr (Moments::kQuartic) {
@@ -47,12 +48,12 @@ double Sweeper<Moments>::sweep(const std::vector<Moments>& cells, double multipl
         state_.data(), stride, roots_.data(), candidates_.data(), loose_.data(), costs, 0, 0};
     const typename RestingSweep<Where>::Buffers buffers{
         front, {missed_.data(), bounds_.data(), n_nodes}, costs, previous};
-    return dispatch<RestingSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+    return dispatch<RestingSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget,
                                          where, buffers);
   } else {
     const typename BlockSweep<Where>::Buffers buffers{state_.data(), stride, candidates_.data(),
                                                       costs, previous};
-    return dispatch<BlockSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget_,
+    return dispatch<BlockSweep<Where>>(cells.data(), cells.size(), multiplier, discounts, budget,
                                        where, buffers);
   }
 }

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/base/allowance.h"
 #include "cpu/intervals/placement.h"
 
 namespace wkmeans {
@@ -16,15 +17,14 @@ struct Potentials {
   std::vector<std::uint32_t> previous;  // the node before each node on that path
 };
 
-struct OutOfWork {};
-
 // Where the optimum of a cluster is a root found by iteration, its cost is taken at a value that
 // the true one never undercuts: paths never look longer than they are.
 template <class Moments>
 class Sweeper {
 public:
-  // Throws OutOfWork once `budget` intervals have been looked at.
-  Sweeper(const Placement& placement, double budget) : placement_(placement), budget_(budget) {}
+  // Runs throw OutOfWork once more intervals have been looked at than are allowed.
+  Sweeper(const Placement& placement, Allowance& allowance)
+      : placement_(placement), allowance_(&allowance) {}
 
   const Placement& placement() const { return placement_; }
   const Potentials& run(const std::vector<Moments>& cells, double multiplier,
@@ -37,7 +37,7 @@ private:
                std::size_t stride, Where where);
 
   Placement placement_;
-  double budget_;
+  Allowance* allowance_;
   Potentials potentials_;
   std::vector<double> state_, candidates_;
   std::vector<double> roots_, loose_, missed_, bounds_;  // quartic

@@ -2,6 +2,7 @@
 
 #include <limits>
 
+#include "cpu/base/allowance.h"
 #include "cpu/base/interrupt.h"
 
 namespace wkmeans {
@@ -19,13 +20,15 @@ template <class Moments>
 class Layer {
 public:
   Layer(const Points& points, const Pyramid<Moments>& pyramid, const Placement& placement,
-        const std::vector<double>& previous, std::vector<double>& best, std::uint32_t* argmin)
+        const std::vector<double>& previous, std::vector<double>& best, std::uint32_t* argmin,
+        Allowance& allowance)
       : points_(points),
         pyramid_(pyramid),
         placement_(placement),
         previous_(previous),
         best_(best),
         argmin_(argmin),
+        allowance_(allowance),
         tie_(1.0 + rounding_slack(points.size())) {}
 
   void solve(const Block& all, const Parallel& parallel) {
@@ -70,8 +73,10 @@ private:
     std::size_t best_column = column;
     Columns tied{column, column};
     double best = std::numeric_limits<double>::infinity();
+    std::size_t n_intervals = 0;
     Moments moments = pyramid_.range(column, row);
     for (;;) {
+      ++n_intervals;
       const double interval_cost = placement_.cost(moments);
       if (interval_cost > best * tie_) break;  // wider intervals cost more still
       const double cost = previous_[column] + interval_cost;
@@ -85,7 +90,8 @@ private:
       --column;
       moments = merge(point_moments<Moments>(points_, column), moments);
     }
-    stop_if_interrupted_after(kStepsOfAnInterval * (row - column));
+    stop_if_interrupted_after(kStepsOfAnInterval * n_intervals);
+    allowance_.spend(n_intervals);
     best_[row] = best;
     if (argmin_) argmin_[row] = static_cast<std::uint32_t>(best_column);
     return tied;
@@ -97,6 +103,7 @@ private:
   const std::vector<double>& previous_;
   std::vector<double>& best_;
   std::uint32_t* argmin_;
+  Allowance& allowance_;
   double tie_;
 };
 
@@ -116,7 +123,7 @@ std::vector<double> one_cluster_costs(const Points& points, const Placement& pla
 template <class Moments>
 LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
                               const Placement& placement, std::size_t k, Want want,
-                              const Parallel& parallel) {
+                              const Parallel& parallel, Allowance& allowance) {
   const std::size_t n = points.size();
   const std::size_t row_size = n + 1;
   LayeredOptimum optimum;
@@ -127,7 +134,7 @@ LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyra
   for (std::size_t layer = 1; layer < k; ++layer) {
     std::uint32_t* argmin =
         want == Want::boundaries ? argmins.data() + (layer - 1) * row_size : nullptr;
-    Layer<Moments>(points, pyramid, placement, previous, best, argmin)
+    Layer<Moments>(points, pyramid, placement, previous, best, argmin, allowance)
         .solve({layer + 1, n, layer, n - 1}, parallel);
     optimum.costs.push_back(best[n]);
     previous.swap(best);
@@ -141,9 +148,21 @@ LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyra
   return optimum;
 }
 
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuadraticMoments>&,
-                                       const Placement&, std::size_t, Want, const Parallel&);
-template LayeredOptimum optimal_layers(const Points&, const Pyramid<QuarticMoments>&,
-                                       const Placement&, std::size_t, Want, const Parallel&);
+template <class Moments>
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
+                              const Placement& placement, std::size_t k, Want want,
+                              const Parallel& parallel) {
+  Allowance unlimited(std::numeric_limits<double>::infinity());
+  return optimal_layers(points, pyramid, placement, k, want, parallel, unlimited);
+}
+
+#define WKM_INSTANTIATE(Moments)                                                                   \
+  template LayeredOptimum optimal_layers(const Points&, const Pyramid<Moments>&, const Placement&, \
+                                         std::size_t, Want, const Parallel&, Allowance&);          \
+  template LayeredOptimum optimal_layers(const Points&, const Pyramid<Moments>&, const Placement&, \
+                                         std::size_t, Want, const Parallel&);
+WKM_INSTANTIATE(QuadraticMoments)
+WKM_INSTANTIATE(QuarticMoments)
+#undef WKM_INSTANTIATE
 
 }  // namespace wkmeans

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "cpu/base/allowance.h"
 #include "cpu/base/parallel.h"
 #include "cpu/intervals/placement.h"
 #include "cpu/intervals/pyramid.h"
@@ -29,6 +30,14 @@ inline double layered_work(std::size_t n_points, std::size_t k) {
 enum class Want { costs, boundaries };
 
 // Needs 1 <= k <= points.size(). Memory: 16 n bytes, and 4 k n more where boundaries are wanted.
+// Throws OutOfWork where that takes more intervals than are allowed: columns that tie within
+// rounding may make it many times the work above.
+template <class Moments>
+LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
+                              const Placement& placement, std::size_t k, Want want,
+                              const Parallel& parallel, Allowance& allowance);
+
+// The same however many intervals it takes.
 template <class Moments>
 LayeredOptimum optimal_layers(const Points& points, const Pyramid<Moments>& pyramid,
                               const Placement& placement, std::size_t k, Want want,

@@ -238,12 +238,11 @@ private:
   template <class Moments>
   static std::optional<Found> by_branch_and_bound(const Problem& problem,
                                                   const Pyramid<Moments>& pyramid) {
-    constexpr double kBudget = 2e7;
-    const std::optional<Optimum> optimum = branch_and_bound(
-        problem.points, pyramid, problem.placement, problem.c.k, kBudget, Parallel(1));
-    if (!optimum || !is_certified(*optimum)) return std::nullopt;
-    return Found{
-        optimum->lower_bound, optimum->cost, {}, problem.clusters_below(optimum->boundaries)};
+    Allowance allowance(2e7);
+    const Optimum optimum = branch_and_bound(problem.points, pyramid, problem.placement,
+                                             problem.c.k, allowance, Parallel(1));
+    if (!is_certified(optimum)) return std::nullopt;
+    return Found{optimum.lower_bound, optimum.cost, {}, problem.clusters_below(optimum.boundaries)};
   }
 
   template <class Moments>
