@@ -57,15 +57,25 @@ class LatticeFeedback:
     integers : int32 array (rows, n)
     costs : float64 array (rows,)
         ``(w - v) (S + d I) (w - v)'`` of each row.
-    best_factors : float64 array (n,)
-        What each column's step would have to be multiplied by for its integers to leave the least
-        squared error against the targets met: ``<u, z> / <z, z>`` over the rows, u a target in
-        steps; 1 where all of a column's integers are zero.
+    products, squares : float64 array (n,)
+        ``<u, z>`` and ``<z, z>`` of each column over the rows, u the targets met, in steps.
     """
 
     integers: npt.NDArray[np.int32]
     costs: FloatArray
-    best_factors: FloatArray
+    products: FloatArray
+    squares: FloatArray
+
+    @property
+    def best_factors(self) -> FloatArray:
+        """`best_factors` of these rows."""
+        return best_factors(self.products, self.squares)
+
+
+def best_factors(products: FloatArray, squares: FloatArray) -> FloatArray:
+    """What each column's step would have to be multiplied by for its integers to leave the least
+    squared error against the targets met; 1 where all of a column's integers are zero."""
+    return np.divide(products, squares, out=np.ones(len(products)), where=squares > 0)
 
 
 def factorised(
@@ -170,8 +180,9 @@ def lattice_feedback(
         factor.arranged(column_factors),
         resolve_n_threads(n_threads),
     )
-    best = np.divide(products, squares, out=np.ones(n), where=squares > 0)
-    return LatticeFeedback(factor.restored(integers), costs, factor.restored(best))
+    return LatticeFeedback(
+        factor.restored(integers), costs, factor.restored(products), factor.restored(squares)
+    )
 
 
 def _positive(name: str, values: npt.ArrayLike, size: int) -> FloatArray:

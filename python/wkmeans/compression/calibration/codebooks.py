@@ -37,14 +37,9 @@ def serves(target: Target, options: Options) -> bool:
 
 
 def with_codebooks(
-    target: Target,
-    k: int,
-    options: Options,
-    shape: tuple[int, ...],
-    dtype: str,
-    coupling: FloatArray | None = None,
+    target: Target, k: int, options: Options, shape: tuple[int, ...], dtype: str
 ) -> CompressedTensor:
-    """One codebook for the tensor, or one for each of its rows without regard to `coupling`."""
+    """One codebook for the tensor, or one for each row as if rows did not matter together."""
     rows = target.weights.reshape(-1, target.weights.shape[2])
     importance = target.outputs.reshape(-1, 1)
     scale = _row_scales(rows) if options.channel_scales else None
@@ -61,7 +56,7 @@ def with_codebooks(
         centroid_dtype=_codebook_dtype(options, dtype, scale),
         include_zero=False,
         n_threads=resolve_n_threads(options.n_threads),
-        coupling=None if per_row else coupling,
+        coupling=None if per_row else target.coupling,
     )
     labels: Any = clustering.labels
     return compressed_tensor(

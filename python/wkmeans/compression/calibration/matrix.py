@@ -57,7 +57,8 @@ class MatrixMethod:
 
     `importances` are the diagonals, by the names of the source's tensors: they weigh those that
     multiply nothing, with `floor` under them (None: the default). `settings` are those of matrices.
-    `couplings` are for codebooks, one a tensor; None: outputs are taken one by one.
+    `couplings` are for tensors that are not pruned and have one codebook, or are on a lattice;
+    None: outputs are taken one by one.
     """
 
     model: nn.Module
@@ -85,9 +86,16 @@ class MatrixMethod:
             names,
             resolve_loss(self.loss, 1.0, "example"),
             self.settings,
+            self._coupled(),
         )
         if not self._replay.names:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
+
+    def _coupled(self) -> Mapping[str, FloatArray]:
+        options = self.request.options
+        if self.couplings is None or options.granularity != "tensor" or options.prunes:
+            return {}
+        return self.couplings.under(self.settings)
 
     def build(self) -> CompressedModel:
         """The network by k or by size, as the request has it."""
@@ -104,8 +112,6 @@ class MatrixMethod:
         refusal = why_no_codebooks(options)
         if refusal is not None:
             raise CannotError(refusal)
-        shared = options.granularity == "tensor" and not options.prunes
-        couplings = self.couplings.under(self.settings) if self.couplings and shared else {}
         made: dict[str, CompressedTensor] = {}
         others = dict.fromkeys(self.others, Choice(k))
         known = dict(self.model.named_parameters())
@@ -117,9 +123,7 @@ class MatrixMethod:
             if serves(target, options) and options.prunes:
                 tensor = pruned(target, k, options, known[name].detach())
             elif serves(target, options):
-                tensor = with_codebooks(
-                    target, k, options, entry.shape, entry.dtype, couplings.get(name)
-                )
+                tensor = with_codebooks(target, k, options, entry.shape, entry.dtype)
             if isinstance(tensor, CompressedTensor) and tensor.nbytes < dense_bytes(
                 entry.shape, entry.dtype
             ):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +35,7 @@ class Settings:
     floor : float
         What each output's importance is raised by, as a share of the mean of its layer.
     coupling : float
-        The share that counts of what examples say of two outputs' errors together, below 1; for
-        codebooks.
+        The share that counts of what examples say of two outputs' errors together, below 1.
     """
 
     ridge: float = 0.1
@@ -47,7 +46,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Target:
-    """What the quantised weights of a layer are to reach: ``sum_r g_r (w - v)_r S (w - v)_r'``.
+    """What the quantised weights of a layer are to reach: ``sum_rs G_rs (w - v)_r S (w - v)_s'``.
 
     Attributes
     ----------
@@ -57,7 +56,9 @@ class Target:
     matrix : float64 array (groups, inputs, inputs)
         S.
     outputs : float64 array (groups, outputs)
-        g.
+        The diagonal g of G.
+    coupling : float64 array (outputs, outputs), optional
+        Of a layer of one group ``G_rs / sqrt(g_r g_s)``, positive definite; None: G is diagonal.
     """
 
     name: str
@@ -65,6 +66,29 @@ class Target:
     weights: FloatArray
     matrix: FloatArray
     outputs: FloatArray
+    coupling: FloatArray | None = None
+
+    def every(self, step: int) -> Target:
+        """The same of every `step`-th row of each group."""
+        coupling = None if self.coupling is None else self.coupling[::step, ::step]
+        weights, outputs = self.weights[:, ::step], self.outputs[:, ::step]
+        return replace(self, weights=weights, outputs=outputs, coupling=coupling)
+
+    def cost_of(self, values: FloatArray) -> float:
+        """The objective, of values in any shape."""
+        errors = self.weights - values.reshape(self.weights.shape)
+        products = errors @ self.matrix
+        if self.coupling is None:
+            rows = np.einsum("gri,gri->gr", products, errors)
+            return float((self.outputs * rows).sum())
+        gram = gram_of(self.outputs[0], self.coupling)
+        return float(np.einsum("ri,ri->", gram @ errors[0], products[0]))
+
+
+def gram_of(outputs: FloatArray, coupling: FloatArray) -> FloatArray:
+    """G, ``(outputs, outputs)``."""
+    roots = np.sqrt(outputs)
+    return np.asarray(coupling * np.outer(roots, roots))
 
 
 def attainable(weights: torch.Tensor, moments: Moments, ridge: float) -> torch.Tensor:

@@ -7,7 +7,7 @@ is to reach is not its own weights but those that make the best of the inputs it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import torch
@@ -54,8 +54,10 @@ class Replay:
         names: Collection[str],
         loss: Loss,
         settings: Settings,
+        couplings: Mapping[str, FloatArray],
     ) -> None:
         self._inputs = inputs
+        self._couplings = couplings
         self._settings = settings
         self.unseen: dict[str, tuple[int, ...]] = {}
         """Outputs by the parameter whose first axis they are, as targets find them."""
@@ -117,6 +119,7 @@ class Replay:
             attainable(weights, used, self._settings.ridge).numpy(),
             damped(used.second, self._settings.damping).numpy(),
             self._output_importance(name, layer, moments).numpy(),
+            self._couplings.get(name),
         )
         return target, corrects
 

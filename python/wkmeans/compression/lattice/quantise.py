@@ -9,13 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
-from wkmeans._kernels.feedback import Factor, factorised, lattice_feedback
+from wkmeans._kernels.feedback import Factor, best_factors, factorised, lattice_feedback
 from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.lattice.coding import (
     LARGEST,
     EncodedIntegers,
     encode_integers,
 )
+from wkmeans.compression.lattice.rows import RowOrder
 from wkmeans.compression.lattice.scales import nearest_exponents, scale_of
 
 SLOPE = math.log(2) / 6
@@ -56,8 +57,9 @@ def on_lattice(
     zero for the same integers, gains where inputs are independent and little is fed back; files of
     networks had up to twice the divergence with either.
 
-    Groups have rows of their own and share the columns' steps. What is fed back are the errors of
-    the values that will be stored, their scales rounded. Raises `TooFineError` where integers are
+    Groups have rows of their own and share the columns' steps. Where rows matter together, errors
+    are fed back from row to row, too. What is fed back are the errors of the values that will be
+    stored, their scales rounded. Raises `TooFineError` where integers are
     larger than a file holds.
     """
     layer = _Layer(target, level, n_threads, factors or factors_of(target, n_threads))
@@ -98,7 +100,9 @@ class _Layer:
         self._factors = factors
         diagonals = np.stack([factor.diagonal for factor in self._factors])
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
-        steps = np.maximum(level / np.sqrt(target.outputs.reshape(-1)), self._finest_steps())
+        self._orders = [RowOrder.of(outputs, target.coupling) for outputs in target.outputs]
+        importances = np.concatenate([order.importances for order in self._orders])
+        steps = np.maximum(level / np.sqrt(importances), self._finest_steps())
         self.row_exponents = nearest_exponents(steps)
         self._row_steps = scale_of(self.row_exponents).reshape(target.outputs.shape)
 
@@ -114,19 +118,25 @@ class _Layer:
 
     def round(self, column_steps: FloatArray) -> tuple[Array, float, FloatArray]:
         """Integers of all rows, what they cost, and the factors of steps that suit them."""
-        integers: list[Array] = []
-        best: list[FloatArray] = []
+        integers = np.empty(self._target.weights.shape, np.int32)
+        products, squares = np.zeros((2, len(column_steps)))
         cost = 0.0
-        for group, factor in enumerate(self._factors):
-            found = lattice_feedback(
-                self._target.weights[group],
-                factor,
-                row_steps=self._row_steps[group],
-                column_steps=column_steps,
-                n_threads=self._n_threads,
-            )
-            integers.append(found.integers)
-            best.append(found.best_factors)
-            cost += float((self._target.outputs[group] * found.costs).sum())
-        rows = integers[0] if len(integers) == 1 else np.concatenate(integers)
-        return rows, cost, np.mean(best, axis=0)
+        for group, (factor, order) in enumerate(zip(self._factors, self._orders, strict=True)):
+            weights, row_steps = self._target.weights[group], self._row_steps[group]
+            errors = np.empty_like(weights) if order.is_coupled else None
+            for rows, targets in order.targets(weights, errors):
+                found = lattice_feedback(
+                    targets,
+                    factor,
+                    row_steps=row_steps[rows],
+                    column_steps=column_steps,
+                    n_threads=self._n_threads,
+                )
+                integers[group, rows] = found.integers
+                products += found.products
+                squares += found.squares
+                cost += float((order.importances[rows] * found.costs).sum())
+                if errors is not None:
+                    values = found.integers * row_steps[rows, np.newaxis] * column_steps
+                    errors[rows] = weights[rows] - values
+        return integers.reshape(-1, len(products)), cost, best_factors(products, squares)

@@ -14,7 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wkmeans.compression.calibration.objective import FloatArray, Target
+from wkmeans.compression.calibration.objective import Target
 from wkmeans.compression.lattice.quantise import SLOPE, OnLattice, factors_of, on_lattice
 
 _SHARE = 0.5
@@ -29,7 +29,7 @@ def better_on_lattice(target: Target, level: float, n_threads: int | None) -> On
     Raises `TooFineError` where integers are larger than a file holds.
     """
     step = -(-target.weights.shape[1] // _ROWS)
-    some = replace(target, weights=target.weights[:, ::step], outputs=target.outputs[:, ::step])
+    some = target.every(step)
     factors = factors_of(target, n_threads)
     plain = on_lattice(some, level, n_threads, factors)
     ridged = _ridged(some, level, n_threads)
@@ -47,13 +47,7 @@ def _ridged(target: Target, level: float, n_threads: int | None) -> OnLattice:
     matrix = target.matrix + ridge[:, np.newaxis, np.newaxis] * np.eye(target.matrix.shape[1])
     drawn = np.asarray(np.linalg.solve(matrix, (target.weights @ target.matrix).mT).mT, np.float64)
     found = on_lattice(replace(target, weights=drawn, matrix=matrix), level, n_threads)
-    return replace(found, cost=_cost(target, found.values))
-
-
-def _cost(target: Target, values: FloatArray) -> float:
-    errors = target.weights - values.reshape(target.weights.shape)
-    rows = np.einsum("gri,gri->gr", errors @ target.matrix, errors)
-    return float((target.outputs * rows).sum())
+    return replace(found, cost=target.cost_of(found.values))
 
 
 def _lagrangian(found: OnLattice, level: float) -> float:
