@@ -345,3 +345,26 @@ def test_importances_may_come_in_any_unit():
         assert compressed.report().bytes >= 0.98 * 5000
         sizes.append(compressed["0.weight"].nbytes)
     assert max(sizes) <= 1.02 * min(sizes)
+
+
+class BothWays(nn.Module):
+    """A weight and its transpose, as tied autoencoders have them."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(24, 24))
+        self.head = nn.Linear(24, 6)
+
+    def forward(self, x):
+        return self.head(nn.functional.linear((x @ self.weight).relu(), self.weight))
+
+
+@pytest.mark.parametrize("size", [{"k": 4}, {"target_bytes": 1100}])
+def test_a_weight_that_is_used_both_ways_goes_by_its_diagonal(size):
+    torch.manual_seed(0)
+    model = BothWays().eval()
+    compressed = wkmeans.compress(
+        model, calibration=[torch.randn(60, 24)], loss="mse", method="matrix", min_size=16, **size
+    )
+    weighed = {row.name: row.weighed for row in compressed.report().tensors if row.weighed}
+    assert weighed == {"weight": "diagonal", "head.weight": "matrix"}

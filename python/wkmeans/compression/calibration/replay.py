@@ -27,10 +27,9 @@ from wkmeans.compression.calibration.passes import Passes, Plan
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
 from wkmeans.importance.losses.losses import Loss
-from wkmeans.importance.matrices.layers import Layer, LayerInput
+from wkmeans.importance.matrices.layers import Layer, LayerInput, inputs_of
 from wkmeans.importance.matrices.moments import Moments, MomentSums
 from wkmeans.importance.matrices.outputs import output_importances
-from wkmeans.importance.matrices.walk import weight_of
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import Forward, FunctionalModel
 from wkmeans.importance.model.lease import lend
@@ -159,10 +158,16 @@ class Replay:
 
 
 def _multiplying(uses: Sequence[Use], names: Collection[str]) -> list[str]:
-    """Parameters that multiply inputs wherever they are used, in the order of their first use."""
+    """Parameters that multiply inputs in one way wherever used, in the order of their first use."""
     everywhere = Counter(slot.name for use in uses for slot in use.slots.values())
-    seen = Counter(name for use in uses if (name := weight_of(use)) is not None)
-    return [name for name, count in seen.items() if name in names and count == everywhere[name]]
+    ways: dict[str, Counter[tuple[int, int, int, bool]]] = {}
+    for use in uses:
+        found = inputs_of(use)
+        if found is not None and found.layer.slot.rows is None:
+            layer = found.layer
+            way = layer.groups, layer.outputs, layer.inputs, layer.transposed
+            ways.setdefault(layer.slot.name, Counter())[way] += 1
+    return [n for n, seen in ways.items() if n in names and [*seen.values()] == [everywhere[n]]]
 
 
 def _used_once(uses: Sequence[Use]) -> set[str]:
