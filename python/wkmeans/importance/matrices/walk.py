@@ -3,7 +3,7 @@
 A network that is compressed layer after layer needs what each layer meets once those before it have
 changed. A walk is one pass for all of them: it waits at a layer until somebody has changed its
 weights, and goes on with these. It has a thread, for whose stack the pass is held, but runs only
-while it is waited for.
+while it is waited for, by a thread that has the model.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch.overrides import _get_current_function_mode_stack, _push_mode
 
+from wkmeans._model_lock import act_for_holder
 from wkmeans.importance.first.rules import RULES
 from wkmeans.importance.first.tape import Tape, Use
 from wkmeans.importance.matrices.layers import LayerInput, inputs_of
@@ -76,6 +77,7 @@ class Walk:
             end: BaseException | None = None
             try:
                 self._wait()
+                act_for_holder()
                 circumstances.take_over()
                 _pass(model, leaves, inputs, awaited, self._meet, self._check)
             except _Ended:
