@@ -118,7 +118,7 @@ class Passes:
 
     def _begin(self, position: int) -> None:
         try:
-            models = [self._model.replica() for _ in self._networks]
+            models = [lend(self._model.module, self._model.replica) for _ in self._networks]
         except Exception as error:  # whatever the module's own copying raises
             _log.info("a pass to each layer, as the model cannot be copied: %s", error)
             self._is_copied = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -51,7 +51,9 @@ def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
 def on_lattice(
     target: Target, level: float, n_threads: int | None, factors: Sequence[Factor] | None = None
 ) -> OnLattice:
-    """Steps ``level / (sqrt(g_r) l_ii)``, finer in columns of few integers that are not zero.
+    """Steps ``level / (m_rr l_ii)``, finer in columns of few integers that are not zero.
+
+    ``m_rr`` is ``sqrt(g_r)`` where rows do not matter together.
 
     Targets are rounded to the nearest value. Choosing shorter codes instead, or values nearer to
     zero for the same integers, gains where inputs are independent and little is fed back; files of
@@ -59,8 +61,7 @@ def on_lattice(
 
     Groups have rows of their own and share the columns' steps. Where rows matter together, errors
     are fed back from row to row, too. What is fed back are the errors of the values that will be
-    stored, their scales rounded. Raises `TooFineError` where integers are
-    larger than a file holds.
+    stored, their scales rounded. Raises `TooFineError` where integers are larger than a file holds.
     """
     layer = _Layer(target, level, n_threads, factors or factors_of(target, n_threads))
     exponents = nearest_exponents(layer.column_steps)
@@ -70,8 +71,10 @@ def on_lattice(
         exponents = nearest_exponents(scale_of(used) * np.clip(factors_of_steps, *_FACTORS))
         if np.array_equal(exponents, used):
             break
-    encoded = encode_integers(integers, layer.row_exponents, used)
-    return OnLattice(encoded, integers, cost)
+    found = OnLattice(encode_integers(integers, layer.row_exponents, used), integers, cost)
+    if target.coupling is None:
+        return found
+    return replace(found, cost=target.cost_of(found.values))  # rows of one block, too
 
 
 def of_several_values(
