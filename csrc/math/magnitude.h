@@ -13,6 +13,8 @@ struct Magnitudes {
   double n_items = 0.0;
 };
 
+constexpr int kMostCostExponent = 480;  // below the root of the largest double
+
 // Weights are multiplied by 2^weight and costs by 2^cost: which importances follow. Multiplying by
 // a power of two takes no digit from any number, so the optimum stays the same.
 struct PowersOfTwo {
@@ -49,30 +51,34 @@ private:
   WKM_HD static int above(double value) { return value > 0.0 ? std::ilogb(value) + 1 : kNone; }
 };
 
-// What it takes for every figure of a problem, its costs' squares and what a pinned zero weighs
-// among them, to be far from either end of a double's range; nothing as a rule. Then the costs come
-// to lie high in that range: the light parts of a problem need the room below. The further out the
+// Whether every figure of a problem, its costs' squares and what a pinned zero weighs among them,
+// is far from either end of a double's range. Its largest absolute values lie between these.
+WKM_HD bool are_in_range(const Magnitudes& least, const Magnitudes& most) {
+  constexpr int kFarthestWeight = 200;
+  constexpr int kLeastCost = -300;
+  constexpr int kMostStiffness = 700;
+  constexpr int kMostImportance = 900;
+  const CostExponents low(least);
+  const CostExponents high(most);
+  return low.weight >= -kFarthestWeight && high.weight <= kFarthestWeight &&
+         low.cost >= kLeastCost && high.cost <= kMostCostExponent &&
+         high.stiffness <= kMostStiffness && high.importance <= kMostImportance &&
+         high.quartic_importance <= kMostImportance;
+}
+
+// What it takes to bring a problem's figures into that range; nothing as a rule. Then the costs
+// come to lie high in it: the light parts of a problem need the room below. The further out the
 // weights, the less weigh their importances, and so what underflow may hide; but the light ones
 // among these need room too.
 WKM_HD PowersOfTwo powers_to_range(const Magnitudes& largest) {
-  constexpr int kFarthestWeight = 200;
-  constexpr int kLeastCost = -300;
-  constexpr int kMostCost = 480;  // below the root of the largest double
-  constexpr int kMostStiffness = 700;
-  constexpr int kMostImportance = 900;
   constexpr int kWeight = 64;  // distances a few hundred binades smaller still have fourth powers
   constexpr int kMostWeight = 128;  // the end of float32
-  if (!(largest.weight > 0.0)) return {};
+  if (!(largest.weight > 0.0) || are_in_range(largest, largest)) return {};
   const CostExponents e(largest);
-  const bool in_range = e.weight >= -kFarthestWeight && e.weight <= kFarthestWeight &&
-                        e.cost >= kLeastCost && e.cost <= kMostCost &&
-                        e.stiffness <= kMostStiffness && e.importance <= kMostImportance &&
-                        e.quartic_importance <= kMostImportance;
-  if (in_range) return {};
   // A cost counts I (w - c)^2 and H (w - c)^4: either may be the larger one once w has moved.
   PowersOfTwo powers;
   if (e.weight < kWeight || e.weight > kMostWeight) powers.weight = kWeight - e.weight;
-  powers.cost = kMostCost - e.cost;
+  powers.cost = kMostCostExponent - e.cost;
   return powers;
 }
 

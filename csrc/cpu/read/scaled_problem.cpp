@@ -70,22 +70,57 @@ double largest_of(const Operand& operand, std::int64_t problem, std::int64_t beg
 }
 
 template <class Real>
+Magnitudes largest_among(const Problems& problems, std::int64_t problem, std::int64_t begin,
+                         std::int64_t end) {
+  std::vector<Real> own;
+  const auto largest = [&](const Operand* operand, double where_absent) {
+    return operand ? largest_of(*operand, problem, begin, end, own) : where_absent;
+  };
+  return {largest(problems.weights, 0.0), largest(problems.importance, 1.0),
+          largest(problems.quartic_importance, 0.0), static_cast<double>(end - begin)};
+}
+
+template <class Real>
 Magnitudes largest_as(const Problems& problems, std::int64_t problem, const Parallel& parallel) {
   const std::int64_t n = problems.weights->n_items();
   std::vector<Magnitudes> found(static_cast<std::size_t>(chunk_count(n)));
   for_each_chunk(parallel, n, [&](std::int64_t chunk, std::int64_t begin, std::int64_t end) {
-    std::vector<Real> own;
-    const auto largest = [&](const Operand* operand, double where_absent) {
-      return operand ? largest_of(*operand, problem, begin, end, own) : where_absent;
-    };
-    found[static_cast<std::size_t>(chunk)] = {largest(problems.weights, 0.0),
-                                              largest(problems.importance, 1.0),
-                                              largest(problems.quartic_importance, 0.0), 0.0};
+    found[static_cast<std::size_t>(chunk)] = largest_among<Real>(problems, problem, begin, end);
   });
   Magnitudes all;
   for (const Magnitudes& of_chunk : found) all = larger_of(all, of_chunk);
   all.n_items = static_cast<double>(n);
   return all;
+}
+
+bool are_finite(const Magnitudes& largest) {
+  return std::isfinite(largest.weight) && std::isfinite(largest.importance) &&
+         std::isfinite(largest.quartic_importance);
+}
+
+// Whether the weights alone leave room for any float as an importance, and the first importances
+// are more than next to nothing, so that the rest need not be read.
+template <class Real>
+bool are_in_range_by_weights(const Problems& problems, std::int64_t problem,
+                             const Parallel& parallel) {
+  const std::int64_t n = problems.weights->n_items();
+  if (is_double(problems.importance) || is_double(problems.quartic_importance) || n <= kItemBlock)
+    return false;
+  Magnitudes least = largest_among<Real>(problems, problem, 0, kItemBlock);
+  Magnitudes most = largest_as<Real>({problems.weights, nullptr, nullptr}, problem, parallel);
+  if (!are_finite(least) || !are_finite(most)) return false;
+  least.weight = most.weight;
+  least.n_items = most.n_items;
+  most.importance = most.quartic_importance = std::numeric_limits<float>::max();
+  return are_in_range(least, most);
+}
+
+template <class Real>
+std::optional<Magnitudes> largest_where_needed(const Problems& problems, std::int64_t problem,
+                                               const Parallel& parallel) {
+  if (are_in_range_by_weights<Real>(problems, problem, parallel)) return std::nullopt;
+  const Magnitudes largest = largest_as<Real>(problems, problem, parallel);
+  return are_finite(largest) ? std::optional(largest) : std::nullopt;
 }
 
 // Values times a power of two; notes whether any lost a digit.
@@ -120,13 +155,12 @@ std::optional<ScaledProblem> ScaledProblem::where_needed(const Problems& problem
                                                          std::int64_t problem,
                                                          const Parallel& parallel) {
   if (!may_leave_range(problems)) return std::nullopt;
-  Magnitudes largest;
-  with_real(problems,
-            [&](auto real) { largest = largest_as<decltype(real)>(problems, problem, parallel); });
-  const auto is_finite = [](double value) { return std::isfinite(value); };
-  if (!is_finite(largest.weight) || !is_finite(largest.importance) ||
-      !is_finite(largest.quartic_importance))
-    return std::nullopt;
+  std::optional<Magnitudes> found;
+  with_real(problems, [&](auto real) {
+    found = largest_where_needed<decltype(real)>(problems, problem, parallel);
+  });
+  if (!found) return std::nullopt;
+  Magnitudes largest = *found;
   const bool unit_importance = largest.importance == 0.0 && largest.quartic_importance == 0.0;
   if (unit_importance) largest.importance = 1.0;
   const PowersOfTwo powers = powers_to_range(largest);
