@@ -200,6 +200,16 @@ def _dense(entry: Entry, reason: str, dense_dtype: str | None) -> DenseTensor:
     return DenseTensor(cast, entry.dtype, reason)
 
 
+def tensors_to_compress(source: Source, options: Options) -> list[str]:
+    """Names of those that are compressed where importances name all."""
+    selection = select(options, source.names())
+    return [
+        name
+        for name, entry in source.entries.items()
+        if reason_to_stay_dense(name, entry, options, selection, True) is None
+    ]
+
+
 def _check_names(importances: Mapping[str, Any] | None, source: Source) -> None:
     if importances is None:
         return

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from wkmeans.compression.calibration.codebooks import (
     with_codebooks,
 )
 from wkmeans.compression.calibration.coupling import Couplings
+from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.objective import FloatArray, Settings, Target
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
@@ -55,8 +55,8 @@ class CannotError(Exception):
 class MatrixMethod:
     """One network under the whole importance matrices of its layers.
 
-    `importances` are the diagonals, by the names of the source's tensors: they weigh those that
-    multiply nothing, with `floor` under them (None: the default). `settings` are those of matrices.
+    `diagonals` weigh tensors that multiply nothing, with `floor` under them (None: the default).
+    `settings` are those of matrices.
     `couplings` are for tensors that are not pruned and have one codebook, or are on a lattice;
     None: outputs are taken one by one.
     """
@@ -66,7 +66,7 @@ class MatrixMethod:
     request: Request
     inputs: Sequence[Inputs]
     forward: Forward | None
-    importances: Mapping[str, Any]
+    diagonals: Diagonals
     loss: str
     floor: float | None
     settings: Settings
@@ -75,7 +75,7 @@ class MatrixMethod:
     def __post_init__(self) -> None:
         request = self.request
         floor = self.floor
-        weighed = WeighedTensors(self.importances, DEFAULT_FLOOR if floor is None else floor)
+        weighed = WeighedTensors(self.diagonals, DEFAULT_FLOOR if floor is None else floor)
         self.work = Work(self.source, request.options, weighed, request.progress, request.group)
         known = dict(self.model.named_parameters())
         names = [name for name in self.work.weights_of if name in known]
@@ -90,6 +90,7 @@ class MatrixMethod:
         )
         if not self._replay.names:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
+        self.diagonals.prepare(self.others)
 
     def _coupled(self) -> Mapping[str, FloatArray]:
         options = self.request.options
@@ -172,7 +173,7 @@ class MatrixMethod:
         return self.work.model(tensors, findings)
 
     def unit(self) -> float:
-        """How much larger the given importances of layers are than those of their matrices.
+        """How much larger diagonals of the layers are than what their matrices say.
 
         In all, once the layers have been looked at. Layer by layer exact diagonals of Fisher's
         matrix say otherwise where there are many positions, and networks diverge more by them: a
@@ -180,13 +181,8 @@ class MatrixMethod:
         than twice.
         """
         own = self._replay.importances
-        given = sum(self._given_in_all(name) for name in own)
-        return given / sum(own.values()) if given > 0 and any(own.values()) else 1.0
-
-    def _given_in_all(self, name: str) -> float:
-        importance = torch.as_tensor(_first(self.importances[name])).double()
-        shape = self.source.entries[name].shape
-        return float(importance.expand(shape).sum())
+        diagonals = self.diagonals.in_all(own) if self.others else 0.0
+        return diagonals / sum(own.values()) if diagonals > 0 and any(own.values()) else 1.0
 
     @property
     def others(self) -> list[str]:
@@ -207,10 +203,6 @@ def suits_lattice(request: Request) -> bool:
     )
 
 
-def _first(pair: Any) -> Any:
-    return pair[0] if isinstance(pair, (tuple, list)) else pair
-
-
 class _LatticeSearch:
     """The water level, one for the whole network, at which the file has the size asked for."""
 
@@ -220,7 +212,9 @@ class _LatticeSearch:
         self._n_threads = method.request.options.n_threads
         options = method.request.options
         k = 1 << min(max(math.ceil(8 * target / max(method.work.n_weights, 1)) + 2, 4), 12)
-        self._priced = {n: PricedSample(method.work.sample(n), k, options) for n in method.others}
+        samples = {name: method.work.sample(name) for name in method.others}
+        self._priced = {n: PricedSample(sample, k, options) for n, sample in samples.items()}
+        self._energy_of_others = math.fsum(s.cost_of_zero for s in samples.values())
         self._held: dict[str, Choice] | None = None
         self._unit = 1.0
 
@@ -269,7 +263,7 @@ class _LatticeSearch:
         method = self._method
         targets = method.replay.original_targets()
         self._unit = method.unit()
-        exponent = math.log2(self._first_level())
+        exponent = math.log2(self._first_level(targets))
         found: list[tuple[float, float]] = []
         for _ in range(_ROUNDS):
             level = 2.0**exponent
@@ -288,12 +282,13 @@ class _LatticeSearch:
     def _measured(self, exponent: float, size: int) -> tuple[float, float]:
         return exponent, math.log(size / (_AIM * self._target))
 
-    def _first_level(self) -> float:
+    def _first_level(self, targets: Sequence[Target]) -> float:
         """Right for independent weights of one spread, all of them active."""
         work = self._method.work
         bits = min(8 * self._target / work.n_weights, _MOST_BITS)
-        energy = math.fsum(float(work.sample(name).cost_of_zero) for name in work.weights_of)
-        return math.sqrt(12 * energy / self._unit / work.n_weights) * 2.0**-bits or 1.0
+        energy = math.fsum(target.cost_of(np.zeros_like(target.weights)) for target in targets)
+        energy += self._energy_of_others / self._unit
+        return math.sqrt(12 * energy / work.n_weights) * 2.0**-bits or 1.0
 
     def _compressed(self, level: float) -> CompressedModel:
         made: dict[str, CompressedTensor] = {}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from wkmeans._wrappers import plain_names
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._work import tensors_to_compress
 from wkmeans.compression.calibration.batches import held_out, read_inputs
 from wkmeans.compression.calibration.coupling import Couplings
+from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
@@ -25,7 +26,7 @@ from wkmeans.importance.model.functional import Forward
 
 METHODS = ("auto", "matrix", "diagonal", "unweighted")
 _OTHER_FLOORS = (0.1, 3.0, 10.0)
-"""Tried where none is given and the whole matrix was not the best so far."""
+"""Tried where none is given."""
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"damping": 0.03}, {"damping": 0.01})
 """Tried for codebooks of k, where labels fall one way or another by luck: each is the best for some
 networks and k, by up to a tenth."""
@@ -134,15 +135,19 @@ class _Trial:
             for changed in self._settings():
                 named = "".join(f", {name} {value:g}" for name, value in changed.items())
                 yield f"matrix{named}", partial(self._matrix, changed)
-        if method in ("auto", "diagonal"):
+        # On no network and at no size of `bench/frontier` were diagonals as good as the matrix.
+        if method == "diagonal" or (method == "auto" and not self._best.startswith("matrix")):
             for floor in self._floors():
                 yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
 
     def _floors(self) -> Iterator[float]:
         yield DEFAULT_FLOOR if self.floor is None else self.floor
-        best = min(self.tried, key=self.tried.__getitem__)
-        if self.floor is None and not best.startswith("matrix"):
+        if self.floor is None:
             yield from _OTHER_FLOORS
+
+    @property
+    def _best(self) -> str:
+        return min(self.tried, key=self.tried.__getitem__)
 
     def divergence_of(self, model: CompressedModel) -> float:
         """On the held-out examples."""
@@ -181,21 +186,24 @@ class _Trial:
         return Couplings(self.model, self.inputs, self.calibration.forward, loss)
 
     def _diagonal(self, floor: float) -> CompressedModel:
+        self._diagonals.prepare(tensors_to_compress(self.source, self.request.options))
         return build(self.source, self.request, self._diagonals, floor)
 
     @cached_property
-    def _diagonals(self) -> Mapping[str, Any]:
-        """Those given, or Fisher's of the examples that do not judge; else the mean."""
-        found = self.importances
-        if found is None:
-            pairs: list[tuple[Any, None]] = [(inputs.value(), None) for inputs in self.inputs]
-            loss, forward = self.calibration.loss, self.calibration.forward
-            found = estimate(
-                self.model, pairs, objective="fisher", loss=loss, forward=forward,
-                parameters=lambda _, parameter: parameter.is_floating_point(),
+    def _diagonals(self) -> Diagonals:
+        """Those given, or Fisher's of the examples that do not judge."""
+
+        def fisher(names: Collection[str], most: int | None) -> Mapping[str, Any]:
+            each = None if most is None else -(-most // len(self.inputs))  # of a batch
+            pairs: list[tuple[Any, None]] = [(batch[:each].value(), None) for batch in self.inputs]
+            wanted = set(names)
+            return estimate(
+                self.model, pairs, objective="fisher", loss=self.calibration.loss,
+                forward=self.calibration.forward, parameters=lambda name, _: name in wanted,
                 probes=self._probes,
             )  # fmt: skip
-        return _named_as(self.source, self.model, found)
+
+        return Diagonals(self.model, self.source, self.importances, fisher)
 
     @property
     def _probes(self) -> int | None:
@@ -203,18 +211,3 @@ class _Trial:
         if self._judge.outputs_of_an_example <= _MOST_SEEDS:
             return None
         return min(max(2, _SAMPLES // sum(map(len, self.inputs))), _MOST_PROBES)
-
-
-def _named_as(source: Source, model: nn.Module, found: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Importances under the names of the source, and the mean for tensors that have none."""
-    stored, plain = source.names(), plain_names(model, found)
-    names = {stored[name]: given for given, name in plain.items() if name in stored}
-    known = {name: found[given] for name, given in names.items()}
-    means = [_mean(pair) for pair in known.values()]
-    one = torch.full((), sum(means) / max(len(means), 1), dtype=torch.float64)
-    return known | {n: (one, None) for n in source.entries if n not in known}
-
-
-def _mean(pair: Any) -> float:
-    value = pair[0] if isinstance(pair, (tuple, list)) else pair
-    return float(torch.as_tensor(value).double().mean())
