@@ -240,6 +240,42 @@ def test_position_embeddings_beyond_the_rule_fall_back(style):
     assert result.methods["places.weight"] == "one example at a time"
 
 
+class Attention(nn.Module):
+    """One head, whose softmax does not change with the bias of its keys."""
+
+    def __init__(self, *, bias_used_again=False):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(4, 4) for _ in range(3))
+        self.head = nn.Linear(4, CLASSES)
+        self.bias_used_again = bias_used_again
+
+    def forward(self, x):
+        q, k, v = (layer(x)[:, None] for layer in (self.q, self.k, self.v))
+        hidden = functional.scaled_dot_product_attention(q, k, v)[:, 0]
+        if self.bias_used_again:
+            hidden = hidden + 1e-3 * self.k.bias
+        return self.head(hidden.mean(1))
+
+
+@pytest.mark.usefixtures("no_fall_back")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_gradient_that_is_nothing_but_rounding_needs_no_fall_back(dtype):
+    torch.manual_seed(0)
+    net, inputs, targets = Attention().to(dtype), torch.randn(6, 50, 4), torch.arange(6) % CLASSES
+    result = estimate(net, [(inputs.to(dtype), targets)], objective="fisher")
+    others = [float(result[name][0].mean()) for name in ("q.bias", "v.bias")]
+    assert float(result["k.bias"][0].max()) < 1e-9 * min(others)
+
+
+def test_a_small_use_beside_a_gradient_of_rounding_is_seen():
+    torch.manual_seed(0)
+    net, inputs = Attention(bias_used_again=True), torch.randn(6, 50, 4)
+    targets = torch.arange(6) % CLASSES
+    result = estimate(net, [(inputs, targets)], objective="gradient")
+    assert result.methods["k.bias"] == "one example at a time"
+    assert result.methods["q.bias"] == "rules"
+
+
 @pytest.mark.parametrize("seeds_at_once", [1, 2, 100])
 @pytest.mark.usefixtures("no_fall_back")
 def test_blocks_of_seeds_and_examples_change_nothing(monkeypatch, seeds_at_once):
