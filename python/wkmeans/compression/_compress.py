@@ -78,7 +78,8 @@ def compress(
     forward : function (model, input) -> output, optional
         How to call the model where ``model(input)`` is not it.
     method : {"auto", "matrix", "diagonal", "unweighted"}
-        With calibration: try everything, or one thing beside plain rounding.
+        With calibration: one thing beside plain rounding; or the whole matrix, and diagonals where
+        it cannot be had or does not help.
     floor : float, optional
         What each importance is raised by, as a share of the mean of its tensor, and the quartic
         importance likewise: 1 by default. A slice along the first axis (an output, an expert, a
