@@ -35,9 +35,9 @@ def estimated(monkeypatch):
     calls = []
 
     def recorded(model, pairs, *, parameters, **options):
-        names = [name for name, p in model.named_parameters() if parameters(name, p)]
-        calls.append((names, sum(len(inputs) for inputs, _ in pairs)))
-        return wkmeans.importance.estimate(model, pairs, parameters=parameters, **options)
+        found = wkmeans.importance.estimate(model, pairs, parameters=parameters, **options)
+        calls.append((list(found), sum(len(inputs) for inputs, _ in pairs)))
+        return found
 
     monkeypatch.setattr(search, "estimate", recorded)
     return calls
@@ -83,6 +83,18 @@ def test_diagonals_are_tried_where_no_matrix_can_be_had(estimated):
     ).report()
     assert "matrix" not in report.tried and any("diagonal" in name for name in report.tried)
     assert estimated == [(["weight"], 40)]
+
+
+def test_wrappers_change_nothing(estimated):
+    batches = [tokens(100), tokens(60)]
+    files = []
+    for model in (with_a_table(), nn.DataParallel(with_a_table())):
+        made = wkmeans.compress(
+            model, calibration=batches, loss="mse", method="matrix", target_bytes=6000
+        )
+        files.append(made.to_bytes())
+    assert estimated[:2] == estimated[2:]
+    assert files[0] == files[1]
 
 
 def diagonals(model, given=None, estimate=None) -> Diagonals:

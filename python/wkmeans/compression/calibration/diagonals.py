@@ -13,7 +13,7 @@ from wkmeans._wrappers import plain_names
 from wkmeans.compression.source import Source
 
 Estimate = Callable[[Collection[str], int | None], Mapping[str, Any]]
-"""Fisher's importances of the model's parameters of these names, by so many examples or by all."""
+"""Fisher's importances of parameters, named without wrappers, by so many examples or by all."""
 
 _EXAMPLES_OF_A_SUM = 64
 """Importances of all layers' weights together differ little from example to example."""
@@ -76,8 +76,10 @@ class Diagonals(Mapping[str, Any]):
         return float(importance.expand(self._source.entries[name].shape).sum())
 
     def _parameters_of(self, names: Collection[str]) -> list[str]:
+        """The model's that are stored under these names, as they are called without wrappers."""
         known = [n for n, p in self._model.named_parameters() if p.is_floating_point()]
-        return [name for name, stored in self._stored(known).items() if stored in names]
+        wanted = {name for name, stored in self._stored(known).items() if stored in names}
+        return [p for n, p in plain_names(self._model, known).items() if n in wanted and p]
 
     @cached_property
     def _mean(self) -> torch.Tensor:
