@@ -4,8 +4,10 @@
 
 #include <cmath>
 #include <limits>
+#include <optional>
 #include <stdexcept>
 #include <utility>
+#include <vector>
 
 #include "cpu/base/items.h"
 #include "support.h"
@@ -23,6 +25,23 @@ ScaledProblem scaled(const Items& items) {
   auto problem = ScaledProblem::where_needed({&weights, &importance, nullptr}, 0, Parallel(1));
   if (!problem) throw std::logic_error("the problem was in range");
   return std::move(*problem);
+}
+
+constexpr float kMost = std::numeric_limits<float>::max();
+
+// Of weights up to this one, whose importances change from `first` to `rest` after some blocks.
+template <class Real>
+std::optional<PowersOfTwo> powers_of(float weight, float first, float rest) {
+  constexpr std::size_t kItems = 5000;
+  std::vector<Real> weights, importances;
+  for (std::size_t i = 0; i < kItems; ++i) {
+    weights.push_back(weight * static_cast<float>(i) / static_cast<float>(kItems));
+    importances.push_back(i < kItems / 2 ? first : rest);
+  }
+  const Operand w = contiguous(weights, "weights");
+  const Operand h = contiguous(importances, "quartic_importance");
+  const auto scaled = ScaledProblem::where_needed({&w, &h, &h}, 0, Parallel(1));
+  return scaled ? std::optional(scaled->powers()) : std::nullopt;
 }
 
 }  // namespace
@@ -78,4 +97,24 @@ TEST_CASE("importances are lowered as far as a cost allows") {
   CHECK_FALSE(lowered->may_be_lost(std::ldexp(0x1p-1055, lowered->powers().cost)));
   for (const double cost : {0.0, std::numeric_limits<double>::infinity(), 0x1p500})
     CHECK_FALSE(problem.lowered_to(cost, problems, 0));
+}
+
+TEST_CASE("importances that need not be read are those that change nothing") {
+  int n_scaled = 0;
+  int n_in_range = 0;
+  for (const float weight : {0.0f, 0x1p-149f, 0x1p-120f, 1.0f, 0x1p60f, 0x1p81f, 0x1p90f, kMost}) {
+    for (const float first : {0.0f, 0x1p-149f, 1.0f}) {
+      for (const float rest : {0.0f, 0x1p-149f, 1.0f, kMost}) {
+        const auto read_as_needed = powers_of<float>(weight, first, rest);
+        const auto read_whole = powers_of<double>(weight, first, rest);
+        REQUIRE(read_as_needed.has_value() == read_whole.has_value());
+        ++(read_whole ? n_scaled : n_in_range);
+        if (!read_whole) continue;
+        CHECK(read_as_needed->weight == read_whole->weight);
+        CHECK(read_as_needed->cost == read_whole->cost);
+      }
+    }
+  }
+  CHECK(n_scaled > 0);
+  CHECK(n_in_range > 0);
 }

@@ -46,10 +46,10 @@ constexpr double kFreeWork = 1e6;
 constexpr double kMostLayeredWork = 4e9;
 constexpr double kMostLayeredCells = 3e8;  // of four bytes
 // Searches that do not close end with the best clustering found, once they have looked at so many
-// intervals for each point, and for so many points at least: after some four seconds at 40,000
+// intervals for each point, and for so many points at least: after some three seconds at 40,000
 // points. Costs hundreds of decades apart may never close; of other problems none is known that
-// takes half of it. An interval with quartic importances takes as long as so many without, and
-// in the layers longer still.
+// takes all of it. An interval with quartic importances takes as long as so many without, and in
+// the layers longer still.
 constexpr double kMostWorkOfAPoint = 2e4;
 constexpr double kFewestPointsOfMostWork = 40000;
 constexpr double kWorkOfAQuarticInterval = 10.0;
