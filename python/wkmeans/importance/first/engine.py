@@ -43,7 +43,9 @@ DELTA_BYTES_OF_STEPS = 128 * 2**20
 # The gradients of the fall-back stay under this.
 FALL_BACK_BYTES = 32 * 2**20
 
-_ROUNDINGS = 16.0  # of each term of a sum, generously
+# Of terms that cancel, whose errors add up as random numbers do; beside terms that do not cancel it
+# is nothing.
+_ROUNDINGS = 32.0
 
 
 @dataclass(frozen=True)
@@ -230,7 +232,7 @@ class Engine:
         n = len(outputs)
         seed = _random_like(outputs)
         sums: dict[str, torch.Tensor] = {}
-        sizes: dict[str, torch.Tensor] = {}
+        squares: dict[str, torch.Tensor] = {}  # of the terms of biases' gradients
         partial: set[str] = set()
         deltas = self.back_propagate(outputs, uses, seed.unsqueeze(0))
         for use, layout, delta in zip(uses, layouts, deltas, strict=True):
@@ -241,16 +243,16 @@ class Engine:
                 for slot, contribution in contributions_of(use, layout, delta, n):
                     self._add(sums, slot, contribution)
                 if (bias := use.slots.get("bias")) is not None:
-                    for slot, contribution in contributions_of(use, layout, delta.abs(), n):
+                    for slot, contribution in contributions_of(use, layout, delta.square(), n):
                         if slot is bias:
-                            self._add(sizes, slot, contribution)
+                            self._add(squares, slot, contribution)
         candidates = [name for name in leaves if name not in partial and not _overlap(uses, name)]
         expected = gradients(outputs, [leaves[name] for name in candidates], seed)
         complete = set()
         for name, autograd in zip(candidates, expected, strict=True):
             if autograd is None:
                 complete.add(name)  # the output does not depend on it
-            elif name in sums and _agree(sums[name], autograd, sizes.get(name)):
+            elif name in sums and _agree(sums[name], autograd, squares.get(name)):
                 complete.add(name)
             elif name in sums:
                 reasons[name] = "the analytic rules see only some of its uses"
@@ -327,16 +329,16 @@ def _random_like(tensor: torch.Tensor) -> torch.Tensor:
     return torch.randn(tensor.shape, generator=generator).to(tensor)
 
 
-def _agree(mine: torch.Tensor, autograd: torch.Tensor, sizes: torch.Tensor | None) -> bool:
-    """Whether they differ by rounding; `sizes` are what they are sums of, without signs.
+def _agree(mine: torch.Tensor, autograd: torch.Tensor, squares: torch.Tensor | None) -> bool:
+    """Whether they differ by rounding; `squares` are those of the terms of the sums, where known.
 
     Terms may cancel: softmax does not change with the bias of keys, whose gradient is what rounding
     leaves of zero.
     """
     eps = torch.finfo(autograd.dtype).eps
     tolerance = math.sqrt(eps) * float(autograd.abs().max())
-    if sizes is not None:
-        tolerance = max(tolerance, _ROUNDINGS * eps * float(sizes.abs().max()))
+    if squares is not None:
+        tolerance = max(tolerance, _ROUNDINGS * eps * math.sqrt(float(squares.max())))
     return float((mine - autograd).abs().max()) <= tolerance
 
 
