@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 from torch import nn  # noqa: E402
 
 from wkmeans.compression.calibration import search  # noqa: E402
+from wkmeans.compression.calibration.batches import read_inputs, some_of_all  # noqa: E402
 from wkmeans.compression.calibration.diagonals import Diagonals  # noqa: E402
 from wkmeans.compression.source import open_source  # noqa: E402
 
@@ -60,10 +61,20 @@ def test_those_of_tensors_without_a_matrix_and_a_few_of_the_rest(estimated):
     )
     (table, n_table), (layers, n_layers) = estimated
     assert (table, n_table) == (["0.weight"], 128)
-    assert layers == LAYERS and 64 <= n_layers < 128
+    assert (layers, n_layers) == (LAYERS, 64)
     assert {r.name: r.weighed for r in compressed.report().tensors if r.reason is None} == {
         "0.weight": "diagonal", "1.weight": "matrix", "3.weight": "matrix",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("size", [1, 7, 300])
+@pytest.mark.parametrize("most", [1, 2, 64, 299, 1000])
+def test_some_examples_come_evenly_from_all_batches(size, most):
+    examples = torch.arange(300.0)
+    found = some_of_all(read_inputs(examples.split(size)), most)
+    values = torch.cat([one.value() for one in found])
+    count = min(most, 300)
+    assert values.tolist() == [i * 300 // count for i in range(count)]
 
 
 def test_all_that_are_compressed_where_diagonals_are_asked_for(estimated):

@@ -1,4 +1,4 @@
-"""Calibration batches: inputs alone, and which of their examples judge."""
+"""Calibration batches: inputs alone, and some of their examples, such as those that judge."""
 
 from __future__ import annotations
 
@@ -47,13 +47,22 @@ def held_out(inputs: list[Inputs]) -> tuple[list[Inputs], list[Inputs]]:
     judging[_EVERY - 1 :: _EVERY] = True
     if n < _EVERY:
         judging[-1] = True
-    kept, judges, start = [], [], 0
-    for one in inputs:
-        part = judging[start : start + len(one)]
-        start += len(one)
-        kept += _some(one, ~part)
-        judges += _some(one, part)
-    return kept, judges
+    return _those(inputs, ~judging), _those(inputs, judging)
+
+
+def some_of_all(inputs: list[Inputs], most: int) -> list[Inputs]:
+    """So many examples, evenly from all batches; all where there are no more."""
+    n = sum(map(len, inputs))
+    count = min(most, n)
+    chosen = torch.zeros(n, dtype=torch.bool)
+    chosen[torch.arange(count) * n // count] = True
+    return _those(inputs, chosen)
+
+
+def _those(inputs: list[Inputs], which: torch.Tensor) -> list[Inputs]:
+    """The examples chosen among all, batch by batch; batches of which none is are left out."""
+    parts = torch.split(which, [len(one) for one in inputs])
+    return [some for one, part in zip(inputs, parts, strict=True) for some in _some(one, part)]
 
 
 def _some(inputs: Inputs, which: torch.Tensor) -> list[Inputs]:

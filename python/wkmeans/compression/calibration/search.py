@@ -14,7 +14,7 @@ from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._work import tensors_to_compress
-from wkmeans.compression.calibration.batches import held_out, read_inputs
+from wkmeans.compression.calibration.batches import held_out, read_inputs, some_of_all
 from wkmeans.compression.calibration.coupling import Couplings
 from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.divergence import Judge
@@ -135,7 +135,8 @@ class _Trial:
             for changed in self._settings():
                 named = "".join(f", {name} {value:g}" for name, value in changed.items())
                 yield f"matrix{named}", partial(self._matrix, changed)
-        # On no network and at no size of `bench/frontier` were diagonals as good as the matrix.
+        # They take every example's derivatives of every weight, and where the matrix is better than
+        # plain rounding they have not yet been better than it: `bench/frontier`.
         if method == "diagonal" or (method == "auto" and not self._best.startswith("matrix")):
             for floor in self._floors():
                 yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
@@ -194,8 +195,8 @@ class _Trial:
         """Those given, or Fisher's of the examples that do not judge."""
 
         def fisher(names: Collection[str], most: int | None) -> Mapping[str, Any]:
-            each = None if most is None else -(-most // len(self.inputs))  # of a batch
-            pairs: list[tuple[Any, None]] = [(batch[:each].value(), None) for batch in self.inputs]
+            batches = self.inputs if most is None else some_of_all(self.inputs, most)
+            pairs: list[tuple[Any, None]] = [(batch.value(), None) for batch in batches]
             wanted = set(names)
             return estimate(
                 self.model, pairs, objective="fisher", loss=self.calibration.loss,
