@@ -3,8 +3,6 @@
 namespace wkmeans {
 namespace {
 
-constexpr std::size_t kStepsBetweenLooks = std::size_t{1} << 14;
-
 struct OfThread {
   Interruption* interruption = nullptr;
   bool may_ask = false;

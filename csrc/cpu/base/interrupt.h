@@ -4,6 +4,8 @@
 #include <chrono>
 #include <cstddef>
 
+#include "cpu/base/isa.h"
+
 namespace wkmeans {
 
 // Thrown out of a computation whose caller has asked for its end.
@@ -55,5 +57,21 @@ void stop_if_interrupted();
 // The same for short pieces of work: looks once they add up to some ten thousand steps of a few
 // nanoseconds each.
 void stop_if_interrupted_after(std::size_t n_steps);
+
+constexpr std::size_t kStepsBetweenLooks = std::size_t{1} << 14;
+
+// The same for inner loops that add up their steps themselves: a call each time would cost them
+// their registers.
+class InterruptionLooks {
+public:
+  WKM_ALWAYS_INLINE void after(double n_steps_in_all) {
+    if (n_steps_in_all < next_) return;
+    stop_if_interrupted();
+    next_ = n_steps_in_all + static_cast<double>(kStepsBetweenLooks);
+  }
+
+private:
+  double next_ = static_cast<double>(kStepsBetweenLooks);
+};
 
 }  // namespace wkmeans

@@ -25,10 +25,12 @@ const char* name_of(Isa isa);
 
 #if defined(__GNUC__) || defined(__clang__)
 #define WKM_ALWAYS_INLINE inline __attribute__((always_inline))
+#define WKM_UNLIKELY(condition) __builtin_expect(condition, false)
 #define WKM_PRAGMA(text) _Pragma(#text)
 #define WKM_UNROLL(n) WKM_PRAGMA(GCC unroll n)
 #else
 #define WKM_ALWAYS_INLINE __forceinline
+#define WKM_UNLIKELY(condition) (condition)
 #define WKM_UNROLL(n)
 #endif
 

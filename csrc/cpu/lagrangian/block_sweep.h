@@ -36,15 +36,15 @@ public:
     BlockSweep sweep(cells, multiplier, where, buffers);
     std::size_t last_end = 0;  // counted from the first behind the anchor
     double work = 0.0;
+    InterruptionLooks looks;
     while (sweep.anchor_ < n && work <= budget) {
       last_end = std::min(last_end, n - 1 - sweep.anchor_);
       sweep.sum_cells(last_end + 1);
       sweep.sum_rights(last_end + 1);
       const Positions last = sweep.starts_of(last_end);
       sweep.find_best(last.last, last_end + 1);
-      const std::size_t n_intervals = sweep.n_intervals(last);
-      work += static_cast<double>(n_intervals);
-      stop_if_interrupted_after(n_intervals);
+      work += sweep.n_intervals(last);
+      looks.after(work);
       const std::size_t settled = sweep.settle(last_end, discounts, n);
       sweep.advance(settled == last_end ? last.first : sweep.first_, settled);
       last_end = settled < last_end ? settled : std::min(2 * last_end + 1, Eight::kCount - 1);
@@ -74,8 +74,8 @@ private:
     return where_.cost_near(moments, m.origin + m.offset, m.second);
   }
   WKM_ALWAYS_INLINE std::size_t n_blocks() const { return (anchor_ - first_) / Eight::kCount + 1; }
-  WKM_ALWAYS_INLINE std::size_t n_intervals(const Positions& last) const {
-    return Eight::kCount * (n_blocks() + last.last - first_ + 1);
+  WKM_ALWAYS_INLINE double n_intervals(const Positions& last) const {
+    return static_cast<double>(Eight::kCount * (n_blocks() + last.last - first_ + 1));
   }
 
   // Sums of L cells behind the anchor, L up to four, from each of the eight on.

@@ -50,8 +50,7 @@ public:
 
   WKM_ALWAYS_INLINE void set_bound(std::size_t block, double bound) const {
     buffers_.bounds[block] = bound;
-    for (std::size_t level = 1; level < kLevels && (block /= kFanOut) < ends_[level]; ++level)
-      bound_group(level, block);
+    if (is_grouped(block)) bound_groups_of(block);
   }
 
   WKM_ALWAYS_INLINE void drop_first() {
@@ -68,24 +67,24 @@ public:
       if (ends_[level] - kFanOut * group < 2 * kFanOut) return;
       miss_nothing(level + 1, group);
       ++ends_[level + 1];
+      n_grouped_ = kFanOut * ends_[1];
       bound_group(level + 1, group);
     }
   }
 
   // The full blocks miss one more cell.
   WKM_ALWAYS_INLINE void miss(const QuarticMoments& cell) const {
-    std::size_t first = first_;
-    for (std::size_t level = 0; level < kLevels; ++level, first /= kFanOut) {
-      const std::size_t ungrouped = level + 1 < kLevels ? kFanOut * ends_[level + 1] : 0;
-      const std::size_t begin = first < ungrouped ? ungrouped : first;
-      add(cell, level, begin, ends_[level]);
-      if (first >= ungrouped) return;
+    if (is_grouped(first_)) {
+      add(cell, 0, n_grouped_, ends_[0]);
+      miss_in_groups(cell);
+    } else {
+      add(cell, 0, first_, ends_[0]);
     }
   }
 
   // The moments of what the block has missed; it has missed nothing from then on.
   WKM_ALWAYS_INLINE QuarticMoments take_missed(std::size_t block) const {
-    if (block < kFanOut * ends_[1]) hand_down(block);
+    if (is_grouped(block)) hand_down(block);
     const QuarticMoments missed = QuarticFields::load(buffers_.missed + block, buffers_.n_nodes);
     miss_nothing(0, block);
     return missed;
@@ -93,14 +92,17 @@ public:
 
   // The next block, from this one on, whose bound is within the limit; else the newest.
   WKM_ALWAYS_INLINE std::size_t next_within(double limit, std::size_t block) const {
-    const std::size_t n_grouped = kFanOut * ends_[1];
-    for (; block < newest(); ++block) {
-      if (block < n_grouped) {
-        block = behind_groups(limit, block);
-        if (block == newest()) break;
+    while (is_grouped(block)) {
+      const std::size_t next = behind_groups(limit, block);
+      if (next > block) {
+        block = next;
+      } else if (bound(block) > limit) {
+        ++block;
+      } else {
+        return block;
       }
-      if (!(bound(block) > limit)) break;
     }
+    while (block < newest() && bound(block) > limit) ++block;
     return block;
   }
 
@@ -108,6 +110,24 @@ private:
   static constexpr std::size_t kLevels = 4;
   static constexpr std::size_t kFanOut = 16;
   static constexpr std::size_t kWhole = 4;  // nodes that cells are added to at a time
+
+  // As a rule no block that matters is so old, and what groups take must not slow that down.
+  WKM_ALWAYS_INLINE bool is_grouped(std::size_t block) const {
+    return WKM_UNLIKELY(block < n_grouped_);
+  }
+
+  WKM_ALWAYS_INLINE void bound_groups_of(std::size_t block) const {
+    for (std::size_t level = 1; level < kLevels && (block /= kFanOut) < ends_[level]; ++level)
+      bound_group(level, block);
+  }
+
+  WKM_ALWAYS_INLINE void miss_in_groups(const QuarticMoments& cell) const {
+    std::size_t first = first_;
+    for (std::size_t level = 1; level < kLevels && (first /= kFanOut) < ends_[level]; ++level) {
+      const std::size_t ungrouped = level + 1 < kLevels ? kFanOut * ends_[level + 1] : 0;
+      add(cell, level, first < ungrouped ? ungrouped : first, ends_[level]);
+    }
+  }
 
   WKM_ALWAYS_INLINE void miss_nothing(std::size_t level, std::size_t node) const {
     QuarticFields::store(QuarticMoments{}, buffers_.missed + bases_[level] + node,
@@ -167,6 +187,7 @@ private:
   const Buffers buffers_;
   std::size_t bases_[kLevels] = {};
   std::size_t ends_[kLevels] = {};  // of the blocks that are full, and of the groups at each level
+  std::size_t n_grouped_ = 0;       // blocks, the oldest ones
   std::size_t first_ = 0;
 };
 

@@ -31,12 +31,12 @@ public:
                                       const double* discounts, double budget, Where where,
                                       Buffers buffers) {
     RestingSweep sweep(cells, multiplier, where, buffers);
+    InterruptionLooks looks;
     buffers.costs[0] = 0.0;
     for (std::size_t end = 1; end <= n && sweep.work_ <= budget; ++end) {
-      const double work = sweep.work_;
       sweep.enter(end - 1);
       const double least = sweep.reach(end);
-      stop_if_interrupted_after(static_cast<std::size_t>(sweep.work_ - work));
+      looks.after(sweep.work_);
       buffers.costs[end] = least + multiplier - (discounts && end < n ? discounts[end] : 0.0);
     }
     return sweep.work_;
