@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import copy
-import threading
+import gc
+from collections import deque
 
 import pytest
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from torch import nn  # noqa: E402
-from torch.overrides import TorchFunctionMode  # noqa: E402
+from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from wkmeans.compression.calibration import passes  # noqa: E402
-from wkmeans.compression.calibration.passes import Passes, Plan  # noqa: E402
+from wkmeans.compression.calibration.passes import Passes, met_once  # noqa: E402
 from wkmeans.importance.first.engine import Engine  # noqa: E402
 from wkmeans.importance.model.batches import read_batch  # noqa: E402
 from wkmeans.importance.model.functional import FunctionalModel  # noqa: E402
@@ -67,9 +68,97 @@ class Recurrent(nn.Module):
         return self.head(state)
 
 
-class Uncopyable(Residual):
-    def __deepcopy__(self, _):
-        raise TypeError("not to be copied")
+class Attention(nn.Module):
+    """Residuals around attention, and a loop over what it gives."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.LayerNorm(6)
+        self.attend = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.wide, self.narrow = nn.Linear(6, 24), nn.Linear(24, 6)
+        self.head = nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = self.norm(x)
+        x = x + self.attend(y, y, y, need_weights=False)[0]
+        x = x + self.narrow(self.wide(x).relu())
+        total = 0
+        for step in x.transpose(0, 1):
+            total = total + step
+        return self.head(total)
+
+
+class InPlace(nn.Module):
+    """Later layers write to what earlier ones gave, and need more room."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep = nn.Linear(6, 6), nn.Linear(6, 6)
+        self.wide, self.head = nn.Linear(6, 60), nn.Linear(60, 3)
+
+    def forward(self, x):
+        y = self.first(x).relu_()
+        y += self.deep(y)
+        y[:, 0] = 1
+        z = self.wide(y)
+        z += 2 * z
+        return self.head(z) + y[:, :3]
+
+
+class Cube(torch.autograd.Function):
+    """What no mode of torch's functions sees."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x**3
+
+    @staticmethod
+    def backward(ctx, delta):
+        return 3 * ctx.saved_tensors[0] ** 2 * delta
+
+
+class Unseen(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = Cube.apply(self.first(x))
+        return self.head(y + self.deep(y).tanh())
+
+
+class Whimsical(nn.Module):
+    """Every pass asks torch for something else."""
+
+    passes = 0
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        self.passes += 1
+        y = self.first(x)
+        y = y.abs() if self.passes % 2 else y.square().sqrt()
+        return self.head(self.deep(y.round(decimals=2)).tanh())
+
+
+class Settings(nn.Module):
+    """What it computes hangs on what it has set."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        was_enabled = torch.is_grad_enabled()
+        torch.set_grad_enabled(False)
+        try:
+            y = self.deep(self.first(x).tanh())
+            return self.head(y if torch.is_grad_enabled() else y.relu())
+        finally:
+            torch.set_grad_enabled(was_enabled)
 
 
 def image_batches():
@@ -85,30 +174,41 @@ def signed_batches():
     return batches
 
 
+def vectors():
+    generator = torch.Generator().manual_seed(5)
+    return [torch.randn(n, 6, generator=generator) for n in (5, 4, 6)]
+
+
 def sequences():
     return [torch.randn(4, 5, 6, generator=torch.Generator().manual_seed(4)) for _ in range(2)]
 
 
-def opened(model, batches, **options):
+PLENTY = 2**26
+
+
+def weights_of(uses):
+    return list(dict.fromkeys(name for use in uses if (name := passes.weight_of(use))))
+
+
+def opened(model, batches, most_bytes=PLENTY, **options):
     """The passes, and the names of the weights in the order of their first use."""
     inputs = [read_batch(i, b, needs_targets=False).inputs for i, b in enumerate(batches)]
     functional = FunctionalModel.of(model, None, options.pop("forward", None))
     uses = Engine(functional).run(inputs[0])[1]
-    names = dict.fromkeys(name for use in uses if (name := passes.weight_of(use)))
-    return Passes(functional, inputs, Plan.of(uses, len(inputs[0])), **options), list(names)
+    names = options.pop("names", None) or weights_of(uses)
+    once = met_once(uses) or names
+    return Passes(functional, inputs, names, once, most_bytes, **options), names
 
 
 def walked(model, batches, **options):
     """Of each layer its inputs in both networks, by batch; each layer is doubled when it is met."""
     found = {}
-    context, names = opened(model, batches, **options)
-    with context as both:
-        for name in names:
-            found[name] = [
-                tuple(torch.cat(list(x.parts()), 2) for x in pair) for pair in both.inputs_of(name)
-            ]
-            both.change({name: 2 * dict(model.named_parameters())[name]})
-    assert not [t for t in threading.enumerate() if t.name == "wkmeans-walk"]
+    both, names = opened(model, batches, **options)
+    for name in names:
+        found[name] = [
+            tuple(torch.cat(list(x.parts()), 2) for x in pair) for pair in both.inputs_of(name)
+        ]
+        both.change({name: 2 * dict(model.named_parameters())[name]})
     return found
 
 
@@ -120,7 +220,7 @@ def hooked(model, name, batches, factor):
             other.get_parameter(changed).mul_(2)
     read = []
     layer = other.get_submodule(name.rpartition(".")[0])
-    layer.register_forward_hook(lambda _, args, __: read.append(args[0].detach()))
+    layer.register_forward_hook(lambda _, args, __: read.append(args[0].detach().clone()))
     with torch.no_grad():
         for batch in batches:
             other(batch)
@@ -136,7 +236,15 @@ def windows(layer, x):
     )
 
 
-CASES = [(Residual, image_batches), (Fickle, signed_batches), (Recurrent, sequences)]
+CASES = [
+    (Residual, image_batches),
+    (Fickle, signed_batches),
+    (Recurrent, sequences),
+    (Attention, sequences),
+    (InPlace, vectors),
+    (Unseen, vectors),
+    (Whimsical, vectors),
+]
 
 
 @pytest.mark.parametrize(("make", "batches"), CASES)
@@ -147,68 +255,108 @@ def test_layers_meet_what_the_changed_layers_before_them_give(make, batches):
     done = []
     for name, pairs in found.items():
         layer = model.get_submodule(name.rpartition(".")[0])
-        if isinstance(layer, (nn.Linear, nn.Conv2d)):
+        if isinstance(layer, (nn.Linear, nn.Conv2d)) and not name.startswith("attend"):
             for side, changed in enumerate(((), done)):
                 expected = [windows(layer, x) for x in hooked(model, name, batches, changed)]
                 got = [pair[side] for pair in pairs]
                 torch.testing.assert_close(torch.cat(got, 2), torch.cat(expected, 2))
         done.append(name)
-    assert len(found) >= 4
+    assert len(found) >= 3
 
 
 @pytest.mark.parametrize(("make", "batches"), CASES)
-def test_the_same_bits_however_many_passes_are_held(monkeypatch, make, batches):
+def test_the_same_bits_whatever_is_held(make, batches):
     torch.manual_seed(0)
     model, batches = make().eval(), batches()
-    held = walked(model, batches)
-    for most in (0, 1):
-        monkeypatch.setattr(passes, "_MOST_HELD", most)
-        found = walked(model, batches)
-        for name, pairs in held.items():
-            for one, other in zip(pairs, found[name], strict=True):
-                assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+    expected = walked(model, batches, most_bytes=0)
+    for most_bytes in (300, 1000, 3000, 10_000, PLENTY):
+        same_bits(walked(model, batches, most_bytes=most_bytes), expected)
 
 
-def test_what_waits_is_bounded_where_it_waits(monkeypatch):
+def test_settings_are_made_again():
     torch.manual_seed(0)
-    context, names = opened(Residual().eval(), image_batches())
-    with context as both:
-        monkeypatch.setattr(passes, "_HELD_BYTES", 70_000)
-        held = {}
-        for name in names:
-            list(both.inputs_of(name))
-            held[name] = len(both._walks)
-    # An example has 2 * (3 + 8) * 36 * 4 bytes in a network; batches are of 5, 4 and 6.
-    assert held == {"first.weight": 2, "deep.weight": 1, "skip.weight": 2, "head.weight": 3}
+    names = ["first.weight", "deep.weight", "head.weight"]
+    model, batches = Settings().eval(), vectors()
+    expected = walked(model, batches, most_bytes=0, names=names)
+    same_bits(walked(model, batches, names=names), expected)
+    assert all((x >= 0).all() for pair in expected["head.weight"] for x in pair)
+    assert torch.is_grad_enabled()
 
 
-def test_a_model_that_cannot_be_copied_takes_a_pass_to_each_layer():
-    torch.manual_seed(0)
-    plain = Residual().eval()
-    other = Uncopyable().eval()
-    other.load_state_dict(plain.state_dict())
-    expected, found = walked(plain, image_batches()), walked(other, image_batches())
+def same_bits(found, expected):
     for name, pairs in expected.items():
-        for one, two in zip(pairs, found[name], strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+        for one, other in zip(pairs, found[name], strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+class Convolutions(TorchDispatchMode):
+    def __init__(self):
+        super().__init__()
+        self.count = 0
+
+    def __torch_dispatch__(self, function, _, args=(), kwargs=None):
+        self.count += function is torch.ops.aten.convolution.default
+        return function(*args, **(kwargs or {}))
+
+
+def test_a_layer_is_computed_to_be_recorded_and_to_go_on_but_not_for_later_ones():
+    torch.manual_seed(0)
+    model, batches = Residual().eval(), image_batches()
+    counts = {}
+    for most_bytes in (PLENTY, 0):
+        context, names = opened(model, batches, most_bytes)
+        counts[most_bytes] = []
+        for name in names:
+            with Convolutions() as seen:
+                list(context.inputs_of(name))
+            counts[most_bytes].append(seen.count / (2 * len(batches)))
+    assert counts == {PLENTY: [1, 2, 2, 1], 0: [1, 2, 3, 3]}
+
+
+@pytest.mark.parametrize("most_bytes", [0, 20_000, 60_000, PLENTY])
+def test_no_more_is_held_than_there_is_room_for(most_bytes):
+    torch.manual_seed(0)
+    model, batches = Residual().eval(), image_batches()
+    both, names = opened(model, batches, most_bytes)
+    gc.collect()
+    gc.freeze()  # what there is now is not listed
+    held = []
+    try:
+        for name in names:
+            deque(both.inputs_of(name), maxlen=0)
+            held.append(held_bytes())
+            assert held[-1] == both.nbytes
+    finally:
+        gc.unfreeze()
+    assert max(held) <= most_bytes
+    assert (max(held) > 0) == (most_bytes > 0)
+
+
+def held_bytes():
+    """Of all tensors with values that there are now but that were not before."""
+    gc.collect()
+    tensors = {
+        id(each): each
+        for holder in gc.get_objects()
+        for each in (holder, *gc.get_referents(holder))
+        if type(each) is torch.Tensor and not each.is_meta and each.numel() > 1
+    }
+    memories = [tensor.untyped_storage() for tensor in tensors.values()]
+    return sum({memory.data_ptr(): memory.nbytes() for memory in memories}.values())
 
 
 def test_a_forward_that_holds_the_model_itself_is_seen():
     torch.manual_seed(0)
     model = Residual().eval()
     found = walked(model, image_batches(), forward=lambda _, x: model(x))
-    expected = walked(model, image_batches())
-    for name, pairs in expected.items():
-        for one, two in zip(pairs, found[name], strict=True):
-            assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    same_bits(found, walked(model, image_batches()))
 
 
 def test_one_network_alone_is_met_once():
     torch.manual_seed(0)
-    context, names = opened(Residual().eval(), image_batches(), changes=False)
-    with context as alone:
-        for name in names:
-            assert all(x is y for x, y in alone.inputs_of(name))
+    alone, names = opened(Residual().eval(), image_batches(), changes=False)
+    for name in names:
+        assert all(x is y for x, y in alone.inputs_of(name))
 
 
 class FailsForFour(Residual):
@@ -220,23 +368,13 @@ class FailsForFour(Residual):
 
 def test_errors_of_the_model_come_as_they_are():
     torch.manual_seed(0)
-    context, names = opened(FailsForFour().eval(), image_batches())
-    with pytest.raises(RuntimeError, match="four of"), context as both:
+    both, names = opened(FailsForFour().eval(), image_batches())
+    with pytest.raises(RuntimeError, match="four of"):
         for name in names:
             list(both.inputs_of(name))
-    assert not [t for t in threading.enumerate() if t.name == "wkmeans-walk"]
 
 
-def test_an_interruption_ends_the_walks():
-    torch.manual_seed(0)
-    context, names = opened(Residual().eval(), image_batches())
-    with pytest.raises(KeyboardInterrupt), context as both:
-        list(both.inputs_of(names[0]))
-        raise KeyboardInterrupt
-    assert not [t for t in threading.enumerate() if t.name == "wkmeans-walk"]
-
-
-def test_walks_run_under_the_settings_of_who_asks():
+def test_passes_run_under_the_settings_of_who_asks():
     torch.manual_seed(0)
     model, batches = Residual().eval(), image_batches()
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -244,18 +382,3 @@ def test_walks_run_under_the_settings_of_who_asks():
     plain = walked(model, batches)["deep.weight"]
     assert all(torch.equal(x, x.bfloat16().float()) for pair in halves for x in pair)
     assert not any(torch.equal(x, x.bfloat16().float()) for pair in plain for x in pair)
-    with Threads() as modes:
-        walked(model, batches)
-    assert len(modes.seen) > 1
-
-
-class Threads(TorchFunctionMode):
-    """Notes which threads call torch under it."""
-
-    def __init__(self):
-        super().__init__()
-        self.seen = set()
-
-    def __torch_function__(self, function, _, args=(), kwargs=None):
-        self.seen.add(threading.get_ident())
-        return function(*args, **(kwargs or {}))

@@ -23,7 +23,7 @@ from wkmeans.compression.calibration.objective import (
     rebalanced_bias,
     unseen_outputs,
 )
-from wkmeans.compression.calibration.passes import Passes, Plan
+from wkmeans.compression.calibration.passes import Passes, met_once
 from wkmeans.importance.first.engine import Engine
 from wkmeans.importance.first.tape import Use
 from wkmeans.importance.losses.losses import Loss
@@ -36,7 +36,8 @@ from wkmeans.importance.model.lease import lend
 
 _POSITIONS = 128
 """Positions that are looked at for each input of a layer, where there are more."""
-
+_LEAST_HELD = 2**26
+"""Bytes that passes may hold; of models whose weights take more, as much as they do."""
 
 Quantise = Callable[[Target], FloatArray]
 """From what is to be reached to the values that are stored."""
@@ -75,25 +76,30 @@ class Replay:
         self.names = _multiplying(uses, names)
         """The parameters that have a matrix, in the order they are quantised."""
         self._free_biases = _used_once(uses)
-        self._plan = Plan.of(uses, len(self._inputs[0]))
+        self._once = met_once(uses)
         self._outputs = output_importances(engine, self._inputs, loss, self.names)
 
     def run(self, quantise: Quantise) -> dict[str, torch.Tensor]:
         """Quantise every layer in turn: its new values, and those of biases that make up for it."""
         changed: dict[str, torch.Tensor] = {}
-        with Passes(self._model, self._inputs, self._plan) as passes:
-            for name in self.names:
-                found = self._solved(name, *self._moments(passes.inputs_of(name)), quantise)
-                passes.change(found)
-                changed |= found
+        passes = self._passes(changes=True)
+        for name in self.names:
+            found = self._solved(name, *self._moments(passes.inputs_of(name)), quantise)
+            passes.change(found)
+            changed |= found
         return changed
 
     def original_targets(self) -> list[Target]:
         """Every layer's, were the inputs it meets the original's."""
-        with Passes(self._model, self._inputs, self._plan, changes=False) as passes:
-            return [
-                self._target(name, *self._moments(passes.inputs_of(name)))[0] for name in self.names
-            ]
+        passes = self._passes(changes=False)
+        return [self._target(name, *self._moments(passes.inputs_of(name)))[0] for name in self.names]
+
+    def _passes(self, *, changes: bool) -> Passes:
+        weights = sum(parameter.nbytes for parameter in self._model.parameters.values())
+        most_bytes = max(weights, _LEAST_HELD)
+        return Passes(
+            self._model, self._inputs, self.names, self._once, most_bytes, changes=changes
+        )
 
     def _moments(self, inputs: Iterable[tuple[LayerInput, LayerInput]]) -> tuple[Layer, Moments]:
         sums = MomentSums()

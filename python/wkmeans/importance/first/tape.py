@@ -140,14 +140,28 @@ class Tape(TorchFunctionMode):
         if parts is not None:
             with self:
                 return parts()
-        output = func(*args, **kwargs)
+        output = self._call(func, args, kwargs)
+        self._see(func, args, kwargs, output)
+        if func in _ADDITIONS and self._tables:
+            self._spread(args, output)
+        return output
+
+    def _call(
+        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> Any:
+        return func(*args, **kwargs)
+
+    def _see(
+        self,
+        func: Callable[..., Any],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        output: Any,
+    ) -> None:
         rule = RULES.get(func)
         if rule is not None and isinstance(output, torch.Tensor) and output.requires_grad:
             arguments = dict(zip(rule.arguments, args, strict=False)) | kwargs
             self._record(rule, arguments, output)
-        if func in _ADDITIONS and self._tables:
-            self._spread(args, output)
-        return output
 
     def __exit__(self, *error: Any) -> None:
         """Where torch was interrupted while it had the tape off, there is nothing to take off."""
