@@ -181,8 +181,7 @@ def _with_dense(size: int, tensors: Tensors, target: int, work: Work) -> Tensors
 def _correct_allowance(search: _Search, choose: Chooser, rounds: int) -> None:
     """Ask for what samples say fits, and for more or less by what whole tensors say."""
     work, target = search.work, search.target
-    dense = sum(work.dense(name, reason).nbytes for name, reason in work.reasons.items())
-    allowance = _AIM * target - dense - 30 * len(work.source.entries)
+    allowance = _AIM * target - work.dense_bytes
     fits, exceeds = -math.inf, math.inf
     for _ in range(rounds):
         try:

@@ -31,6 +31,9 @@ Progress = Callable[[str, int, int], None]
 
 Tensors = dict[str, CompressedTensor | DenseTensor]
 
+_DESCRIPTION = 30
+"""Bytes that a file's header has for a tensor, about."""
+
 
 @dataclass
 class Work:
@@ -133,6 +136,12 @@ class Work:
         if name not in self._dense:
             self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
         return self._dense[name]
+
+    @property
+    def dense_bytes(self) -> int:
+        """Of the tensors that stay dense, and about what a file says of all of them."""
+        dense = sum(self.dense(name, reason).nbytes for name, reason in self.reasons.items())
+        return dense + _DESCRIPTION * len(self.source.entries)
 
     def as_it_is(self, name: str, reason: str) -> DenseTensor:
         """A tensor that could be compressed, with its own values and dtype."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
 from torch import nn
 
+from wkmeans._free_memory import give_back
 from wkmeans._wrappers import plain_names
 from wkmeans.compression.source import Source
 
@@ -23,7 +24,8 @@ class Diagonals(Mapping[str, Any]):
     """Importances by the names of the source's tensors; the mean for one that has none.
 
     Fisher's take derivatives of every example, and memory for every weight: they are estimated when
-    they are asked for first, all that are missing at one time.
+    they are asked for first, all that are missing at one time. What an estimate has summed is held,
+    of a table of embeddings a few rows; what follows from it is made anew whenever it is asked for.
     """
 
     def __init__(
@@ -52,7 +54,7 @@ class Diagonals(Mapping[str, Any]):
             self.prepare(self._source.entries)
         if name not in self._found:
             return self._mean, None
-        return self._found[name]
+        return self._found[name]()
 
     def prepare(self, names: Collection[str]) -> None:
         """Estimate those of these tensors that are not known yet."""
@@ -61,15 +63,18 @@ class Diagonals(Mapping[str, Any]):
         wanted = self._parameters_of({name for name in names if name not in self._found})
         if wanted:
             self._found |= self._by_source(self._estimate(wanted, None))
+            give_back()
 
     def in_all(self, names: Collection[str]) -> float:
         """What the importances of these tensors add up to, by a few examples where estimated."""
         if self.are_given:
-            found: Mapping[str, Any] = {name: self[name] for name in names}
-        else:
-            wanted = self._parameters_of(names)
-            found = self._by_source(self._estimate(wanted, _EXAMPLES_OF_A_SUM)) if wanted else {}
-        return sum(self._sum_of(name, pair) for name, pair in found.items())
+            return sum(self._sum_of(name, self[name]) for name in names)
+        wanted = self._parameters_of(names)
+        found = self._by_source(self._estimate(wanted, _EXAMPLES_OF_A_SUM)) if wanted else {}
+        total = sum(self._sum_of(name, pair()) for name, pair in found.items())
+        del found
+        give_back()
+        return total
 
     def _sum_of(self, name: str, pair: Any) -> float:
         importance = torch.as_tensor(_first(pair)).double()
@@ -84,11 +89,13 @@ class Diagonals(Mapping[str, Any]):
     @cached_property
     def _mean(self) -> torch.Tensor:
         """Of all that are known once one was asked for that has none."""
-        means = [_mean_of(pair) for pair in self._found.values()]
+        means = [_mean_of(pair()) for pair in self._found.values()]
         return torch.full((), sum(means) / max(len(means), 1), dtype=torch.float64)
 
-    def _by_source(self, found: Mapping[str, Any]) -> dict[str, Any]:
-        return {stored: found[name] for name, stored in self._stored(found).items()}
+    def _by_source(self, found: Mapping[str, Any]) -> dict[str, Callable[[], Any]]:
+        """What gives each pair."""
+        stored = self._stored(found)
+        return {name: partial(found.__getitem__, given) for given, name in stored.items()}
 
     def _stored(self, names: Collection[str]) -> dict[str, str]:
         """The names of the source, by the model's; without those that it does not hold."""

@@ -29,6 +29,7 @@ from wkmeans.compression.calibration.objective import FloatArray, Settings, Targ
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
 from wkmeans.compression.lattice.coding import TooFineError
+from wkmeans.compression.lattice.curve import SizeCurve, level_of
 from wkmeans.compression.lattice.quantise import SLOPE, of_several_values
 from wkmeans.compression.lattice.ridge import better_on_lattice
 from wkmeans.compression.lattice.tensor import lattice_tensor
@@ -256,39 +257,31 @@ class _LatticeSearch:
         return best, best_exponent
 
     def _without_drift(self) -> float:
-        """The exponent of 2 of the level that is right if layers met the original's inputs.
+        """The exponent of 2 of the level that is about right if layers met the original's inputs.
 
         Which takes one forward pass for all levels.
         """
-        method = self._method
-        targets = method.replay.original_targets()
+        method, n_weights = self._method, self._method.work.n_weights
+        bits = min(8 * self._target / n_weights, _MOST_BITS)
+        curves = [
+            SizeCurve.of(target, bits, self._n_threads)
+            for target in method.replay.original_targets()
+        ]
         self._unit = method.unit()
-        exponent = math.log2(self._first_level(targets))
+        energy = math.fsum(curve.energy for curve in curves) + self._energy_of_others / self._unit
+        exponent = math.log2(level_of(energy, n_weights, bits))
         found: list[tuple[float, float]] = []
         for _ in range(_ROUNDS):
-            level = 2.0**exponent
-            try:
-                made = {t.name: self._on_lattice(t, level)[0] for t in targets}
-            except TooFineError:
-                found.append((exponent, math.inf))
-            else:
-                size = method.model_of(made, {}, self._choices(level)).nbytes
-                found.append(self._measured(exponent, size))
+            size = math.fsum(curve.at(exponent) for curve in curves)
+            size += method.work.dense_bytes + self._bytes_of_others(exponent)
+            found.append(self._measured(exponent, size))
             if abs(found[-1][1]) < 1 - USED or _exhausted(found):
                 break
             exponent = _next_exponent(found)
         return min(found, key=lambda point: abs(point[1]))[0]
 
-    def _measured(self, exponent: float, size: int) -> tuple[float, float]:
+    def _measured(self, exponent: float, size: float) -> tuple[float, float]:
         return exponent, math.log(size / (_AIM * self._target))
-
-    def _first_level(self, targets: Sequence[Target]) -> float:
-        """Right for independent weights of one spread, all of them active."""
-        work = self._method.work
-        bits = min(8 * self._target / work.n_weights, _MOST_BITS)
-        energy = math.fsum(target.cost_of(np.zeros_like(target.weights)) for target in targets)
-        energy += self._energy_of_others / self._unit
-        return math.sqrt(12 * energy / work.n_weights) * 2.0**-bits or 1.0
 
     def _compressed(self, level: float) -> CompressedModel:
         made: dict[str, CompressedTensor] = {}
@@ -318,8 +311,16 @@ class _LatticeSearch:
         """Of tensors without a matrix, at the same slope of cost against bits."""
         if self._held is not None:
             return self._held
-        price = SLOPE * level**2 * self._unit
+        price = self._price_at(level)
         return {name: sample.at(price)[2] for name, sample in self._priced.items()}
+
+    def _bytes_of_others(self, exponent: float) -> float:
+        price = self._price_at(2.0**exponent)
+        return math.fsum(sample.at(price)[0] for sample in self._priced.values())
+
+    def _price_at(self, level: float) -> float:
+        """Of a bit, for tensors without a matrix."""
+        return SLOPE * level**2 * self._unit
 
 
 def _exhausted(found: list[tuple[float, float]]) -> bool:

@@ -68,8 +68,11 @@ class Target:
     outputs: FloatArray
     coupling: FloatArray | None = None
 
-    def every(self, step: int) -> Target:
-        """The same of every `step`-th row of each group."""
+    def of_rows(self, most: int) -> Target:
+        """The same of so many rows of each group, evenly taken; of all where there are no more."""
+        step = -(-self.weights.shape[1] // most)
+        if step == 1:
+            return self
         coupling = None if self.coupling is None else self.coupling[::step, ::step]
         weights, outputs = self.weights[:, ::step], self.outputs[:, ::step]
         return replace(self, weights=weights, outputs=outputs, coupling=coupling)

@@ -7,12 +7,13 @@ is to reach is not its own weights but those that make the best of the inputs it
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
 from torch import nn
 
+from wkmeans._free_memory import give_back
 from wkmeans.compression.calibration.objective import (
     FloatArray,
     Settings,
@@ -64,6 +65,7 @@ class Replay:
         self.importances: dict[str, float] = {}
         """What the importances of a layer's weights add up to, as targets find them."""
         lend(model, lambda: self._look_at(model, forward, names, loss))
+        give_back()
 
     def _look_at(
         self, model: nn.Module, forward: Forward | None, names: Collection[str], loss: Loss
@@ -77,6 +79,7 @@ class Replay:
         """The parameters that have a matrix, in the order they are quantised."""
         self._free_biases = _used_once(uses)
         self._once = met_once(uses)
+        del uses  # and all that its pass computed
         self._outputs = output_importances(engine, self._inputs, loss, self.names)
 
     def run(self, quantise: Quantise) -> dict[str, torch.Tensor]:
@@ -87,12 +90,15 @@ class Replay:
             found = self._solved(name, *self._moments(passes.inputs_of(name)), quantise)
             passes.change(found)
             changed |= found
+            give_back()
         return changed
 
-    def original_targets(self) -> list[Target]:
-        """Every layer's, were the inputs it meets the original's."""
+    def original_targets(self) -> Iterator[Target]:
+        """Every layer's in turn, were the inputs it meets the original's."""
         passes = self._passes(changes=False)
-        return [self._target(name, *self._moments(passes.inputs_of(name)))[0] for name in self.names]
+        for name in self.names:
+            yield self._target(name, *self._moments(passes.inputs_of(name)))[0]
+            give_back()
 
     def _passes(self, *, changes: bool) -> Passes:
         weights = sum(parameter.nbytes for parameter in self._model.parameters.values())

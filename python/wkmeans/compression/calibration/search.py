@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from wkmeans._free_memory import give_back
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
@@ -152,6 +153,7 @@ class _Trial:
 
     def divergence_of(self, model: CompressedModel) -> float:
         """On the held-out examples."""
+        give_back()
         return self._judge.divergence(model.state_dict("torch"))
 
     def _settings(self) -> Iterable[dict[str, float]]:

@@ -28,14 +28,13 @@ def better_on_lattice(target: Target, level: float, n_threads: int | None) -> On
 
     Raises `TooFineError` where integers are larger than a file holds.
     """
-    step = -(-target.weights.shape[1] // _ROWS)
-    some = target.every(step)
+    some = target.of_rows(_ROWS)
     factors = factors_of(target, n_threads)
     plain = on_lattice(some, level, n_threads, factors)
     ridged = _ridged(some, level, n_threads)
     if _lagrangian(ridged, level) >= _WORTH * _lagrangian(plain, level):
-        return plain if step == 1 else on_lattice(target, level, n_threads, factors)
-    return ridged if step == 1 else _ridged(target, level, n_threads)
+        return plain if some is target else on_lattice(target, level, n_threads, factors)
+    return ridged if some is target else _ridged(target, level, n_threads)
 
 
 def _ridged(target: Target, level: float, n_threads: int | None) -> OnLattice:

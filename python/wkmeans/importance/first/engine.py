@@ -40,6 +40,8 @@ DELTA_BYTES = 32 * 2**20
 DELTA_BYTES_OF_GPU = 256 * 2**20
 # Where a layer goes through its steps one by one the more go along the better.
 DELTA_BYTES_OF_STEPS = 128 * 2**20
+# Gradients that are compared at one time.
+_TOGETHER = 32 * 2**20
 # The gradients of the fall-back stay under this.
 FALL_BACK_BYTES = 32 * 2**20
 
@@ -247,15 +249,17 @@ class Engine:
                         if slot is bias:
                             self._add(squares, slot, contribution)
         candidates = [name for name in leaves if name not in partial and not _overlap(uses, name)]
-        expected = gradients(outputs, [leaves[name] for name in candidates], seed)
         complete = set()
-        for name, autograd in zip(candidates, expected, strict=True):
-            if autograd is None:
-                complete.add(name)  # the output does not depend on it
-            elif name in sums and _agree(sums[name], autograd, squares.get(name)):
-                complete.add(name)
-            elif name in sums:
-                reasons[name] = "the analytic rules see only some of its uses"
+        for group in _groups(candidates, leaves):
+            expected = gradients(outputs, [leaves[name] for name in group], seed)
+            for name, autograd in zip(group, expected, strict=True):
+                mine = sums.pop(name, None)
+                if autograd is None:
+                    complete.add(name)  # the output does not depend on it
+                elif mine is not None and _agree(mine, autograd, squares.get(name)):
+                    complete.add(name)
+                elif mine is not None:
+                    reasons[name] = "the analytic rules see only some of its uses"
         return complete
 
     def _add(self, sums: dict[str, torch.Tensor], slot: Slot, contribution: Contribution) -> None:
@@ -336,10 +340,30 @@ def _agree(mine: torch.Tensor, autograd: torch.Tensor, squares: torch.Tensor | N
     leaves of zero.
     """
     eps = torch.finfo(autograd.dtype).eps
-    tolerance = math.sqrt(eps) * float(autograd.abs().max())
+    tolerance = math.sqrt(eps) * _largest(autograd)
     if squares is not None:
         tolerance = max(tolerance, _ROUNDINGS * eps * math.sqrt(float(squares.max())))
-    return float((mine - autograd).abs().max()) <= tolerance
+    return _largest(mine - autograd) <= tolerance
+
+
+def _largest(values: torch.Tensor) -> float:
+    """The largest magnitude; NaN where a value is."""
+    least, most = values.aminmax()
+    return max(-float(least), float(most))
+
+
+def _groups(names: Sequence[str], tensors: Tensors) -> Iterator[list[str]]:
+    """The names in order, those of a few tensors or of a large one at a time."""
+    group: list[str] = []
+    size = 0
+    for name in names:
+        if group and size + tensors[name].nbytes > _TOGETHER:
+            yield group
+            group, size = [], 0
+        group.append(name)
+        size += tensors[name].nbytes
+    if group:
+        yield group
 
 
 def _overlap(uses: Sequence[Use], name: str) -> bool:

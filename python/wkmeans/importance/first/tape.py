@@ -146,9 +146,7 @@ class Tape(TorchFunctionMode):
             self._spread(args, output)
         return output
 
-    def _call(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
     def _see(

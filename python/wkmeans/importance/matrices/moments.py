@@ -42,14 +42,9 @@ class Moments:
         """
         second = self.second - _outer(self.first, self.first)
         cross = self.cross - _outer(self.original_first, self.first)
-        varies = (_energy(second) > _CONSTANT * _energy(self.second))[:, None, None]
-        return Moments(
-            torch.where(varies, second, 0.0),
-            torch.where(varies, cross, 0.0),
-            self.first,
-            self.original_first,
-            self.original_energy,
-        )
+        constant = ~(_energy(second) > _CONSTANT * _energy(self.second))
+        second[constant], cross[constant] = 0.0, 0.0
+        return Moments(second, cross, self.first, self.original_first, self.original_energy)
 
 
 class Positions(Protocol):
@@ -119,13 +114,10 @@ class MomentSums:
         scale = 1 / self._count
         x_mean, y_mean = self._original_first * scale, self._first * scale
         first, original_first = y_origin + y_mean, x_origin + x_mean
-        return Moments(
-            self._second * scale - _outer(y_mean, y_mean) + _outer(first, first),
-            self._cross * scale - _outer(x_mean, y_mean) + _outer(original_first, first),
-            first,
-            original_first,
-            self._energy * scale,
-        )
+        second, cross = self._second * scale, self._cross * scale
+        second.sub_(_outer(y_mean, y_mean)).add_(_outer(first, first))
+        cross.sub_(_outer(x_mean, y_mean)).add_(_outer(original_first, first))
+        return Moments(second, cross, first, original_first, self._energy * scale)
 
 
 def _energy(second: torch.Tensor) -> torch.Tensor:

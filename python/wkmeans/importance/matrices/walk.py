@@ -92,17 +92,13 @@ class _Ended(BaseException):
 class _Stops(Tape):
     """Ends a pass at the layer of a weight; `trail` is that to the first that is awaited."""
 
-    def __init__(
-        self, name: str, leaves: Tensors, awaited: Collection[str], calls: Calls
-    ) -> None:
+    def __init__(self, name: str, leaves: Tensors, awaited: Collection[str], calls: Calls) -> None:
         super().__init__(leaves)
         self.met: LayerInput | None = None
         self.trail: Trail | None = None
         self._name, self._awaited, self._calls = name, awaited, calls
 
-    def _call(
-        self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> Any:
+    def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is torch.Tensor.__iter__:  # an iterator can be used once
             return iter(self._call(torch.Tensor.unbind, args, {}))
         if self._calls.are_known:
