@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -65,6 +67,26 @@ def test_those_of_tensors_without_a_matrix_and_a_few_of_the_rest(estimated):
     assert {r.name: r.weighed for r in compressed.report().tensors if r.reason is None} == {
         "0.weight": "diagonal", "1.weight": "matrix", "3.weight": "matrix",
     }  # fmt: skip
+
+
+def test_what_follows_from_an_estimate_is_not_held():
+    model = with_a_table()
+    known = dict(model.named_parameters())
+    source = open_source(model)
+    pairs = [(tokens(20), None)]
+
+    def estimate(names, _):
+        return wkmeans.importance.estimate(
+            model, pairs, objective="fisher", loss="mse", parameters=names
+        )
+
+    diagonals = Diagonals(model, source, None, estimate)
+    diagonals.prepare(list(known))
+    first = diagonals["0.weight"][0]
+    assert torch.equal(first, diagonals["0.weight"][0])
+    held = weakref.ref(first)
+    del first
+    assert held() is None
 
 
 @pytest.mark.parametrize("size", [1, 7, 300])

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 
 _lock = threading.RLock()
-_here = threading.local()
 
 
 def _renew() -> None:
@@ -26,9 +25,4 @@ def model_lock() -> AbstractContextManager[bool]:
     A function of Python's own would be a place to be interrupted between taking the lock and
     knowing it; this is the interpreter's.
     """
-    return nullcontext(True) if getattr(_here, "acts_for_holder", False) else _lock
-
-
-def act_for_holder() -> None:
-    """This thread runs only while another waits for it under the lock, which is its as well."""
-    _here.acts_for_holder = True
+    return _lock

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import mmap
 import warnings
@@ -68,17 +67,6 @@ class FunctionalModel:
     def with_parameters(self, tensors: Tensors) -> FunctionalModel:
         """The same model with other values of some parameters."""
         return self._with(self.parameters | tensors, self._constants)
-
-    def replica(self) -> FunctionalModel:
-        """The same model with a module of its own, for what runs beside another pass.
-
-        Its tensors are the same ones. Raises what copying the module does.
-        """
-        tensors = (*self.module.parameters(), *self.module.buffers())
-        module = copy.deepcopy(self.module, {id(tensor): tensor for tensor in tensors})
-        return FunctionalModel(
-            module, self.parameters, self._constants, self._forward, self._wrapped
-        )
 
     def _with(self, parameters: Tensors, constants: Tensors) -> FunctionalModel:
         return FunctionalModel(self.module, parameters, constants, self._forward, self._wrapped)
