@@ -42,7 +42,7 @@ from wkmeans.importance.model.functional import Forward
 
 _ROUNDS = 10
 _AIM = 0.996  # of the size asked for
-_FIRST_STEP = 1.5  # octaves of the level for each e of size, near enough at a bit a weight
+_SLOPE = 1 / 1.5  # of the log of sizes by octaves of the level, near enough at a bit a weight
 _FINER = 0.1  # octaves of the level
 _JUMP = 0.004  # octaves, in which integers take less than a hundredth more bytes
 _MOST_BITS = 12  # a weight, of the level that is tried first
@@ -218,6 +218,7 @@ class _LatticeSearch:
         self._energy_of_others = math.fsum(s.cost_of_zero for s in samples.values())
         self._held: dict[str, Choice] | None = None
         self._unit = 1.0
+        self._slope = _SLOPE
 
     def run(self) -> CompressedModel:
         """The largest file found that has the size asked for.
@@ -253,7 +254,7 @@ class _LatticeSearch:
                 found.append(self._measured(exponent, size))
             if _exhausted(found):
                 break
-            exponent = _next_exponent(found)
+            exponent = _next_exponent(found, self._slope)
         return best, best_exponent
 
     def _without_drift(self) -> float:
@@ -277,7 +278,8 @@ class _LatticeSearch:
             found.append(self._measured(exponent, size))
             if abs(found[-1][1]) < 1 - USED or _exhausted(found):
                 break
-            exponent = _next_exponent(found)
+            exponent = _next_exponent(found, self._slope)
+        self._slope = _slope_of(found, self._slope)
         return min(found, key=lambda point: abs(point[1]))[0]
 
     def _measured(self, exponent: float, size: float) -> tuple[float, float]:
@@ -336,20 +338,30 @@ def _exhausted(found: list[tuple[float, float]]) -> bool:
     return last - before >= 1 and over_before == over_last > 0
 
 
-def _next_exponent(found: list[tuple[float, float]]) -> float:
+def _next_exponent(found: list[tuple[float, float]], slope: float) -> float:
     """By a line through the two nearest, within what is known to be too small and large enough."""
     low = max((x for x, over in found if over > 0), default=-math.inf)
     high = min((x for x, over in found if over <= 0), default=math.inf)
-    nearest = sorted((p for p in found if math.isfinite(p[1])), key=lambda point: abs(point[1]))[:2]
+    nearest = _nearest(found)
     if not nearest:
         return low + 4
     exponent, excess = nearest[0]
-    slope = 1 / _FIRST_STEP
-    if len(nearest) == 2 and nearest[1][0] != exponent:
-        slope = max((excess - nearest[1][1]) / (nearest[1][0] - exponent), slope / 4)
-    following = exponent + excess / slope
+    following = exponent + excess / _slope_of(found, slope)
     if low < following < high:
         return following
     if math.isinf(high):
         return low + 2
     return high - 2 if math.isinf(low) else (low + high) / 2
+
+
+def _slope_of(found: list[tuple[float, float]], otherwise: float) -> float:
+    """How fast the log of sizes falls by octaves, between the two nearest where there are two."""
+    nearest = _nearest(found)
+    if len(nearest) < 2 or nearest[0][0] == nearest[1][0]:
+        return otherwise
+    (x, over_x), (y, over_y) = nearest
+    return max((over_x - over_y) / (y - x), _SLOPE / 4)
+
+
+def _nearest(found: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    return sorted((p for p in found if math.isfinite(p[1])), key=lambda point: abs(point[1]))[:2]
