@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+
 import numpy as np
 import pytest
 
@@ -13,7 +15,11 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 from torch import nn  # noqa: E402
 
 from wkmeans.compression.calibration import search  # noqa: E402
+from wkmeans.compression.calibration.batches import read_inputs  # noqa: E402
 from wkmeans.compression.calibration.objective import Settings  # noqa: E402
+from wkmeans.compression.calibration.replay import Replay  # noqa: E402
+from wkmeans.importance._estimate import resolve_loss  # noqa: E402
+from wkmeans.importance.matrices.moments import MomentSums  # noqa: E402
 
 
 def correlated(n: int, size: int, seed: int = 1) -> torch.Tensor:
@@ -52,6 +58,38 @@ def test_correlated_inputs_are_worth_a_matrix():
     assert all(
         isinstance(compressed[n], wkmeans.CompressedTensor) for n in ("0.weight", "2.weight")
     )
+
+
+def replay() -> Replay:
+    inputs = read_inputs([correlated(200, 48)])
+    names = ["0.weight", "2.weight"]
+    loss = resolve_loss("mse", 1.0, "example")
+    return Replay(network(), inputs, None, names, loss, Settings(), {})
+
+
+def test_targets_and_moments_are_held_one_layer_at_a_time(monkeypatch):
+    held: list[weakref.ref] = []
+
+    def moments(sums):
+        found = of_sums(sums)
+        held.extend(weakref.ref(tensor) for tensor in (found.second, found.cross))
+        return found
+
+    of_sums = MomentSums.moments
+    monkeypatch.setattr(MomentSums, "moments", moments)
+    network_of_layers = replay()
+    for target in network_of_layers.original_targets():
+        assert all(ref() is None for ref in held)
+        held.append(weakref.ref(target.matrix))
+
+    def quantise(target):
+        assert all(ref() is None for ref in held)
+        held.append(weakref.ref(target.matrix))
+        return target.weights.round(decimals=1)
+
+    del target
+    network_of_layers.run(quantise)
+    assert len(held) == 12
 
 
 def test_auto_finds_it_and_files_keep_it(tmp_path):

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from wkmeans._free_memory import give_back
 from wkmeans.compression._build import Request
 from wkmeans.compression._findings import Findings
 from wkmeans.compression._floor import DEFAULT_FLOOR, WeighedTensors
@@ -293,7 +294,10 @@ class _LatticeSearch:
             return values.reshape(target.weights.shape)
 
         changed = self._method.replay.run(quantise)
-        return self._method.model_of(made, changed, self._choices(level))
+        give_back()
+        model = self._method.model_of(made, changed, self._choices(level))
+        give_back()
+        return model
 
     def _on_lattice(self, target: Target, level: float) -> tuple[CompressedTensor, FloatArray]:
         found = of_several_values(

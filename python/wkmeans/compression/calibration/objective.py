@@ -141,10 +141,14 @@ def outputs_floored(outputs: torch.Tensor, floor: float) -> torch.Tensor:
 
 
 def rebalanced_bias(
-    bias: torch.Tensor, before: torch.Tensor, after: torch.Tensor, moments: Moments
+    bias: torch.Tensor,
+    before: torch.Tensor,
+    after: torch.Tensor,
+    original_mean: torch.Tensor,
+    mean: torch.Tensor,
 ) -> torch.Tensor:
     """The bias that makes up for what other weights make of mean inputs; weights as stored."""
-    moved = _means(before, moments.original_first) - _means(after, moments.first)
+    moved = _means(before, original_mean) - _means(after, mean)
     return (bias.double() + moved.reshape(bias.shape)).to(bias.dtype)
 
 

@@ -87,7 +87,7 @@ class Replay:
         changed: dict[str, torch.Tensor] = {}
         passes = self._passes(changes=True)
         for name in self.names:
-            found = self._solved(name, *self._moments(passes.inputs_of(name)), quantise)
+            found = self._solved(name, passes.inputs_of(name), quantise)
             passes.change(found)
             changed |= found
             give_back()
@@ -135,10 +135,13 @@ class Replay:
         return target, corrects
 
     def _solved(
-        self, name: str, layer: Layer, moments: Moments, quantise: Quantise
+        self, name: str, inputs: Iterable[tuple[LayerInput, LayerInput]], quantise: Quantise
     ) -> dict[str, torch.Tensor]:
         parameter = self._model.parameters[name]
+        layer, moments = self._moments(inputs)
         target, corrects = self._target(name, layer, moments)
+        means = moments.original_first, moments.first
+        del moments  # which take as much as all that the layer is quantised by
         values = torch.from_numpy(quantise(target))
         stored = layer.restored(values, tuple(parameter.shape)).to(parameter.dtype)
         found = {name: stored}
@@ -147,7 +150,7 @@ class Replay:
                 self._model.parameters[layer.bias.name],
                 layer.matrices(parameter.double()),
                 layer.matrices(stored.double()),
-                moments,
+                *means,
             )
         return found
 

@@ -43,7 +43,8 @@ def _ridged(target: Target, level: float, n_threads: int | None) -> OnLattice:
     # A group of no energy, as pruning leaves them, has nothing to be drawn together.
     matters = energy * diagonal > _LEAST * level**2
     ridge = np.divide(_SHARE * level**2 / 12, energy, out=np.zeros_like(energy), where=matters)
-    matrix = target.matrix + ridge[:, np.newaxis, np.newaxis] * np.eye(target.matrix.shape[1])
+    matrix = target.matrix.copy()
+    np.einsum("gii->gi", matrix)[...] += ridge[:, np.newaxis]
     drawn = np.asarray(np.linalg.solve(matrix, (target.weights @ target.matrix).mT).mT, np.float64)
     found = on_lattice(replace(target, weights=drawn, matrix=matrix), level, n_threads)
     return replace(found, cost=target.cost_of(found.values))

@@ -72,13 +72,12 @@ class MomentSums:
         if other is original:
             for x in original.parts():
                 x_moved = self._moved(x, x)[0]
-                product = (x_moved @ x_moved.mT).double()
+                product = x_moved @ x_moved.mT
                 self._add(x, x_moved, x_moved, product, product)
             return
         for x, y in zip(original.parts(), other.parts(), strict=True):
             x_moved, y_moved = self._moved(x, y)
-            second, cross = (y_moved @ y_moved.mT).double(), (x_moved @ y_moved.mT).double()
-            self._add(x, x_moved, y_moved, second, cross)
+            self._add(x, x_moved, y_moved, y_moved @ y_moved.mT, x_moved @ y_moved.mT)
 
     def _moved(self, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         if self._origins is None:
@@ -95,8 +94,10 @@ class MomentSums:
         second: torch.Tensor,
         cross: torch.Tensor,
     ) -> None:
-        self._second = self._second + second
-        self._cross = self._cross + cross
+        if not self._count:
+            self._second, self._cross = _zeros_like(second), _zeros_like(cross)
+        self._second += second
+        self._cross += cross
         self._first = self._first + y_moved.sum(2, dtype=torch.float64)
         self._original_first = self._original_first + x_moved.sum(2, dtype=torch.float64)
         self._energy = self._energy + x.square().sum((1, 2), dtype=torch.float64)
@@ -118,6 +119,10 @@ class MomentSums:
         second.sub_(_outer(y_mean, y_mean)).add_(_outer(first, first))
         cross.sub_(_outer(x_mean, y_mean)).add_(_outer(original_first, first))
         return Moments(second, cross, first, original_first, self._energy * scale)
+
+
+def _zeros_like(products: torch.Tensor) -> torch.Tensor:
+    return torch.zeros_like(products, dtype=torch.float64)
 
 
 def _energy(second: torch.Tensor) -> torch.Tensor:

@@ -156,7 +156,8 @@ class Part:
         before, after = (
             layer.matrices(w.double()) for w in (self.tensors[layer.slot.name], stored)
         )
-        return {name: rebalanced_bias(self.tensors[name], before, after, moments)}
+        means = moments.original_first, moments.first
+        return {name: rebalanced_bias(self.tensors[name], before, after, *means)}
 
     def _corrects(self, layer: Layer) -> bool:
         return layer.bias is not None and layer.groups == 1 and layer.bias.name in self.tensors
