@@ -125,7 +125,9 @@ class Calls:
     def _fainted(self, tensor: torch.Tensor) -> torch.Tensor | _Faint:
         if tensor.is_meta or id(tensor) in self._lasting:
             return tensor
-        self._can_note &= tensor.layout is torch.strided and not tensor.is_inference()
+        if tensor.layout is not torch.strided or tensor.is_inference():
+            self._can_note = False  # nothing tells who writes to it
+            return tensor
         known = self._faint.get(id(tensor))
         if known is None or known.tensor() is not tensor:
             known = self._faint[id(tensor)] = _Faint(tensor)
