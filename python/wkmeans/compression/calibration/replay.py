@@ -97,7 +97,7 @@ class Replay:
         """Every layer's in turn, were the inputs it meets the original's."""
         passes = self._passes(changes=False)
         for name in self.names:
-            yield self._target(name, *self._moments(passes.inputs_of(name)))[0]
+            yield self._target(name, *self._moments(passes.inputs_of(name)))
             give_back()
 
     def _passes(self, *, changes: bool) -> Passes:
@@ -108,44 +108,48 @@ class Replay:
         )
 
     def _moments(self, inputs: Iterable[tuple[LayerInput, LayerInput]]) -> tuple[Layer, Moments]:
+        """About the means where the layer's bias makes up for these."""
         sums = MomentSums()
         for x, y in inputs:
             one = self._bounded(x)
             sums.add(one, one if y is x else self._bounded(y))
-        return one.layer, sums.moments()
+        layer, moments = one.layer, sums.moments()
+        del sums
+        return layer, moments.centred() if self._corrects(layer) else moments
 
     def _bounded(self, found: LayerInput) -> LayerInput:
         enough = _POSITIONS * found.layer.inputs
         return replace(found, most=-(-enough // sum(map(len, self._inputs))))
 
-    def _target(self, name: str, layer: Layer, moments: Moments) -> tuple[Target, bool]:
-        """What is to be reached, and whether the layer's bias makes up for means."""
-        weights = layer.matrices(self._model.parameters[name].double())
+    def _corrects(self, layer: Layer) -> bool:
+        """Whether the layer has a bias that can make up for means."""
         bias = layer.bias
-        corrects = bias is not None and bias.rows is None and bias.name in self._free_biases
-        used = moments.centred() if corrects else moments
-        target = Target(
+        return bias is not None and bias.rows is None and bias.name in self._free_biases
+
+    def _target(self, name: str, layer: Layer, moments: Moments) -> Target:
+        """What is to be reached."""
+        weights = layer.matrices(self._model.parameters[name].double())
+        return Target(
             name,
             layer,
-            attainable(weights, used, self._settings.ridge).numpy(),
-            damped(used.second, self._settings.damping).numpy(),
+            attainable(weights, moments, self._settings.ridge).numpy(),
+            damped(moments.second, self._settings.damping).numpy(),
             self._output_importance(name, layer, moments).numpy(),
             self._couplings.get(name),
         )
-        return target, corrects
 
     def _solved(
         self, name: str, inputs: Iterable[tuple[LayerInput, LayerInput]], quantise: Quantise
     ) -> dict[str, torch.Tensor]:
         parameter = self._model.parameters[name]
         layer, moments = self._moments(inputs)
-        target, corrects = self._target(name, layer, moments)
+        target = self._target(name, layer, moments)
         means = moments.original_first, moments.first
         del moments  # which take as much as all that the layer is quantised by
         values = torch.from_numpy(quantise(target))
         stored = layer.restored(values, tuple(parameter.shape)).to(parameter.dtype)
         found = {name: stored}
-        if corrects and layer.bias is not None:
+        if layer.bias is not None and self._corrects(layer):
             found[layer.bias.name] = rebalanced_bias(
                 self._model.parameters[layer.bias.name],
                 layer.matrices(parameter.double()),
