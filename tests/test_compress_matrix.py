@@ -16,7 +16,7 @@ from torch import nn  # noqa: E402
 
 from wkmeans.compression.calibration import search  # noqa: E402
 from wkmeans.compression.calibration.batches import read_inputs  # noqa: E402
-from wkmeans.compression.calibration.objective import Settings  # noqa: E402
+from wkmeans.compression.calibration.objective import Settings, damped  # noqa: E402
 from wkmeans.compression.calibration.replay import Replay  # noqa: E402
 from wkmeans.importance._estimate import resolve_loss  # noqa: E402
 from wkmeans.importance.matrices.moments import MomentSums  # noqa: E402
@@ -90,6 +90,19 @@ def test_targets_and_moments_are_held_one_layer_at_a_time(monkeypatch):
     del target
     network_of_layers.run(quantise)
     assert len(held) == 12
+
+
+def test_a_matrix_is_symmetric_where_its_products_are_not_quite():
+    factor = torch.randn(2, 5, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    exact = factor @ factor.mT
+    exact = (exact + exact.mT) / 2
+    off = exact.clone()
+    off[:, 0, 4] *= 1 + 1e-7
+    found = damped(off, 0.1)
+    assert torch.equal(found, found.mT)
+    torch.testing.assert_close(found, damped(exact, 0.1), rtol=1e-6, atol=0)
+    kept = damped(exact, 0.0)
+    assert torch.equal(kept, exact)
 
 
 def test_auto_finds_it_and_files_keep_it(tmp_path):

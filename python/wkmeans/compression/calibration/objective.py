@@ -118,9 +118,12 @@ def attainable(weights: torch.Tensor, moments: Moments, ridge: float) -> torch.T
 
 
 def damped(matrix: torch.Tensor, damping: float) -> torch.Tensor:
-    """With a share of the mean of its diagonal added to it; the identity where it is zero."""
+    """With a share of the mean of its diagonal added to it; the identity where it is zero.
+
+    Symmetric, which products in single precision need not be to the last bit.
+    """
     mean = matrix.diagonal(dim1=1, dim2=2).mean(1)
-    found = matrix.clone()
+    found = (matrix + matrix.mT).mul_(0.5)
     found.diagonal(dim1=1, dim2=2).add_(torch.where(mean > 0, damping * mean, 1.0)[:, None])
     return found
 
