@@ -11,6 +11,7 @@ from torch import nn  # noqa: E402
 from torch.nn import functional  # noqa: E402
 
 from wkmeans.importance import estimate, register_rule  # noqa: E402
+from wkmeans.importance.first import engine  # noqa: E402
 
 
 class Pooled(nn.Module):
@@ -267,13 +268,17 @@ def test_a_gradient_that_is_nothing_but_rounding_needs_no_fall_back(dtype):
     assert float(result["k.bias"][0].max()) < 1e-9 * min(others)
 
 
-def test_a_small_use_beside_a_gradient_of_rounding_is_seen():
+@pytest.mark.parametrize("bytes_together", [0, 100, 2**25])
+def test_a_small_use_beside_a_gradient_of_rounding_is_seen(monkeypatch, bytes_together):
+    """However many parameters' gradients are compared at one time."""
+    monkeypatch.setattr(engine, "_TOGETHER", bytes_together)
     torch.manual_seed(0)
     net, inputs = Attention(bias_used_again=True), torch.randn(6, 50, 4)
     targets = torch.arange(6) % CLASSES
     result = estimate(net, [(inputs, targets)], objective="gradient")
-    assert result.methods["k.bias"] == "one example at a time"
-    assert result.methods["q.bias"] == "rules"
+    methods = dict(result.methods)
+    assert methods.pop("k.bias") == "one example at a time"
+    assert set(methods.values()) == {"rules"} and len(methods) == 7
 
 
 @pytest.mark.parametrize("seeds_at_once", [1, 2, 100])

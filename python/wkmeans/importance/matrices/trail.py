@@ -10,6 +10,7 @@ from __future__ import annotations
 import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -43,7 +44,7 @@ class Trail:
     following: Function
     held: Sequence[tuple[torch.Tensor, int]]
 
-    @property
+    @cached_property
     def nbytes(self) -> int:
         """Of the memory that is held."""
         memories = (tensor.untyped_storage() for tensor, _ in self.held)
