@@ -129,6 +129,19 @@ class Unseen(nn.Module):
         return self.head(y + self.deep(y).tanh())
 
 
+class Early(nn.Module):
+    """A weight is looked at before its layer, and matters after it."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep, self.head = nn.Linear(6, 6), nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        y = self.first(x)
+        scale = self.deep.weight.detach().abs().mean()
+        return self.head(self.deep(y).tanh() * scale)
+
+
 class Sparse(nn.Module):
     def __init__(self):
         super().__init__()
@@ -268,6 +281,7 @@ CASES = [
     (Attention, sequences),
     (InPlace, vectors),
     (Unseen, vectors),
+    (Early, vectors),
     (Sparse, vectors),
     (Inferring, vectors),
     (Whimsical, vectors),

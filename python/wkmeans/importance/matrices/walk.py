@@ -106,11 +106,12 @@ class _Stops(Tape):
             if result is not ANEW:
                 return result
         arguments = (*args, *kwargs.values())
-        if func in RULES:
-            for argument in arguments:
-                if self._names.get(id(argument)) in self._awaited:
-                    self._stop_at(argument, func, args, kwargs)
+        awaited = [one for one in arguments if self._names.get(id(one)) in self._awaited]
+        for weight in awaited if func in RULES else ():
+            self._stop_at(weight, func, args, kwargs)
         result = func(*args, **kwargs)
+        if awaited and isinstance(result, torch.Tensor) and id(result) not in self._names:
+            self._end_trail(func)  # what follows from a weight changes with it
         self._calls.note(func, arguments, result)
         return result
 
@@ -131,10 +132,14 @@ class _Stops(Tape):
         found = inputs_of(self.uses.pop()) if self.uses else None
         if found is None or _whole(found) not in self._awaited:
             return
-        self.trail = self.trail or self._calls.trail_to(func)
+        self._end_trail(func)
         if _whole(found) == self._name:
             self.met = found
             raise _Ended
+
+    def _end_trail(self, func: Callable[..., Any]) -> None:
+        """Before this call, unless it has ended already."""
+        self.trail = self.trail or self._calls.trail_to(func)
 
 
 def _whole(found: LayerInput) -> str | None:
