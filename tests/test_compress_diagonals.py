@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from torch import nn  # noqa: E402
 
+from wkmeans.compression.calibration import diagonals as diagonals_module  # noqa: E402
 from wkmeans.compression.calibration import search  # noqa: E402
 from wkmeans.compression.calibration.batches import read_inputs, some_of_all  # noqa: E402
 from wkmeans.compression.calibration.diagonals import Diagonals  # noqa: E402
@@ -69,10 +70,22 @@ def test_those_of_tensors_without_a_matrix_and_a_few_of_the_rest(estimated):
     }  # fmt: skip
 
 
+def test_sums_of_many_weights_come_by_several_estimates(estimated, monkeypatch):
+    model, batches = with_a_table(), [tokens(100)]
+    units = []
+    for most in (1 << 22, 2500):
+        monkeypatch.setattr(diagonals_module, "_WEIGHTS_OF_A_SUM", most)
+        trial = search._Trial(
+            model, open_source(model), None, search.Calibration(batches, loss="mse"), None, None
+        )
+        units.append(trial._diagonals.in_all(LAYERS))
+    assert [names for names, _ in estimated] == [LAYERS, ["1.weight"], ["3.weight"]]
+    assert units[0] == pytest.approx(units[1], rel=0.2) and units[0] > 0
+
+
 def test_what_follows_from_an_estimate_is_not_held():
     model = with_a_table()
     known = dict(model.named_parameters())
-    source = open_source(model)
     pairs = [(tokens(20), None)]
 
     def estimate(names, _):
@@ -80,10 +93,10 @@ def test_what_follows_from_an_estimate_is_not_held():
             model, pairs, objective="fisher", loss="mse", parameters=names
         )
 
-    diagonals = Diagonals(model, source, None, estimate)
-    diagonals.prepare(list(known))
-    first = diagonals["0.weight"][0]
-    assert torch.equal(first, diagonals["0.weight"][0])
+    found = diagonals(model, estimate=estimate)
+    found.prepare(list(known))
+    first = found["0.weight"][0]
+    assert torch.equal(first, found["0.weight"][0])
     held = weakref.ref(first)
     del first
     assert held() is None

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from wkmeans._free_memory import give_back
+from wkmeans._groups import in_groups
 from wkmeans._wrappers import plain_names
 from wkmeans.compression.source import Source
 
@@ -18,6 +19,8 @@ Estimate = Callable[[Collection[str], int | None], Mapping[str, Any]]
 
 _EXAMPLES_OF_A_SUM = 64
 """Importances of all layers' weights together differ little from example to example."""
+_WEIGHTS_OF_A_SUM = 1 << 22
+"""An estimate holds two doubles of each, and another estimate goes through the model again."""
 
 
 class Diagonals(Mapping[str, Any]):
@@ -69,10 +72,14 @@ class Diagonals(Mapping[str, Any]):
         """What the importances of these tensors add up to, by a few examples where estimated."""
         if self.are_given:
             return sum(self._sum_of(name, self[name]) for name in names)
+        sizes = {name: self._source.entries[name].size for name in names}
+        groups = in_groups(names, sizes.__getitem__, _WEIGHTS_OF_A_SUM)
+        return sum(map(self._sum_by_a_few, groups))
+
+    def _sum_by_a_few(self, names: Collection[str]) -> float:
         wanted = self._parameters_of(names)
         found = self._by_source(self._estimate(wanted, _EXAMPLES_OF_A_SUM)) if wanted else {}
         total = sum(self._sum_of(name, pair()) for name, pair in found.items())
-        del found
         give_back()
         return total
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 
+from wkmeans._groups import in_groups
 from wkmeans.importance.first.contributions import (
     Contribution,
     Total,
@@ -250,7 +251,7 @@ class Engine:
                             self._add(squares, slot, contribution)
         candidates = [name for name in leaves if name not in partial and not _overlap(uses, name)]
         complete = set()
-        for group in _groups(candidates, leaves):
+        for group in in_groups(candidates, lambda name: leaves[name].nbytes, _TOGETHER):
             expected = gradients(outputs, [leaves[name] for name in group], seed)
             for name, autograd in zip(group, expected, strict=True):
                 mine = sums.pop(name, None)
@@ -350,20 +351,6 @@ def _largest(values: torch.Tensor) -> float:
     """The largest magnitude; NaN where a value is."""
     least, most = values.aminmax()
     return max(-float(least), float(most))
-
-
-def _groups(names: Sequence[str], tensors: Tensors) -> Iterator[list[str]]:
-    """The names in order, those of a few tensors or of a large one at a time."""
-    group: list[str] = []
-    size = 0
-    for name in names:
-        if group and size + tensors[name].nbytes > _TOGETHER:
-            yield group
-            group, size = [], 0
-        group.append(name)
-        size += tensors[name].nbytes
-    if group:
-        yield group
 
 
 def _overlap(uses: Sequence[Use], name: str) -> bool:
