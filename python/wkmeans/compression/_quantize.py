@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -172,11 +173,12 @@ def quantize(
     k: int,
     options: Options,
     price: Price | None = None,
-    judge: Weights | None = None,
+    judge: Callable[[], Weights] | None = None,
 ) -> CompressedTensor:
     """Codebooks of k centroids; with a price, those that weigh the entropy of their labels.
 
-    The cost is that under the importances of `judge`, those of `weights` by default.
+    The cost is that under the importances that `judge` gives at the end, those of `weights` by
+    default.
     """
     scaled, channel_scale = scaled_channels(weights, options)
     keep = _kept(weights, options)
@@ -195,7 +197,7 @@ def quantize(
         codebook_scale=scale,
         channel_scale=channel_scale,
     )
-    return with_cost(tensor, weights if judge is None else judge, labels)
+    return with_cost(tensor, weights if judge is None else judge(), labels)
 
 
 def with_cost(tensor: CompressedTensor, weights: Weights, labels: Array) -> CompressedTensor:

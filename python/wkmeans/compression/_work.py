@@ -12,7 +12,7 @@ from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.dtypes import numpy_dtype
 from wkmeans._ranks import map_over_ranks
 from wkmeans.compression._findings import Findings
-from wkmeans.compression._floor import WeighedTensors
+from wkmeans.compression._floor import Weighed, WeighedTensors
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression._plan import Options, reason_to_stay_dense, select
 from wkmeans.compression._quantize import Weights, as_weights, quantize, why_not_finite
@@ -69,7 +69,7 @@ class Work:
         def sample(name: str) -> Sample | str:
             array = self.source.entries[name].read()
             reason = self._why_dense_after_all(name, array)
-            return sample_of(self._weights(name, array)[1]) if reason is None else reason
+            return sample_of(self._floored(name, array)[0]) if reason is None else reason
 
         found = self._spread("sampling", sample, self.weights_of)
         for name, reason in found.items():
@@ -156,7 +156,7 @@ class Work:
 
     def sample(self, name: str) -> Sample:
         """Channels that stand for one tensor, under floored importances."""
-        return sample_of(self._weights(name, self.source.entries[name].read())[1])
+        return sample_of(self._floored(name, self.source.entries[name].read())[0])
 
     def _compressed(
         self, name: str, choice: Choice
@@ -167,8 +167,12 @@ class Work:
         reason = self._why_dense_after_all(name, array)
         if reason is not None:
             return self.as_it_is(name, reason), ()
-        given, floored, unseen = self._weights(name, array)
-        tensor = quantize(floored, choice.k, self.options, choice.price, given)
+        floored, unseen = self._floored(name, array)
+
+        def judge() -> Weights:
+            return self._weights(name, array, self.weighed.given(name))
+
+        tensor = quantize(floored, choice.k, self.options, choice.price, judge)
         if tensor.nbytes >= entry.size * numpy_dtype(entry.dtype).itemsize:
             return self.as_it_is(name, "would not be smaller"), ()
         return tensor, unseen
@@ -177,18 +181,21 @@ class Work:
         """Only a file's tensor may be something else than weights and hold what weights do not."""
         return why_not_finite(array) if self.source.entries[name].from_file else None
 
-    def _weights(self, name: str, array: Array) -> tuple[Weights, Weights, tuple[int, ...]]:
-        """With importances as given, with the floor under them, and what was never seen."""
+    def _floored(self, name: str, array: Array) -> tuple[Weights, tuple[int, ...]]:
+        """With a floor under the importances, and what was never seen."""
         given = self.weighed.given(name)
-        try:
-            weights = as_weights(array, given.importance, given.quartic_importance)
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from None
+        weights = self._weights(name, array, given)
         floored = self.weighed.floored(given, array.shape)
         if floored is given:
-            return weights, weights, ()
+            return weights, ()
         raised = weights.weighed_by(floored.importance, floored.quartic_importance)
-        return weights, raised, floored.unseen
+        return raised, floored.unseen
+
+    def _weights(self, name: str, array: Array, weighed: Weighed) -> Weights:
+        try:
+            return as_weights(array, weighed.importance, weighed.quartic_importance)
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from None
 
     def _say(self, task: str, done: int) -> None:
         if self.progress is not None:

@@ -113,6 +113,7 @@ class Replay:
         for x, y in inputs:
             one = self._bounded(x)
             sums.add(one, one if y is x else self._bounded(y))
+        give_back()  # what passes have left behind, before anything is solved
         layer, moments = one.layer, sums.moments()
         del sums
         return layer, moments.centred() if self._corrects(layer) else moments
