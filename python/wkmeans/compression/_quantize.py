@@ -177,8 +177,7 @@ def quantize(
 ) -> CompressedTensor:
     """Codebooks of k centroids; with a price, those that weigh the entropy of their labels.
 
-    The cost is that under the importances that `judge` gives at the end, those of `weights` by
-    default.
+    The cost is under the importances that `judge` gives at the end, by default those of `weights`.
     """
     scaled, channel_scale = scaled_channels(weights, options)
     keep = _kept(weights, options)
