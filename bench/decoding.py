@@ -11,9 +11,12 @@ import time
 
 import numpy as np
 
+from wkmeans._kernels.feedback import factorised, lattice_feedback
 from wkmeans.compression._model import CompressedModel
 from wkmeans.compression.lattice.coding import encode_integers
+from wkmeans.compression.lattice.scales import nearest_exponents, scale_of
 from wkmeans.compression.lattice.tensor import LatticeTensor, lattice_tensor
+from wkmeans.compression.lattice.trellis import block_of
 from wkmeans.compression.tensors.tensor import CompressedTensor, compressed_tensor
 
 TARGET = 100  # million weights a second, on two cores
@@ -42,12 +45,29 @@ def on_lattice(shape: tuple[int, int]) -> LatticeTensor:
     return lattice_tensor(encode_integers(integers, rows, columns), shape, "float32")
 
 
+def on_trellis(shape: tuple[int, int]) -> LatticeTensor:
+    """What calibration makes of normal weights whose columns matter unequally."""
+    rng = np.random.default_rng(1)
+    factor = factorised(np.diag(2.0 ** rng.uniform(-4, 0, shape[1])))
+    rows, columns = np.zeros(shape[0], np.int64), nearest_exponents(1 / factor.diagonal)
+    block = block_of(1, *shape, together=False)
+    found = lattice_feedback(
+        rng.standard_normal(shape),
+        factor,
+        row_steps=scale_of(rows),
+        column_steps=scale_of(columns),
+        block=block,
+    )
+    return lattice_tensor(encode_integers(found.integers, rows, columns, block), shape, "float32")
+
+
 CASES = {
     "2 bits, ans": lambda shape: with_codebook(shape, 4, "ans", "tensor"),
     "4 bits, ans": lambda shape: with_codebook(shape, 16, "ans", "tensor"),
     "4 bits, ans, one codebook a row": lambda shape: with_codebook(shape, 16, "ans", "channel"),
     "4 bits, packed": lambda shape: with_codebook(shape, 16, "packed", "tensor"),
     "lattice": on_lattice,
+    "lattice, on a trellis": on_trellis,
 }
 
 

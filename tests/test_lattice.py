@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from integer_oracle import learnt_as_documented
 
 import wkmeans
 from wkmeans._kernels.coding import decode_adaptively, encode_adaptively
@@ -78,88 +77,6 @@ def test_learnt_probabilities_find_what_scales_do_not_say():
         for s in np.unique(sizes)
     )
     assert known < encoded.payload.size < known + 0.25 * (pooled - known)
-
-
-def learnt_as_documented(words, of_row, of_column):
-    """Integers from docs/format.md alone."""
-
-    def toward_zero(a, b):
-        return abs(a) // b * (1 if a >= 0 else -1)
-
-    def kept(x, low, high):
-        return max(low, min(high, x))
-
-    def logit(p):
-        return kept(round(256 * math.log(p / (4096 - p))), -2047, 2047)
-
-    state, words = 0, list(words)
-    while words and state < 2**32:
-        state = state << 32 | words.pop()
-
-    def bit(p):
-        nonlocal state
-        quantile = state % 2**24
-        ones = 4096 * p
-        one = quantile < ones
-        start, width = (0, ones) if one else (ones, 2**24 - ones)
-        state = (state >> 24) * width + quantile - start
-        if state < 2**32 and words:
-            state = state << 32 | words.pop()
-        return int(one)
-
-    counters, weights = {}, [[2**20 // 3] * 3 for _ in range(16)]
-
-    def learnt(question, contexts):
-        found = [counters.setdefault((question, i, c), [32768, 0]) for i, c in enumerate(contexts)]
-        logits = [logit(max(1, c[0] // 16)) for c in found]
-        mine = weights[question]
-        total = toward_zero(sum(v * x for v, x in zip(mine, logits, strict=True)), 2**20)
-        p = kept(round(4096 / (1 + math.exp(-kept(total, -2047, 2047) / 256))), 1, 4095)
-        b = bit(p)
-        for i, x in enumerate(logits):
-            mine[i] = kept(mine[i] + toward_zero(3 * (4096 * b - p) * x, 1024), -(2**23), 2**23)
-        for c in found:
-            c[0] += toward_zero(2 * (65535 * b - c[0]), 2 * c[1] + 3)
-            c[1] = min(c[1] + 1, 254)
-        return b
-
-    def bucket(activity):
-        x = activity[0] // 256 + 5
-        o = x.bit_length() - 1
-        return min(23, 2 * o - 4 + (x >= 3 * 2 ** (o - 1)))
-
-    def see(activity, m, most):
-        activity[0] += toward_zero(65536 * min(m, 255) - activity[0], activity[1] + 2)
-        activity[1] = min(activity[1] + 1, most)
-
-    z = np.zeros((len(of_row), len(of_column)), np.int64)
-    columns = [[19661, 0] for _ in of_column]
-    for r, row_spread in enumerate(of_row):
-        row = [19661, 0]
-        for c, column_spread in enumerate(of_column):
-            m1, m2 = (abs(int(z[r, c - i])) if c >= i else 0 for i in (1, 2))
-            m3 = abs(int(z[r - 1, c])) if r else 0
-            own = bucket(columns[c])
-            contexts = (
-                min(63, (row_spread + column_spread) // 8),
-                24 * own + bucket(row),
-                18 * own + 9 * min(m2, 1) + 3 * min(m1, 2) + min(m3, 2),
-            )
-            m = 0
-            while m < 16 and learnt(m, contexts):
-                m += 1
-            if m == 16:
-                digits, e = 0, 1
-                while digits < 20 and bit(2048):
-                    digits += 1
-                for _ in range(digits):
-                    e = 2 * e + bit(2048)
-                m = 15 + e
-            z[r, c] = -m if m and bit(2048) else m
-            see(row, m, 62)
-            see(columns[c], m, 510)
-    assert state == 0 and not words
-    return z
 
 
 @pytest.mark.parametrize("spread", [0.4, 30.0])

@@ -14,7 +14,7 @@ pytest.importorskip("torch", reason="calibration needs torch")
 from wkmeans.compression.calibration.objective import Target
 from wkmeans.compression.lattice.quantise import on_lattice
 from wkmeans.compression.lattice.ridge import better_on_lattice
-from wkmeans.compression.lattice.rows import RowOrder
+from wkmeans.compression.lattice.rows import own_importances, row_coefficients
 from wkmeans.importance.first.tape import Slot
 from wkmeans.importance.matrices.layers import Layer
 
@@ -59,20 +59,23 @@ def test_costs_are_the_objective_of_what_is_stored(rows, columns, seed):
     assert target.cost_of(found.values) == pytest.approx(expected, rel=1e-9)
 
 
-def test_an_order_is_a_factor_of_the_matrix():
+def test_coefficients_are_those_of_a_factor_of_the_matrix():
     """Were all errors from rows' own targets independent, costs would add up by importances."""
     target = layer(7, 3, seed=1)
-    order = RowOrder.of(target.outputs[0], target.coupling)
-    weights, errors = target.weights[0], np.zeros_like(target.weights[0])
+    outputs, weights = target.outputs[0], target.weights[0]
+    order = np.argsort(outputs, kind="stable")
+    own = own_importances(outputs, target.coupling)
+    coefficients = row_coefficients(outputs, target.coupling, order)
+    errors = np.zeros_like(weights)
     rng = np.random.default_rng(2)
     total = 0.0
-    for rows, targets in order.targets(weights, errors):
-        values = targets + rng.standard_normal(targets.shape)
-        errors[rows] = weights[rows] - values
-        own = targets - values
-        costs = np.einsum("ri,ij,rj->r", own, target.matrix[0], own)
-        total += float((order.importances[rows] * costs).sum())
+    for i, row in enumerate(order):
+        reached = weights[row] + coefficients[i, :i] @ errors[order[:i]]
+        values = reached + rng.standard_normal(3)
+        errors[row] = weights[row] - values
+        total += own[row] * float((reached - values) @ target.matrix[0] @ (reached - values))
     assert total == pytest.approx(brute_force(target, weights - errors), rel=1e-9)
+    np.testing.assert_array_equal(own_importances(outputs, None), outputs)
 
 
 def test_rows_that_do_not_matter_together_are_as_without():
@@ -85,7 +88,6 @@ def test_rows_that_do_not_matter_together_are_as_without():
 
 @pytest.mark.parametrize("rows", [64, 600])
 def test_what_matters_together_costs_less_for_the_same_bytes(rows):
-    """600 rows are in blocks of three."""
     target = layer(rows, 48, seed=4, rank=6)
     level = 0.5
     found = better_on_lattice(target, level, 1)

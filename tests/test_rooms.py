@@ -20,7 +20,7 @@ FLOORS = [
     ["cpu/label"],
     ["cpu/intervals"],
     ["cpu/layered", "cpu/squeeze", "cpu/lloyd", "cpu/feedback"],
-    ["cpu/lagrangian"],
+    ["cpu/lagrangian", "cpu/lattice"],
     ["cpu/descent"],
     ["cpu/cluster"],
     ["cpu/entropy"],

@@ -11,6 +11,7 @@
 #include "cpu/coding/classed_codes.h"
 #include "cpu/coding/look_up.h"
 #include "cpu/coding/packed_codes.h"
+#include "cpu/coding/trellis_codes.h"
 
 namespace wkmeans {
 namespace {
@@ -62,13 +63,26 @@ CodeClasses classes_of(const Classes& rows, const Classes& columns, std::int64_t
   return {rows.size(), n_columns, rows.data(), by_column, shift, chunk};
 }
 
+// Not on a trellis with a block of 0.
+TrellisCodes on_trellis(const CodeClasses& classes, std::int64_t block, std::int64_t low) {
+  check(block >= 0, "block: expected no negative number");
+  check(block == 0 ||
+            (classes.chunk % classes.columns == 0 &&
+             (classes.chunk / classes.columns % block == 0 || classes.chunk >= classes.size())),
+        "chunk: expected whole blocks");
+  return {classes, block, low};
+}
+
 template <class Label>
-py::tuple encode(const py::array& codes, const CodeClasses& classes,
+py::tuple encode(const py::array& codes, const TrellisCodes& classes,
                  const std::vector<CodeTable>& tables, int n_threads) {
   const auto* from = static_cast<const Label*>(codes.data());
   std::vector<std::vector<std::uint32_t>> chunks;
-  run_interruptibly(
-      [&] { chunks = encode_by_classes(classes, tables, from, Parallel(n_threads)); });
+  run_interruptibly([&] {
+    const Parallel parallel(n_threads);
+    chunks = classes.block > 0 ? encode_on_trellis(classes, tables, from, parallel)
+                               : encode_by_classes(classes.classes, tables, from, parallel);
+  });
   Numbers ends(static_cast<py::ssize_t>(chunks.size()));
   std::int64_t end = 0;
   for (std::size_t i = 0; i < chunks.size(); ++i) {
@@ -82,25 +96,31 @@ py::tuple encode(const py::array& codes, const CodeClasses& classes,
 }
 
 py::tuple bound_encode(const py::array& codes, const Classes& rows, const Classes& columns,
-                       std::int64_t n_columns, int shift, std::int64_t chunk, const Numbers& first,
-                       const Numbers& sizes, const Numbers& counts, int n_threads) {
+                       std::int64_t n_columns, int shift, std::int64_t chunk, std::int64_t block,
+                       std::int64_t low, const Numbers& first, const Numbers& sizes,
+                       const Numbers& counts, int n_threads) {
   const std::vector<CodeTable> tables = tables_of(first, sizes, counts);
-  const CodeClasses classes = classes_of(rows, columns, n_columns, shift, chunk, tables.size());
+  const CodeClasses classes = classes_of(rows, columns, n_columns, shift, chunk,
+                                         block > 0 ? tables.size() / 2 : tables.size());
+  const TrellisCodes trellis = on_trellis(classes, block, low);
   check(codes.size() == classes.size() && (codes.flags() & py::array::c_style) != 0,
         "codes: expected one for each row and column, contiguous");
   if (codes.dtype().is(py::dtype::of<std::uint8_t>())) {
-    return encode<std::uint8_t>(codes, classes, tables, n_threads);
+    return encode<std::uint8_t>(codes, trellis, tables, n_threads);
   }
   check(codes.dtype().is(py::dtype::of<std::uint16_t>()), "codes: expected uint8 or uint16");
-  return encode<std::uint16_t>(codes, classes, tables, n_threads);
+  return encode<std::uint16_t>(codes, trellis, tables, n_threads);
 }
 
 py::object bound_decode(const Array<std::uint32_t>& words, const Numbers& ends, const Classes& rows,
                         const Classes& columns, std::int64_t n_columns, int shift,
-                        std::int64_t chunk, const Numbers& first, const Numbers& sizes,
-                        const Numbers& counts, const std::string& dtype, int n_threads) {
+                        std::int64_t chunk, std::int64_t block, std::int64_t low,
+                        const Numbers& first, const Numbers& sizes, const Numbers& counts,
+                        const std::string& dtype, int n_threads) {
   const std::vector<CodeTable> tables = tables_of(first, sizes, counts);
-  const CodeClasses classes = classes_of(rows, columns, n_columns, shift, chunk, tables.size());
+  const CodeClasses classes = classes_of(rows, columns, n_columns, shift, chunk,
+                                         block > 0 ? tables.size() / 2 : tables.size());
+  const TrellisCodes trellis = on_trellis(classes, block, low);
   check(ends.size() == classes.n_chunks(), "ends: expected one for each chunk");
   const std::int64_t* const bounds = ends.data();
   check(bounds[0] >= 0 && std::is_sorted(bounds, bounds + ends.size()) &&
@@ -113,8 +133,10 @@ py::object bound_decode(const Array<std::uint32_t>& words, const Numbers& ends, 
       Label* out = codes.mutable_data();
       bool is_sound = false;
       run_interruptibly([&] {
-        is_sound =
-            decode_by_classes(classes, tables, words.data(), bounds, Parallel(n_threads), out);
+        const Parallel parallel(n_threads);
+        is_sound = block > 0
+                       ? decode_on_trellis(trellis, tables, words.data(), bounds, parallel, out)
+                       : decode_by_classes(classes, tables, words.data(), bounds, parallel, out);
       });
       return is_sound ? py::object(codes) : py::none();
     } else {
@@ -220,18 +242,20 @@ py::array bound_look_up(const py::array& labels, bool is_transposed, const py::a
   return looked_up<std::uint64_t>(labels, is_transposed, tables, group, n_threads);
 }
 
-SpreadMatrix spread_of(const Classes& rows, const Classes& columns) {
+SpreadMatrix spread_of(const Classes& rows, const Classes& columns, std::int64_t block) {
+  check(block >= 0, "block: expected no negative number");
   for (const Classes* lines : {&rows, &columns}) {
     check(lines->size() > 0, "shape: expected positive numbers");
     const auto [low, high] = std::minmax_element(lines->data(), lines->data() + lines->size());
     check(*low >= 0 && *high < (1 << 20), "spread: expected small numbers that are not negative");
   }
-  return {rows.size(), columns.size(), rows.data(), columns.data()};
+  return {rows.size(), columns.size(), rows.data(), columns.data(), block};
 }
 
 Array<std::uint32_t> bound_encode_adaptively(const Array<std::int32_t>& integers,
-                                             const Classes& rows, const Classes& columns) {
-  const SpreadMatrix matrix = spread_of(rows, columns);
+                                             const Classes& rows, const Classes& columns,
+                                             std::int64_t block) {
+  const SpreadMatrix matrix = spread_of(rows, columns, block);
   check(integers.size() == matrix.rows * matrix.columns,
         "integers: expected one for each row and column");
   std::vector<std::uint32_t> words;
@@ -240,8 +264,8 @@ Array<std::uint32_t> bound_encode_adaptively(const Array<std::int32_t>& integers
 }
 
 py::object bound_decode_adaptively(const Array<std::uint32_t>& words, const Classes& rows,
-                                   const Classes& columns) {
-  const SpreadMatrix matrix = spread_of(rows, columns);
+                                   const Classes& columns, std::int64_t block) {
+  const SpreadMatrix matrix = spread_of(rows, columns, block);
   Array<std::int32_t> integers({matrix.rows, matrix.columns});
   std::int32_t* out = integers.mutable_data();
   bool is_sound = false;
@@ -256,15 +280,16 @@ py::object bound_decode_adaptively(const Array<std::uint32_t>& words, const Clas
 void bind_coding(py::module_& module) {
   module.def("encode_codes", &bound_encode, py::arg("codes"), py::arg("row_classes"),
              py::arg("column_classes"), py::arg("columns"), py::arg("shift"), py::arg("chunk"),
-             py::arg("first"), py::arg("sizes"), py::arg("counts"), py::arg("n_threads"));
+             py::arg("block"), py::arg("low"), py::arg("first"), py::arg("sizes"),
+             py::arg("counts"), py::arg("n_threads"));
   module.def("decode_codes", &bound_decode, py::arg("words").noconvert(), py::arg("ends"),
              py::arg("row_classes"), py::arg("column_classes"), py::arg("columns"),
-             py::arg("shift"), py::arg("chunk"), py::arg("first"), py::arg("sizes"),
-             py::arg("counts"), py::arg("dtype"), py::arg("n_threads"));
+             py::arg("shift"), py::arg("chunk"), py::arg("block"), py::arg("low"), py::arg("first"),
+             py::arg("sizes"), py::arg("counts"), py::arg("dtype"), py::arg("n_threads"));
   module.def("encode_adaptively", &bound_encode_adaptively, py::arg("integers").noconvert(),
-             py::arg("row_spread"), py::arg("column_spread"));
+             py::arg("row_spread"), py::arg("column_spread"), py::arg("block"));
   module.def("decode_adaptively", &bound_decode_adaptively, py::arg("words").noconvert(),
-             py::arg("row_spread"), py::arg("column_spread"));
+             py::arg("row_spread"), py::arg("column_spread"), py::arg("block"));
   module.def("unpack_codes", &bound_unpack, py::arg("packed").noconvert(), py::arg("size"),
              py::arg("bits"), py::arg("k"), py::arg("dtype"), py::arg("n_threads"));
   module.def("look_up", &bound_look_up, py::arg("labels"), py::arg("is_transposed"),

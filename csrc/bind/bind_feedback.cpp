@@ -13,7 +13,7 @@
 #include "cpu/feedback/factor.h"
 #include "cpu/feedback/importance_matrix.h"
 #include "cpu/feedback/labelling.h"
-#include "cpu/feedback/lattice.h"
+#include "cpu/lattice/lattice.h"
 #include "cpu/feedback/refit.h"
 #include "cpu/intervals/format.h"
 
@@ -57,12 +57,18 @@ FeedbackFactor make_factor(const Doubles& lower, int n_threads) {
 }
 
 py::tuple bound_lattice(const FeedbackFactor& factor, const Doubles& weights,
-                        const Doubles& row_steps, const Doubles& column_steps, int n_threads) {
+                        const Doubles& row_steps, const Doubles& column_steps, std::int64_t block,
+                        const std::optional<Doubles>& row_coefficients, int n_threads) {
   const std::int64_t n = factor.n();
   const std::int64_t n_rows = rows_of(weights, n);
   check_size("row_steps", row_steps, n_rows);
   check_size("column_steps", column_steps, n);
-  const Lattice lattice{row_steps.data(), column_steps.data()};
+  if (row_coefficients) check_size("row_coefficients", *row_coefficients, n_rows * n_rows);
+  if (block < 1 || (row_coefficients && block < n_rows)) {
+    throw py::value_error("block: expected at least one row, and all that matter together");
+  }
+  const Lattice lattice{row_steps.data(), column_steps.data(), std::min(block, n_rows),
+                        row_coefficients ? row_coefficients->data() : nullptr};
   py::array_t<std::int32_t> integers({n_rows, n});
   py::array_t<double> costs(n_rows);
   py::array_t<double> products(n);
@@ -224,7 +230,8 @@ void bind_feedback(py::module_& module) {
   py::class_<FeedbackFactor>(module, "FeedbackFactor")
       .def(py::init(&make_factor), py::arg("lower"), py::arg("n_threads"));
   module.def("feed_back_on_lattice", &bound_lattice, py::arg("factor"), py::arg("weights"),
-             py::arg("row_steps"), py::arg("column_steps"), py::arg("n_threads"));
+             py::arg("row_steps"), py::arg("column_steps"), py::arg("block"),
+             py::arg("row_coefficients").none(true), py::arg("n_threads"));
   module.def("round_to_format", &bound_rounding, py::arg("values"), py::arg("format"),
              py::arg("scales"));
   py::class_<BoundMatrices>(module, "ImportanceMatrices")

@@ -99,6 +99,8 @@ def feed_back_on_lattice(
     weights: npt.NDArray[np.float64],
     row_steps: npt.NDArray[np.float64],
     column_steps: npt.NDArray[np.float64],
+    block: int,
+    row_coefficients: npt.NDArray[np.float64] | None,
     n_threads: int,
 ) -> tuple[
     npt.NDArray[np.int32],
@@ -178,6 +180,8 @@ def encode_codes(
     columns: int,
     shift: int,
     chunk: int,
+    block: int,
+    low: int,
     first: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
@@ -191,6 +195,8 @@ def decode_codes(
     columns: int,
     shift: int,
     chunk: int,
+    block: int,
+    low: int,
     first: npt.NDArray[np.int64],
     sizes: npt.NDArray[np.int64],
     counts: npt.NDArray[np.int64],
@@ -201,11 +207,13 @@ def encode_adaptively(
     integers: npt.NDArray[np.int32],
     row_spread: npt.NDArray[np.int32],
     column_spread: npt.NDArray[np.int32],
+    block: int,
 ) -> npt.NDArray[np.uint32]: ...
 def decode_adaptively(
     words: npt.NDArray[np.uint32],
     row_spread: npt.NDArray[np.int32],
     column_spread: npt.NDArray[np.int32],
+    block: int,
 ) -> npt.NDArray[np.int32] | None: ...
 def unpack_codes(
     packed: npt.NDArray[np.uint8], size: int, bits: int, k: int, dtype: str, n_threads: int

@@ -5,11 +5,14 @@
 #include <cstdlib>
 
 #include "cpu/coding/adaptive_bits.h"
+#include "math/trellis.h"
 
 namespace wkmeans {
 namespace {
 
-constexpr int kSteps = 16;  // questions about a magnitude: is it above 0, 1, ..., 15
+constexpr int kSteps = 16;    // questions about a magnitude: is it above 0, 1, ..., 15
+constexpr int kOddSteps = 2;  // of them, those with probabilities of their own for odd integers
+constexpr int kQuestions = kSteps + kOddSteps;
 constexpr int kMostBits = 20;
 
 // The mean magnitude of a line's integers so far, in 65536ths; it forgets what is long ago.
@@ -35,27 +38,33 @@ private:
 constexpr std::int32_t kRowMemory = 62;
 constexpr std::int32_t kColumnMemory = 510;
 
-// Bits: BitSink, which is told, or BitSource, which tells.
+// Bits: BitSink, which is told, or BitSource, which tells. On a trellis the parity of an integer is
+// known, and its magnitude is what halving leaves; where integers are free, it is the whole.
 template <class Bits>
 class IntegerCoder {
 public:
   IntegerCoder(const SpreadMatrix& matrix, Bits& bits)
-      : matrix_(matrix), bits_(bits), columns_(static_cast<std::size_t>(matrix.columns)) {
+      : matrix_(matrix),
+        bits_(bits),
+        columns_(static_cast<std::size_t>(matrix.columns)),
+        states_(columns_.size(), 0),
+        halved_(matrix.block > 0 ? 1 : 0) {
     constexpr std::array<std::size_t, kContexts> kSizes{64, std::size_t{24} * 24,
                                                         std::size_t{24} * 18};
-    for (std::size_t i = 0; i < kContexts; ++i) counters_[i].resize(kSizes[i] * kSteps);
+    for (std::size_t i = 0; i < kContexts; ++i) counters_[i].resize(kSizes[i] * kQuestions);
   }
 
   // In place; where integers are not known yet, whatever stands there.
   void run(std::int32_t* integers) {
     const std::int64_t columns = matrix_.columns;
     for (std::int64_t row = 0; row < matrix_.rows; ++row) {
+      if (halved_ != 0 && row % matrix_.block == 0) std::fill(states_.begin(), states_.end(), 0);
       Activity activity;
       std::int32_t* const line = integers + row * columns;
       for (std::int64_t column = 0; column < columns; ++column) {
         Activity& of_column = columns_[static_cast<std::size_t>(column)];
         const auto magnitude_at = [&](std::int64_t r, std::int64_t c) {
-          return r < 0 || c < 0 ? 0 : std::abs(integers[r * columns + c]);
+          return r < 0 || c < 0 ? 0 : std::abs(integers[r * columns + c]) >> halved_;
         };
         const int near = std::min(magnitude_at(row, column - 1), 2) * 3 +
                          std::min(magnitude_at(row - 1, column), 2) +
@@ -63,8 +72,10 @@ public:
         const int spread = std::min((matrix_.of_row[row] + matrix_.of_column[column]) / 8, 63);
         const int bucket = of_column.bucket();
         contexts_ = {spread, bucket * 24 + activity.bucket(), bucket * 18 + near};
-        line[column] = code(line[column]);
-        const std::int32_t magnitude = std::abs(line[column]);
+        std::uint8_t& state = states_[static_cast<std::size_t>(column)];
+        line[column] = code(line[column], halved_ * trellis_parity(state));
+        const std::int32_t magnitude = std::abs(line[column]) >> halved_;
+        state = static_cast<std::uint8_t>(trellis_next(state, line[column] >> 1 & 1));
         activity.see(magnitude, kRowMemory);
         of_column.see(magnitude, kColumnMemory);
       }
@@ -74,22 +85,29 @@ public:
 private:
   static constexpr std::size_t kContexts = 3;
 
-  std::int32_t code(std::int32_t integer) {
-    const std::int32_t known = std::abs(integer);
+  std::int32_t code(std::int32_t integer, int parity) {
+    const std::int32_t known = std::abs(integer) >> halved_;
     std::int32_t magnitude = 0;
-    while (magnitude < kSteps && learnt(magnitude, known > magnitude)) ++magnitude;
+    while (magnitude < kSteps && learnt(question(magnitude, parity), known > magnitude)) {
+      ++magnitude;
+    }
     if (magnitude == kSteps) magnitude += rest(known - kSteps);
-    if (magnitude == 0) return 0;
-    return even(integer < 0) ? -magnitude : magnitude;
+    const std::int32_t whole = (magnitude << halved_) + parity;
+    if (whole == 0) return 0;
+    return even(integer < 0) ? -whole : whole;
   }
 
-  bool learnt(std::int32_t step, bool bit) {
+  static int question(std::int32_t magnitude, int parity) {
+    return parity != 0 && magnitude < kOddSteps ? kSteps + magnitude : magnitude;
+  }
+
+  bool learnt(int question, bool bit) {
     std::array<BitCounter*, kContexts> counters;
     for (std::size_t i = 0; i < kContexts; ++i) {
-      counters[i] =
-          &counters_[i][static_cast<std::size_t>(std::int64_t{contexts_[i]} * kSteps + step)];
+      counters[i] = &counters_[i][static_cast<std::size_t>(std::int64_t{contexts_[i]} * kQuestions +
+                                                           question)];
     }
-    BitMixer<kContexts>& mixer = mixers_[static_cast<std::size_t>(step)];
+    BitMixer<kContexts>& mixer = mixers_[static_cast<std::size_t>(question)];
     bit = bits_.code(bit, mixer.mix(counters, tables_));
     mixer.update(bit);
     for (BitCounter* counter : counters) counter->update(bit);
@@ -113,8 +131,10 @@ private:
   Bits& bits_;
   const LogitTables& tables_ = logit_tables();
   std::vector<Activity> columns_;
+  std::vector<std::uint8_t> states_;  // of the trellis, one a column
+  int halved_;
   std::array<std::vector<BitCounter>, kContexts> counters_;
-  std::array<BitMixer<kContexts>, kSteps> mixers_;
+  std::array<BitMixer<kContexts>, kQuestions> mixers_;
   std::array<int, kContexts> contexts_{};
 };
 

@@ -13,6 +13,9 @@ struct SpreadMatrix {
   std::int64_t columns;
   const std::int32_t* of_row;     // (rows), not negative
   const std::int32_t* of_column;  // (columns), not negative
+  // Down each column integers follow a trellis (math/trellis.h), anew from state 0 every so many
+  // rows; 0: they are free.
+  std::int64_t block = 0;
 };
 
 // Integers are less than 2^20 in magnitude.

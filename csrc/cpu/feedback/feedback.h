@@ -88,6 +88,7 @@ struct StepThroughBlock {
 struct FeedbackWorkspace {
   Buffer<double> errors;
   Buffer<double> sums;
+  Buffer<double> column;
 };
 
 // Quantises some rows, column after column, each against what the errors before it have left to be

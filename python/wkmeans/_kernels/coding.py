@@ -42,6 +42,13 @@ class CodeTables:
             np.concatenate([counts for _, counts in tables]).astype(np.int64),
         )
 
+    def every(self, step: int, start: int) -> CodeTables:
+        """The tables start, start + step, and so on."""
+        ends = np.cumsum(self.sizes)
+        kept = range(start, len(self.sizes), step)
+        counts = [self.counts[ends[i] - self.sizes[i] : ends[i]] for i in kept]
+        return CodeTables.of([(int(self.first[i]), c) for i, c in zip(kept, counts, strict=True)])
+
     def totals(self, k: int) -> IntArray:
         """How often each code below k occurs in all classes together."""
         totals, begin = np.zeros(k, np.int64), 0
@@ -63,6 +70,10 @@ class CodeClasses:
     columns, shift : int
     chunk : int or None
         So many weights in C order are coded independently of all others; None: all are one chunk.
+    block, low : int or None, int
+        Codes are integers, less `low` which is even, that follow a trellis down the rows of each
+        column, anew every `block` rows. Then each class has two tables, of half the codes: one for
+        even integers, one for odd.
     """
 
     of_row: npt.NDArray[Any]
@@ -70,13 +81,15 @@ class CodeClasses:
     columns: int
     shift: int
     chunk: int | None
+    block: int | None = None
+    low: int = 0
 
-    def arguments(self) -> tuple[Array, Array, int, int, int]:
+    def arguments(self) -> tuple[Array, Array, int, int, int, int, int]:
         """As the kernel takes them."""
         rows = np.asarray(self.of_row, np.int32)
         columns = np.asarray(() if self.of_column is None else self.of_column, np.int32)
         chunk = self.chunk or len(rows) * self.columns
-        return rows, columns, self.columns, self.shift, chunk
+        return rows, columns, self.columns, self.shift, chunk, self.block or 0, self.low // 2
 
 
 def encode_codes(codes: Array, classes: CodeClasses, tables: CodeTables) -> tuple[Array, IntArray]:
@@ -111,7 +124,9 @@ def decode_codes(
     )
 
 
-def encode_adaptively(integers: Array, row_spread: Array, column_spread: Array) -> Array:
+def encode_adaptively(
+    integers: Array, row_spread: Array, column_spread: Array, block: int | None = None
+) -> Array:
     """The uint32 words of integers ``(rows, columns)``, by probabilities learnt on the way.
 
     Parameters
@@ -120,18 +135,23 @@ def encode_adaptively(integers: Array, row_spread: Array, column_spread: Array) 
         Less than 2^20 in magnitude.
     row_spread, column_spread : int array (rows,), (columns,)
         Not negative: integers whose sums are equal are expected to be of one size.
+    block : int, optional
+        Down each column integers follow a trellis, anew every so many rows.
     """
     return _core.encode_adaptively(
         np.ascontiguousarray(integers, np.int32),
         np.asarray(row_spread, np.int32),
         np.asarray(column_spread, np.int32),
+        block or 0,
     )
 
 
-def decode_adaptively(words: Array, row_spread: Array, column_spread: Array) -> Array | None:
+def decode_adaptively(
+    words: Array, row_spread: Array, column_spread: Array, block: int | None = None
+) -> Array | None:
     """What `encode_adaptively` was given; None where words do not end where the integers do."""
     return _core.decode_adaptively(
-        words, np.asarray(row_spread, np.int32), np.asarray(column_spread, np.int32)
+        words, np.asarray(row_spread, np.int32), np.asarray(column_spread, np.int32), block or 0
     )
 
 

@@ -8,7 +8,7 @@ target, one after another (successive cancellation; Babai's nearest plane). All 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,10 @@ import wkmeans._core as _core
 from wkmeans._kernels.threads import resolve_n_threads
 
 FloatArray = npt.NDArray[np.float64]
+
+TRELLIS_ERROR = 0.2596
+"""Mean squared error on a long trellis, in squared steps, where steps are small: 1 / 12 is that of
+rounding, and four times as much that of rounding to even integers."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ class LatticeFeedback:
     ----------
     integers : int32 array (rows, n)
     costs : float64 array (rows,)
-        ``(w - v) (S + d I) (w - v)'`` of each row.
+        ``(w - v) (S + d I) (w - v)'`` of each row, w what it was to reach.
     products, squares : float64 array (n,)
         ``<u, z>`` and ``<z, z>`` of each column over the rows, u the targets met, in steps.
     """
@@ -137,13 +141,19 @@ def lattice_feedback(
     *,
     row_steps: npt.ArrayLike,
     column_steps: npt.ArrayLike,
+    block: int | None = None,
+    row_coefficients: npt.ArrayLike | None = None,
     n_threads: int | None = None,
 ) -> LatticeFeedback:
-    """Round weights to a uniform lattice of one step a row and column, with feedback of errors.
+    """Round weights to a lattice of one step a row and column, with feedback of errors.
+
+    With `block`, integers follow a trellis of eight states (Ungerboeck, 1982) down each column,
+    anew every so many rows: those that are nearest to the targets, together, by Viterbi's
+    algorithm. In each state integers are even or odd; a step is from an even to an odd one.
 
     For least distortion at a given entropy the steps are ``c / (sqrt(g_r) l_ii)``: ``row_steps = c
     / sqrt(g)`` and ``column_steps = 1 / factor.diagonal`` (waterfilling: each entry that is not
-    all zero then adds ``c^2 / 12`` to the objective).
+    all zero then adds the same to the objective, `TRELLIS_ERROR` times ``c^2``).
 
     Parameters
     ----------
@@ -153,6 +163,11 @@ def lattice_feedback(
         From `factorised`.
     row_steps, column_steps : array (rows,), (n,)
         Positive and finite, as are their products.
+    block : int, optional
+        Rows that a trellis is followed for; None: integers are free.
+    row_coefficients : array (rows, rows), optional
+        What the error ``w - v`` of each row before a row adds to the row's target, in every
+        column; what does not stand before is not read. All rows are one block.
     n_threads : int, optional
         As for `wkmeans.wkmeans`; changes no bit of the result.
 
@@ -163,7 +178,7 @@ def lattice_feedback(
 
     Notes
     -----
-    ``rows n^2 / 2`` multiply-adds.
+    ``rows n^2 / 2`` multiply-adds; with coefficients of rows, ``rows^2 n`` more.
     """
     rows = np.asarray(weights, np.float64)
     n = len(factor.diagonal)
@@ -172,12 +187,29 @@ def lattice_feedback(
     if not np.isfinite(rows).all():
         raise ValueError("weights: expected finite values, got NaN or infinity")
     row_factors = _positive("row_steps", row_steps, len(rows))
+    if block is None:  # a trellis of one row has the even integers
+        found = lattice_feedback(
+            rows,
+            factor,
+            row_steps=row_factors / 2,
+            column_steps=column_steps,
+            block=1,
+            n_threads=n_threads,
+        )
+        return replace(
+            found,
+            integers=found.integers // 2,
+            products=found.products / 4,
+            squares=found.squares / 4,
+        )
     column_factors = _positive("column_steps", column_steps, n)
     integers, costs, products, squares = _core.feed_back_on_lattice(
         factor.kernel,
         factor.arranged(rows),
         row_factors,
         factor.arranged(column_factors),
+        block,
+        None if row_coefficients is None else np.ascontiguousarray(row_coefficients, np.float64),
         resolve_n_threads(n_threads),
     )
     return LatticeFeedback(

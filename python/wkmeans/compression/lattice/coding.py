@@ -1,13 +1,15 @@
-"""Integers as bytes: one static table for each class of expected spread.
+"""Integers as bytes: static tables for each class of expected spread, or learnt probabilities.
 
 A row's and a column's scale say how large the integers there will be: the sum of their exponents
-sorts every integer into a class, for which nothing needs to be stored.
+sorts every integer into a class, for which nothing needs to be stored. On a trellis the integers
+above say whether one is even or odd: each class has a table for either, and codes are halves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -33,6 +35,7 @@ from wkmeans.compression.format.coding import (
     varints,
 )
 from wkmeans.compression.lattice.scales import IntArray, encode_scales
+from wkmeans.compression.lattice.trellis import chunk_of, trellis_order
 
 PACKED, ADAPTIVE = 0, -1
 """In place of a width: codes of one length; no tables, but probabilities that are learnt."""
@@ -66,7 +69,10 @@ class EncodedIntegers:
     scales : uint8 array or None
         The exponents in bytes; None: they stand as they are.
     chunk : int or None
-        Coded in chunks of so many weights; None: in one.
+        Coded in chunks of so many weights; None: in one, or on a trellis.
+    block : int or None
+        Integers follow a trellis down each column, anew every so many rows; None: they are free.
+        `low` and `k` are even then.
     """
 
     payload: Array
@@ -77,6 +83,7 @@ class EncodedIntegers:
     k: int
     scales: Array | None
     chunk: int | None = None
+    block: int | None = None
     coding: str = "lattice"
 
     @property
@@ -92,6 +99,13 @@ class EncodedIntegers:
         return self.rows * self.columns
 
     @property
+    def coded_chunk(self) -> int | None:
+        """Weights of a chunk, on a trellis or not."""
+        if self.block is None:
+            return self.chunk
+        return chunk_of(self.block, self.rows, self.columns)
+
+    @property
     def scale_bytes(self) -> int:
         """What the exponents take in a file."""
         return self.rows + self.columns if self.scales is None else self.scales.size
@@ -103,28 +117,50 @@ class EncodedIntegers:
         if self.width == ADAPTIVE:
             return self._decode_adaptive()
         tables, words, ends = read_tables(self)
-        classes = _classes(self.row_exponents, self.column_exponents, self.width, self.chunk)
-        labels = decode_codes(words, ends, classes, tables, code_dtype(self.k))
+        labels = decode_codes(words, ends, self._classes(), tables, code_dtype(self.k))
         if labels is None:
             raise FormatError("codes: the entropy-coded words do not end where the codes do")
-        return labels
+        return self._restored(labels)
 
     def _decode_adaptive(self) -> Array:
         words = read_words(self.payload, self.size, None)[0]
-        spread = _spread(self.row_exponents), _spread(self.column_exponents)
-        integers = decode_adaptively(words, *spread)
+        rows = self.row_exponents[self._order]
+        spread = _spread(rows), _spread(self.column_exponents)
+        integers = decode_adaptively(words, *spread, self.block)
         if integers is None:
             raise FormatError("codes: the entropy-coded words do not end where the codes do")
         labels = integers - np.int32(self.low)
         if not (labels.min() >= 0 and labels.max() < self.k):
             raise FormatError(f"codes: expected {self.low} and the {self.k - 1} integers after it")
-        return labels.astype(code_dtype(self.k))
+        return self._restored(labels.astype(code_dtype(self.k)))
+
+    @cached_property
+    def _order(self) -> IntArray | slice:
+        """Rows as they are coded."""
+        if self.block is None:
+            return slice(None)
+        return trellis_order(self.row_exponents, self.block)
+
+    def _restored(self, coded: Array) -> Array:
+        if self.block is None:
+            return coded
+        labels = np.empty_like(coded)
+        labels[self._order] = coded
+        return labels
+
+    def _classes(self) -> CodeClasses:
+        rows, columns = self.row_exponents[self._order], self.column_exponents
+        return _classes(rows, columns, self.width, self.chunk, self.block, self.low)
 
     def counts(self) -> Array:
         """How many weights carry each label, int64 (k,)."""
         if self.width in (PACKED, ADAPTIVE):
             return np.bincount(self.decode().reshape(-1), minlength=self.k)
-        return read_tables(self)[0].totals(self.k)
+        tables = read_tables(self)[0]
+        if self.block is None:
+            return tables.totals(self.k)
+        halves = [tables.every(2, parity).totals(self.k // 2) for parity in (0, 1)]
+        return np.stack(halves, axis=1).reshape(-1)
 
     def check(self) -> None:
         """Raise `FormatError` where the payload cannot be these integers, before it is decoded."""
@@ -147,40 +183,85 @@ def class_of(rows: IntArray, columns: IntArray, width: int) -> Array:
     return np.asarray((_spread(rows)[:, np.newaxis] + _spread(columns)) // width)
 
 
-def _classes(rows: IntArray, columns: IntArray, width: int, chunk: int | None) -> CodeClasses:
+def _classes(
+    rows: IntArray,
+    columns: IntArray,
+    width: int,
+    chunk: int | None,
+    block: int | None = None,
+    low: int = 0,
+) -> CodeClasses:
     shift = width.bit_length() - 1
-    return CodeClasses(_spread(rows), _spread(columns), len(columns), shift, chunk)
+    if block is not None:
+        chunk = chunk_of(block, len(rows), len(columns))
+    return CodeClasses(_spread(rows), _spread(columns), len(columns), shift, chunk, block, low)
 
 
-def encode_integers(integers: Array, rows: IntArray, columns: IntArray) -> EncodedIntegers:
-    """The shortest code: among widths of classes, or, of small tensors, with learnt ones."""
+def encode_integers(
+    integers: Array, rows: IntArray, columns: IntArray, block: int | None = None
+) -> EncodedIntegers:
+    """The shortest code: among widths of classes, or, of small tensors, with learnt ones.
+
+    With `block`, integers follow a trellis in the order of `trellis_order`.
+    """
     low, high = int(integers.min()), int(integers.max())
     if max(-low, high) >= LARGEST:
         raise TooFineError(f"integers: expected less than {LARGEST}, got {low} to {high}")
-    k = high - low + 1
+    scales = encode_scales(rows, columns)
+    if block is None or low == high:
+        return _encode_free(integers, rows, columns, scales)
+    order = trellis_order(rows, block)
+    coded, rows_coded = integers[order], rows[order]
+    low -= low % 2
+    k = 2 * ((high - low) // 2 + 1)
+    payloads = {}
+    if coded.size <= MOST_ADAPTIVE:
+        payloads[ADAPTIVE] = _learnt(coded, rows_coded, columns, block)
+    else:
+        labels = (coded - low).astype(code_dtype(k))
+        for width in _STATIC:
+            classes = _classes(rows_coded, columns, width, None, block, low)
+            payloads[width] = _payload(labels, k, class_of(rows_coded, columns, width), classes)
+    width = min(payloads, key=lambda w: payloads[w].size)
+    return EncodedIntegers(payloads[width], rows, columns, width, low, k, scales, block=block)
+
+
+def _encode_free(
+    integers: Array, rows: IntArray, columns: IntArray, scales: Array | None
+) -> EncodedIntegers:
+    low = int(integers.min())
+    k = int(integers.max()) - low + 1
     labels = (integers - low).astype(code_dtype(k))
     chunk = CHUNK if labels.size > CHUNK else None
     payloads = {PACKED: pack(labels, k)}
     if labels.size <= MOST_ADAPTIVE:
-        words = encode_adaptively(integers, _spread(rows), _spread(columns))
-        payloads[ADAPTIVE] = np.frombuffer(words.astype("<u4").tobytes(), np.uint8)
+        payloads[ADAPTIVE] = _learnt(integers, rows, columns, None)
     else:
         for width in _STATIC:
-            payloads[width] = _payload(labels, k, rows, columns, width, chunk)
+            classes = _classes(rows, columns, width, chunk)
+            payloads[width] = _payload(labels, k, class_of(rows, columns, width), classes)
     width = min(payloads, key=lambda w: payloads[w].size)
-    scales = encode_scales(rows, columns)
     used_chunk = chunk if width in _STATIC else None
     return EncodedIntegers(payloads[width], rows, columns, width, low, k, scales, used_chunk)
 
 
-def _payload(
-    labels: Array, k: int, rows: IntArray, columns: IntArray, width: int, chunk: int | None
-) -> Array:
-    of_weight = class_of(rows, columns, width)
-    n_classes = int(of_weight.max()) + 1
-    counts = np.bincount((of_weight * k + labels).reshape(-1), minlength=n_classes * k)
-    tables = [_used(table) for table in counts.reshape(n_classes, k)]
-    classes = _classes(rows, columns, width, chunk)
+def _learnt(integers: Array, rows: IntArray, columns: IntArray, block: int | None) -> Array:
+    words = encode_adaptively(integers, _spread(rows), _spread(columns), block)
+    return np.frombuffer(words.astype("<u4").tobytes(), np.uint8)
+
+
+def _payload(labels: Array, k: int, of_weight: Array, classes: CodeClasses) -> Array:
+    n_tables = int(of_weight.max()) + 1
+    codes = labels
+    if classes.block is not None:
+        of_weight, codes, k, n_tables = (
+            2 * of_weight + labels % 2,
+            labels // 2,
+            k // 2,
+            2 * n_tables,
+        )
+    counts = np.bincount((of_weight * k + codes).reshape(-1), minlength=n_tables * k)
+    tables = [_used(table) for table in counts.reshape(n_tables, k)]
     words, ends = encode_codes(labels, classes, CodeTables.of(tables))
     head = b"".join(
         varints(np.concatenate([[first, table.size], table])) for first, table in tables
@@ -201,20 +282,22 @@ def read_tables(encoded: EncodedIntegers) -> tuple[CodeTables, Array, IntArray]:
     """Counts of each class, the words and where those of each chunk end, all of them checked."""
     tables, position = [], 0
     payload = encoded.payload
+    parities = 1 if encoded.block is None else 2
+    k = encoded.k // parities
     for population in _populations(encoded):
-        (first, size), used = read_varints(payload[position:], 2)
-        position += used
-        if first + size > encoded.k:
-            raise FormatError(
-                f"codes: expected {encoded.k} codes, got a table up to {first + size}"
-            )
-        counts, used = read_varints(payload[position:], int(size))
-        position += used
-        total = sum(map(int, counts))
+        total = 0
+        for _ in range(parities):
+            (first, size), used = read_varints(payload[position:], 2)
+            position += used
+            if first + size > k:
+                raise FormatError(f"codes: expected {k} codes, got a table up to {first + size}")
+            counts, used = read_varints(payload[position:], int(size))
+            position += used
+            total += sum(map(int, counts))
+            tables.append((int(first), counts))
         if total != population:
             raise FormatError(f"codes: expected counts that add up to {population}, got {total}")
-        tables.append((int(first), counts))
-    words, ends = read_words(payload[position:], encoded.size, encoded.chunk)
+    words, ends = read_words(payload[position:], encoded.size, encoded.coded_chunk)
     return CodeTables.of(tables), words, ends
 
 

@@ -9,18 +9,28 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wkmeans._kernels.arrays import Array
-from wkmeans._kernels.feedback import Factor, best_factors, factorised, lattice_feedback
+from wkmeans._kernels.feedback import (
+    TRELLIS_ERROR,
+    Factor,
+    best_factors,
+    factorised,
+    lattice_feedback,
+)
 from wkmeans.compression.calibration.objective import FloatArray, Target
 from wkmeans.compression.lattice.coding import (
     LARGEST,
     EncodedIntegers,
     encode_integers,
 )
-from wkmeans.compression.lattice.rows import RowOrder
+from wkmeans.compression.lattice.rows import own_importances, row_coefficients
 from wkmeans.compression.lattice.scales import nearest_exponents, scale_of
+from wkmeans.compression.lattice.trellis import block_of, trellis_order
 
 SLOPE = math.log(2) / 6
 """Squared steps that a bit costs where steps are small: distortion against rate."""
+
+_STEP = 1 / math.sqrt(12 * TRELLIS_ERROR)
+"""Of a trellis, in levels: it costs what rounding to steps of a level does, for fewer bits."""
 
 _PASSES = 2
 _FACTORS = (0.5, 1.1)  # of a column's step, from pass to pass
@@ -51,11 +61,13 @@ def factors_of(target: Target, n_threads: int | None) -> list[Factor]:
 def on_lattice(
     target: Target, level: float, n_threads: int | None, factors: Sequence[Factor] | None = None
 ) -> OnLattice:
-    """Steps ``level / (m_rr l_ii)``, finer in columns of few integers that are not zero.
+    """Steps in proportion to ``level / (m_rr l_ii)``, finer in columns of few integers but zero.
 
     ``m_rr`` is ``sqrt(g_r)`` where rows do not matter together.
 
-    Targets are rounded to the nearest value. Choosing shorter codes instead, or values nearer to
+    The integers of a column are those of a trellis that are nearest to its targets: of the quarter
+    of a bit that single integers lose to the bound, a trellis of eight states gains two thirds, and
+    files of networks become 4 to 7 % smaller. Choosing shorter codes instead, or values nearer to
     zero for the same integers, gains where inputs are independent and little is fed back; files of
     networks had up to twice the divergence with either.
 
@@ -71,7 +83,8 @@ def on_lattice(
         exponents = nearest_exponents(scale_of(used) * np.clip(factors_of_steps, *_FACTORS))
         if np.array_equal(exponents, used):
             break
-    found = OnLattice(encode_integers(integers, layer.row_exponents, used), integers, cost)
+    encoded = encode_integers(integers, layer.row_exponents, used, layer.block)
+    found = OnLattice(encoded, integers, cost)
     if target.coupling is None:
         return found
     return replace(found, cost=target.cost_of(found.values))  # rows of one block, too
@@ -103,11 +116,20 @@ class _Layer:
         self._factors = factors
         diagonals = np.stack([factor.diagonal for factor in self._factors])
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
-        self._orders = [RowOrder.of(outputs, target.coupling) for outputs in target.outputs]
-        importances = np.concatenate([order.importances for order in self._orders])
-        steps = np.maximum(level / np.sqrt(importances), self._finest_steps())
+        groups, rows, columns = target.weights.shape
+        self.block = block_of(groups, rows, columns, together=target.coupling is not None)
+        own = np.stack([own_importances(outputs, target.coupling) for outputs in target.outputs])
+        self._importances = own
+        steps = np.maximum(_STEP * level / np.sqrt(own.reshape(-1)), self._finest_steps())
         self.row_exponents = nearest_exponents(steps)
-        self._row_steps = scale_of(self.row_exponents).reshape(target.outputs.shape)
+        exponents = self.row_exponents.reshape(own.shape)
+        self._row_steps = scale_of(exponents)
+        self._orders = [trellis_order(of_group, self.block) for of_group in exponents]
+        self._coefficients = (
+            None
+            if target.coupling is None
+            else row_coefficients(target.outputs[0], target.coupling, self._orders[0])
+        )
 
     def _finest_steps(self) -> FloatArray:
         """Of each row: its integers, before any feedback, are half as large as a file holds."""
@@ -125,21 +147,17 @@ class _Layer:
         products, squares = np.zeros((2, len(column_steps)))
         cost = 0.0
         for group, (factor, order) in enumerate(zip(self._factors, self._orders, strict=True)):
-            weights, row_steps = self._target.weights[group], self._row_steps[group]
-            errors = np.empty_like(weights) if order.is_coupled else None
-            for rows, targets in order.targets(weights, errors):
-                found = lattice_feedback(
-                    targets,
-                    factor,
-                    row_steps=row_steps[rows],
-                    column_steps=column_steps,
-                    n_threads=self._n_threads,
-                )
-                integers[group, rows] = found.integers
-                products += found.products
-                squares += found.squares
-                cost += float((order.importances[rows] * found.costs).sum())
-                if errors is not None:
-                    values = found.integers * row_steps[rows, np.newaxis] * column_steps
-                    errors[rows] = weights[rows] - values
+            found = lattice_feedback(
+                self._target.weights[group, order],
+                factor,
+                row_steps=self._row_steps[group, order],
+                column_steps=column_steps,
+                block=self.block,
+                row_coefficients=self._coefficients,
+                n_threads=self._n_threads,
+            )
+            integers[group, order] = found.integers
+            products += found.products
+            squares += found.squares
+            cost += float((self._importances[group, order] * found.costs).sum())
         return integers.reshape(-1, len(products)), cost, best_factors(products, squares)

@@ -8,67 +8,28 @@ errors are fed back from row to row as ``S = L L'`` has them fed back from colum
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import numpy as np
 import numpy.typing as npt
 
 from wkmeans.compression.calibration.objective import FloatArray, gram_of
 
-_MOST_BLOCKS = 256  # of rows; those of one block are rounded as if they did not matter together
-
 Indices = npt.NDArray[np.intp]
 
 
-@dataclass(frozen=True)
-class RowOrder:
-    """The rows of one group.
-
-    Attributes
-    ----------
-    importances : float64 array (rows,)
-        What a row's error from its own target counts.
-    """
-
-    importances: FloatArray
-    _order: Indices | None = None
-    _factor: FloatArray | None = None
-
-    @classmethod
-    def of(cls, importances: FloatArray, coupling: FloatArray | None) -> RowOrder:
-        """From a target's outputs and their coupling."""
-        if coupling is None:
-            return cls(importances)
-        order = np.argsort(importances, kind="stable")  # the last is the first to be rounded
-        gram = gram_of(importances, coupling)[np.ix_(order, order)]
-        factor = np.asarray(np.linalg.cholesky(gram), np.float64)
-        conditional = np.empty_like(importances)
-        for block in _blocks(len(order)):
-            conditional[order[block]] = np.square(factor[block, block]).sum(axis=1)
-        return cls(conditional, order, factor)
-
-    @property
-    def is_coupled(self) -> bool:
-        """Whether what some rows are to reach hangs on the errors of others."""
-        return self._factor is not None
-
-    def targets(
-        self, weights: FloatArray, errors: FloatArray | None
-    ) -> Iterator[tuple[Indices | slice, FloatArray]]:
-        """Rows and what they are to reach, in turn: `errors` are to hold those of rows before."""
-        if self._factor is None or self._order is None or errors is None:
-            yield slice(None), weights
-            return
-        for block in _blocks(len(self._order)):
-            rows, before = self._order[block], slice(block.stop, None)
-            added = self._factor[before, block].T @ errors[self._order[before]]
-            own = self._factor[block, block]
-            yield rows, weights[rows] + np.linalg.solve(own.T, added)
+def own_importances(outputs: FloatArray, coupling: FloatArray | None) -> FloatArray:
+    """``M_rr^2``, what a row's error from its target counts, the least important rounded first."""
+    if coupling is None:
+        return outputs
+    order = np.argsort(-outputs, kind="stable")  # the last is the first to be rounded
+    factor = np.linalg.cholesky(gram_of(outputs, coupling)[np.ix_(order, order)])
+    own = np.empty_like(outputs)
+    own[order] = np.diagonal(factor) ** 2
+    return own
 
 
-def _blocks(rows: int) -> Iterator[slice]:
-    """The last first."""
-    size = -(-rows // _MOST_BLOCKS)
-    for stop in range(rows, 0, -size):
-        yield slice(max(0, stop - size), stop)
+def row_coefficients(outputs: FloatArray, coupling: FloatArray, order: Indices) -> FloatArray:
+    """What the error of each row adds to the targets of those after it, in the order given."""
+    last_first = order[::-1]
+    gram = gram_of(outputs, coupling)[np.ix_(last_first, last_first)]
+    factor = np.linalg.cholesky(gram)
+    return np.ascontiguousarray((factor / np.diagonal(factor)).T[::-1, ::-1])

@@ -70,11 +70,13 @@ class LatticeTensor(CompressedTensor):
     def tuned(self, labels: Array, codebook: Array) -> LatticeTensor:
         """The same tensor with other centroids, ascending, and labels that name them."""
         rows = labels.T if self.transposed else labels.reshape(self.encoded.rows, -1)
-        encoded = encode_integers(
-            rows.astype(np.int64) + self.encoded.low,
-            self.encoded.row_exponents,
-            self.encoded.column_exponents,
-        )
+        encoded = self.encoded
+        if not np.array_equal(rows, encoded.decode()):  # other integers follow no trellis
+            encoded = encode_integers(
+                rows.astype(np.int64) + encoded.low,
+                encoded.row_exponents,
+                encoded.column_exponents,
+            )
         return lattice_tensor(
             encoded,
             self.shape,

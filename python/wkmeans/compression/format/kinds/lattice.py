@@ -36,6 +36,8 @@ def _describe(tensor: LatticeTensor) -> dict[str, Any]:
     }
     if encoded.chunk is not None:
         described["chunk"] = encoded.chunk
+    if encoded.block is not None:
+        described["trellis"] = encoded.block
     if tensor.transposed:
         described["transposed"] = True
     if not tensor.has_integers:
@@ -83,8 +85,9 @@ def _read(fields: Fields, payload: Payload) -> LatticeTensor:
     codes = payload.take(fields, "codes", "uint8", (size,))
     if WIDTHS[width] == ADAPTIVE and n_rows * n_columns > MOST_ADAPTIVE:
         raise fields.unexpected("lines", [n_rows, n_columns])
-    chunk = fields.chunk() if WIDTHS[width] not in (PACKED, ADAPTIVE) else None
-    encoded = EncodedIntegers(codes, rows, columns, WIDTHS[width], low, k, scales, chunk)
+    block = _trellis(fields, WIDTHS[width], low, k)
+    chunk = fields.chunk() if block is None and WIDTHS[width] not in (PACKED, ADAPTIVE) else None
+    encoded = EncodedIntegers(codes, rows, columns, WIDTHS[width], low, k, scales, chunk, block)
     try:
         encoded.check()
     except FormatError as error:
@@ -107,6 +110,14 @@ def _width(fields: Fields) -> int:
     if type(value) is not int or not 0 <= value < len(WIDTHS):
         raise fields.unexpected("width", value)
     return value
+
+
+def _trellis(fields: Fields, width: int, low: int, k: int) -> int | None:
+    """The rows of a block, where integers follow a trellis."""
+    block = fields.count("trellis") if fields.has("trellis") else None
+    if block is not None and (width == PACKED or low % 2 or k % 2):
+        raise fields.unexpected("trellis", block)
+    return block
 
 
 def _scales(
