@@ -50,7 +50,7 @@ def on_trellis(shape: tuple[int, int]) -> LatticeTensor:
     rng = np.random.default_rng(1)
     factor = factorised(np.diag(2.0 ** rng.uniform(-4, 0, shape[1])))
     rows, columns = np.zeros(shape[0], np.int64), nearest_exponents(1 / factor.diagonal)
-    block = block_of(1, *shape, together=False)
+    block = block_of(1, shape[0], together=False)
     found = lattice_feedback(
         rng.standard_normal(shape),
         factor,

@@ -51,12 +51,14 @@ def measured(target: Target, level: float) -> tuple[float, float]:
 @pytest.mark.parametrize(
     ("decay", "bits", "most"),
     [
-        (1, 2, 0.28),
-        (1, 3, 0.28),
-        (4, 2, 0.31),
-        (4, 3, 0.30),
-        (8, 2, 0.36),
-        (8, 3, 0.32),
+        (1, 1, 0.13),
+        (1, 2, 0.1),
+        (1, 3, 0.11),
+        (4, 1, 0.16),
+        (4, 2, 0.115),
+        (4, 3, 0.105),
+        (8, 2, 0.155),
+        (8, 3, 0.125),
     ],
 )
 def test_files_are_near_the_bound(decay, bits, most):

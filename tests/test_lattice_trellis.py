@@ -21,6 +21,13 @@ from wkmeans.compression.lattice.scales import scale_of
 from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.lattice.trellis import block_of, chunk_of, trellis_order
 
+pytest.importorskip("torch", reason="calibration needs torch")
+
+from wkmeans.compression.calibration.objective import Target
+from wkmeans.compression.lattice.quantise import on_lattice
+from wkmeans.importance.first.tape import Slot
+from wkmeans.importance.matrices.layers import Layer
+
 
 def integers(seed: int, rows: int, columns: int, spread: float, block: int):
     """Integers as steps make them: the finer, the larger."""
@@ -84,7 +91,6 @@ def test_another_decoder_reads_learnt_integers(spread):
     a, b = np.sort(rng.integers(0, 60, 9))[::-1].copy(), rng.integers(0, 90, 14)
     sizes = spread * 2.0 ** (3 - (a[:, None] + b) / 32)
     z = along_the_trellis(np.rint(rng.standard_normal((9, 14)) * sizes).astype(np.int64), a, 5)
-    a = np.concatenate([a[:5], a[5:]])
     words = encode_adaptively(z, a, b, 5)
     np.testing.assert_array_equal(decode_adaptively(words, a, b, 5), z)
     np.testing.assert_array_equal(
@@ -196,14 +202,37 @@ def test_rows_of_one_scale_stand_together_in_each_block():
     exponents = np.array([3, 5, 3, 5, 1, 9, 9, 2])
     assert trellis_order(exponents, 5).tolist() == [1, 3, 0, 2, 4, 5, 6, 7]
     assert trellis_order(exponents, 1).tolist() == list(range(8))
-    assert block_of(1, 4096, 4096, together=False) == 256
-    assert block_of(1, 100000, 16, together=False) == 4096
-    assert block_of(8, 4096, 4096, together=False) == 4096
-    assert block_of(1, 2048, 16, together=True) == 2048
+
+
+def test_blocks_are_shares_of_one_group():
+    assert block_of(1, 4000, together=False) == 256
+    assert block_of(1, 10, together=False) == 10
+    assert block_of(1, 2048, together=True) == 2048
+    assert block_of(8, 4000, together=False) == 400
+    assert block_of(8, 9, together=False) == 9
+    assert block_of(8, 257, together=False) == 257
+
+
+def test_groups_follow_trellises_of_their_own():
+    rng = np.random.default_rng(5)
+    matrices = [oracle @ oracle.T for oracle in rng.standard_normal((3, 6, 9))]
+    target = Target(
+        "w",
+        Layer(Slot("w"), 3, 300, 6),
+        rng.standard_normal((3, 300, 6)),
+        np.stack(matrices),
+        np.exp(rng.normal(0, 1, (3, 300))),
+    )
+    found = on_lattice(target, 0.3, 1)
+    assert found.encoded.block == 300
+    check(found.encoded, found.integers)
+    errors = target.weights - found.values.reshape(3, 300, 6)
+    costs = np.einsum("gr,gri,gij,grj->", target.outputs, errors, target.matrix, errors)
+    assert found.cost == pytest.approx(costs, rel=1e-9)
 
 
 def test_tuned_centroids_keep_the_trellis_while_their_order_lasts():
-    torch = pytest.importorskip("torch", reason="fine-tuning needs torch")
+    torch = pytest.importorskip("torch")
     z, a, b = integers(4, 12, 20, 2.0, 12)
     tensor = lattice_tensor(encode_integers(z, a, b, 12), (12, 20), "float32")
     for factor, block in ((1.25, 12), (-1.25, None)):

@@ -87,7 +87,7 @@ def on_lattice(
     found = OnLattice(encoded, integers, cost)
     if target.coupling is None:
         return found
-    return replace(found, cost=target.cost_of(found.values))  # rows of one block, too
+    return replace(found, cost=target.cost_of(found.values))  # of rows in their final order
 
 
 def of_several_values(
@@ -116,8 +116,8 @@ class _Layer:
         self._factors = factors
         diagonals = np.stack([factor.diagonal for factor in self._factors])
         self.column_steps = np.exp(-np.log(diagonals).mean(axis=0))
-        groups, rows, columns = target.weights.shape
-        self.block = block_of(groups, rows, columns, together=target.coupling is not None)
+        groups, rows, _ = target.weights.shape
+        self.block = block_of(groups, rows, together=target.coupling is not None)
         own = np.stack([own_importances(outputs, target.coupling) for outputs in target.outputs])
         self._importances = own
         steps = np.maximum(_STEP * level / np.sqrt(own.reshape(-1)), self._finest_steps())

@@ -4,7 +4,7 @@ Feedback makes up for rounding one column by others. Along an eigenvector of S w
 less than the level (Theorem 2 gives it no bits) that moves them far and for nothing, and integers
 grow. To minimise ``(w - v) S (w - v)' + r v v'`` instead keeps them small; up to a constant it is
 ``(u - v) (S + r I) (u - v)'`` with ``u = w S (S + r I)^-1``. For normal weights of variance s^2
-an r near half of ``level^2 / (12 s^2)`` is best, and takes a tenth of a bit off layers of strongly
+an r near .7 of ``level^2 / (12 s^2)`` is best, and takes a tenth of a bit off layers of strongly
 correlated inputs. Weights of networks are less alike, and most of their layers do better without.
 """
 
@@ -17,7 +17,7 @@ import numpy as np
 from wkmeans.compression.calibration.objective import Target
 from wkmeans.compression.lattice.quantise import SLOPE, OnLattice, factors_of, on_lattice
 
-_SHARE = 0.5
+_SHARE = 0.7
 _WORTH = 0.995  # of the cost without
 _ROWS = 256  # that decide for a layer
 _LEAST = 1e-6  # squared levels that a weight costs at zero, where a ridge could matter

@@ -9,11 +9,9 @@ errors are fed back from row to row as ``S = L L'`` has them fed back from colum
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
 from wkmeans.compression.calibration.objective import FloatArray, gram_of
-
-Indices = npt.NDArray[np.intp]
+from wkmeans.compression.lattice.trellis import Indices
 
 
 def own_importances(outputs: FloatArray, coupling: FloatArray | None) -> FloatArray:

@@ -17,11 +17,15 @@ _BLOCK = 256  # rows; each beginning costs a column about a bit
 Indices = npt.NDArray[np.intp]
 
 
-def block_of(groups: int, rows: int, columns: int, *, together: bool) -> int:
-    """Rows of a trellis, for groups of so many: whole ones, and a few blocks to share out."""
-    if groups > 1 or together:
+def block_of(groups: int, rows: int, *, together: bool) -> int:
+    """Rows of a trellis, for groups of so many: those that matter together, or a thread's share.
+
+    No block has rows of two groups.
+    """
+    if together:
         return rows
-    return min(rows, max(_BLOCK, -(-CHUNK // columns)))
+    most = min(rows, _BLOCK)
+    return most if groups == 1 else next(n for n in range(most, rows + 1) if rows % n == 0)
 
 
 def trellis_order(row_exponents: IntArray, block: int) -> Indices:
