@@ -49,7 +49,7 @@ def on_trellis(shape: tuple[int, int]) -> LatticeTensor:
     """What calibration makes of normal weights whose columns matter unequally."""
     rng = np.random.default_rng(1)
     factor = factorised(np.diag(2.0 ** rng.uniform(-4, 0, shape[1])))
-    rows, columns = np.zeros(shape[0], np.int64), nearest_exponents(1 / factor.diagonal)
+    rows, columns = np.full(shape[0], -24), nearest_exponents(1 / factor.diagonal)
     block = block_of(1, shape[0], together=False)
     found = lattice_feedback(
         rng.standard_normal(shape),

@@ -117,7 +117,9 @@ class EncodedIntegers:
         if self.width == ADAPTIVE:
             return self._decode_adaptive()
         tables, words, ends = read_tables(self)
-        labels = decode_codes(words, ends, self._classes(), tables, code_dtype(self.k))
+        rows, columns = self.row_exponents[self._order], self.column_exponents
+        classes = _classes(rows, columns, self.width, self.coded_chunk, self.block, self.low)
+        labels = decode_codes(words, ends, classes, tables, code_dtype(self.k))
         if labels is None:
             raise FormatError("codes: the entropy-coded words do not end where the codes do")
         return self._restored(labels)
@@ -147,10 +149,6 @@ class EncodedIntegers:
         labels = np.empty_like(coded)
         labels[self._order] = coded
         return labels
-
-    def _classes(self) -> CodeClasses:
-        rows, columns = self.row_exponents[self._order], self.column_exponents
-        return _classes(rows, columns, self.width, self.chunk, self.block, self.low)
 
     def counts(self) -> Array:
         """How many weights carry each label, int64 (k,)."""
@@ -184,16 +182,9 @@ def class_of(rows: IntArray, columns: IntArray, width: int) -> Array:
 
 
 def _classes(
-    rows: IntArray,
-    columns: IntArray,
-    width: int,
-    chunk: int | None,
-    block: int | None = None,
-    low: int = 0,
+    rows: IntArray, columns: IntArray, width: int, chunk: int | None, block: int | None, low: int
 ) -> CodeClasses:
     shift = width.bit_length() - 1
-    if block is not None:
-        chunk = chunk_of(block, len(rows), len(columns))
     return CodeClasses(_spread(rows), _spread(columns), len(columns), shift, chunk, block, low)
 
 
@@ -207,42 +198,29 @@ def encode_integers(
     low, high = int(integers.min()), int(integers.max())
     if max(-low, high) >= LARGEST:
         raise TooFineError(f"integers: expected less than {LARGEST}, got {low} to {high}")
-    scales = encode_scales(rows, columns)
-    if block is None or low == high:
-        return _encode_free(integers, rows, columns, scales)
-    order = trellis_order(rows, block)
-    coded, rows_coded = integers[order], rows[order]
-    low -= low % 2
-    k = 2 * ((high - low) // 2 + 1)
-    payloads = {}
-    if coded.size <= MOST_ADAPTIVE:
-        payloads[ADAPTIVE] = _learnt(coded, rows_coded, columns, block)
-    else:
-        labels = (coded - low).astype(code_dtype(k))
-        for width in _STATIC:
-            classes = _classes(rows_coded, columns, width, None, block, low)
-            payloads[width] = _payload(labels, k, class_of(rows_coded, columns, width), classes)
-    width = min(payloads, key=lambda w: payloads[w].size)
-    return EncodedIntegers(payloads[width], rows, columns, width, low, k, scales, block=block)
-
-
-def _encode_free(
-    integers: Array, rows: IntArray, columns: IntArray, scales: Array | None
-) -> EncodedIntegers:
-    low = int(integers.min())
-    k = int(integers.max()) - low + 1
-    labels = (integers - low).astype(code_dtype(k))
-    chunk = CHUNK if labels.size > CHUNK else None
-    payloads = {PACKED: pack(labels, k)}
+    if low == high:
+        block = None  # one integer everywhere takes no bytes
+    coded, coded_rows = integers, rows
+    chunk = CHUNK if integers.size > CHUNK else None
+    if block is not None:
+        order = trellis_order(rows, block)
+        coded, coded_rows = integers[order], rows[order]
+        chunk = chunk_of(block, *integers.shape)
+        low, high = low - low % 2, high | 1
+    k = high - low + 1
+    labels = (coded - low).astype(code_dtype(k))
+    payloads = {PACKED: pack(labels, k)} if block is None else {}
     if labels.size <= MOST_ADAPTIVE:
-        payloads[ADAPTIVE] = _learnt(integers, rows, columns, None)
+        payloads[ADAPTIVE] = _learnt(coded, coded_rows, columns, block)
     else:
         for width in _STATIC:
-            classes = _classes(rows, columns, width, chunk)
-            payloads[width] = _payload(labels, k, class_of(rows, columns, width), classes)
+            classes = _classes(coded_rows, columns, width, chunk, block, low)
+            payloads[width] = _payload(labels, k, class_of(coded_rows, columns, width), classes)
     width = min(payloads, key=lambda w: payloads[w].size)
-    used_chunk = chunk if width in _STATIC else None
-    return EncodedIntegers(payloads[width], rows, columns, width, low, k, scales, used_chunk)
+    if block is not None or width not in _STATIC:
+        chunk = None
+    scales = encode_scales(rows, columns)
+    return EncodedIntegers(payloads[width], rows, columns, width, low, k, scales, chunk, block)
 
 
 def _learnt(integers: Array, rows: IntArray, columns: IntArray, block: int | None) -> Array:
@@ -251,15 +229,11 @@ def _learnt(integers: Array, rows: IntArray, columns: IntArray, block: int | Non
 
 
 def _payload(labels: Array, k: int, of_weight: Array, classes: CodeClasses) -> Array:
-    n_tables = int(of_weight.max()) + 1
-    codes = labels
+    codes, tables_of_class = labels, 1
     if classes.block is not None:
-        of_weight, codes, k, n_tables = (
-            2 * of_weight + labels % 2,
-            labels // 2,
-            k // 2,
-            2 * n_tables,
-        )
+        of_weight = 2 * of_weight + labels % 2
+        codes, k, tables_of_class = labels // 2, k // 2, 2
+    n_tables = (int(of_weight.max()) // tables_of_class + 1) * tables_of_class
     counts = np.bincount((of_weight * k + codes).reshape(-1), minlength=n_tables * k)
     tables = [_used(table) for table in counts.reshape(n_tables, k)]
     words, ends = encode_codes(labels, classes, CodeTables.of(tables))
