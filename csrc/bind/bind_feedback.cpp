@@ -13,9 +13,9 @@
 #include "cpu/feedback/factor.h"
 #include "cpu/feedback/importance_matrix.h"
 #include "cpu/feedback/labelling.h"
-#include "cpu/lattice/lattice.h"
 #include "cpu/feedback/refit.h"
 #include "cpu/intervals/format.h"
+#include "cpu/lattice/lattice.h"
 
 namespace wkmeans {
 namespace {
