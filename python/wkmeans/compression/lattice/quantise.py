@@ -67,9 +67,9 @@ def on_lattice(
 
     The integers of a column are those of a trellis that are nearest to its targets: of the quarter
     of a bit that single integers lose to the bound, a trellis of eight states gains two thirds, and
-    files of networks become 4 to 7 % smaller. Choosing shorter codes instead, or values nearer to
-    zero for the same integers, gains where inputs are independent and little is fed back; files of
-    networks had up to twice the divergence with either.
+    files of networks become about a twentieth smaller. Choosing shorter codes instead, or values
+    nearer to zero for the same integers, gains where inputs are independent and little is fed back;
+    files of networks had up to twice the divergence with either.
 
     Groups have rows of their own and share the columns' steps. Where rows matter together, errors
     are fed back from row to row, too. What is fed back are the errors of the values that will be
