@@ -83,6 +83,18 @@ def test_fine_steps_cost_what_rounding_does(level):
     assert 0.95 < 12 * cost / level**2 < 1.05
 
 
+def test_groups_of_one_row_cost_what_rounding_does():
+    one = gaussian_layer(4)
+    groups = replace(
+        one,
+        weights=one.weights[0, :64, np.newaxis],
+        matrix=np.repeat(one.matrix, 64, axis=0),
+        outputs=np.ones((64, 1)),
+    )
+    cost = better_on_lattice(groups, 0.01, None).cost / groups.weights.size
+    assert 0.95 < 12 * cost / 0.01**2 < 1.05
+
+
 @pytest.mark.parametrize("scale", [0.0, 1e-200])
 def test_a_group_of_no_energy_does_no_harm(scale):
     one = gaussian_layer(8)

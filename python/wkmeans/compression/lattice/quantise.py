@@ -10,7 +10,6 @@ import numpy as np
 
 from wkmeans._kernels.arrays import Array
 from wkmeans._kernels.feedback import (
-    TRELLIS_ERROR,
     Factor,
     best_factors,
     factorised,
@@ -24,13 +23,10 @@ from wkmeans.compression.lattice.coding import (
 )
 from wkmeans.compression.lattice.rows import own_importances, row_coefficients
 from wkmeans.compression.lattice.scales import nearest_exponents, scale_of
-from wkmeans.compression.lattice.trellis import block_of, trellis_order
+from wkmeans.compression.lattice.trellis import block_of, error_of, trellis_order
 
 SLOPE = math.log(2) / 6
 """Squared steps that a bit costs where steps are small: distortion against rate."""
-
-_STEP = 1 / math.sqrt(12 * TRELLIS_ERROR)
-"""Of a trellis, in levels: it costs what rounding to steps of a level does, for fewer bits."""
 
 _PASSES = 2
 _FACTORS = (0.5, 1.1)  # of a column's step, from pass to pass
@@ -120,7 +116,9 @@ class _Layer:
         self.block = block_of(groups, rows, together=target.coupling is not None)
         own = np.stack([own_importances(outputs, target.coupling) for outputs in target.outputs])
         self._importances = own
-        steps = np.maximum(_STEP * level / np.sqrt(own.reshape(-1)), self._finest_steps())
+        # To cost what rounding to steps of a level does, for fewer bits.
+        step = level / math.sqrt(12 * error_of(self.block))
+        steps = np.maximum(step / np.sqrt(own.reshape(-1)), self._finest_steps())
         self.row_exponents = nearest_exponents(steps)
         exponents = self.row_exponents.reshape(own.shape)
         self._row_steps = scale_of(exponents)

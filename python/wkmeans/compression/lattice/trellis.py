@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from wkmeans._kernels.feedback import TRELLIS_ERROR
 from wkmeans.compression.format.coding import CHUNK
 from wkmeans.compression.lattice.scales import IntArray
 
@@ -26,6 +27,11 @@ def block_of(groups: int, rows: int, *, together: bool) -> int:
         return rows
     most = min(rows, _BLOCK)
     return most if groups == 1 else next(n for n in range(most, rows + 1) if rows % n == 0)
+
+
+def error_of(block: int) -> float:
+    """Mean squared error of integers on such a trellis, in squared steps, where steps are small."""
+    return 4 / 12 if block == 1 else TRELLIS_ERROR  # one row: even integers alone
 
 
 def trellis_order(row_exponents: IntArray, block: int) -> Indices:
