@@ -74,6 +74,12 @@ def test_levels_that_are_too_fine_have_no_point(monkeypatch):
     assert np.array_equal(coarse.exponents, whole.exponents[4:])
     assert np.array_equal(coarse.sizes, whole.sizes[4:])
 
+    def refusing_all(*_):
+        raise TooFineError("too fine")
+
+    monkeypatch.setattr(curve_module, "on_lattice", refusing_all)
+    assert SizeCurve.of(target, 2, 1).at(0.0) == np.inf
+
 
 def test_a_layer_of_zeros_takes_next_to_nothing():
     target = layer(30)

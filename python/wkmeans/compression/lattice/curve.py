@@ -52,7 +52,8 @@ class SizeCurve:
             except TooFineError:
                 break
             points.append((middle + octave, found.encoded.payload.nbytes / share))
-        exponents, sizes = np.array(points[::-1]).T
+        # Where even the coarsest steps are too fine, only what comes of larger levels can tell.
+        exponents, sizes = np.array(points[::-1] or [(middle, math.inf)]).T
         return cls(exponents, sizes, energy / share)
 
     def at(self, exponent: float) -> float:
