@@ -34,7 +34,7 @@ public:
   WKM_ALWAYS_INLINE const Nearest& nearest(int state, int second) const {
     return nearest_[trellis_parity(state) + 2 * second];
   }
-  WKM_ALWAYS_INLINE void extend(const std::array<std::int8_t, kTrellisStates>&,
+  WKM_ALWAYS_INLINE void extend(const std::array<std::uint8_t, kTrellisStates>&,
                                 const std::array<double, kTrellisStates>&,
                                 std::array<double, kTrellisStates>&) {}
 
@@ -72,7 +72,7 @@ public:
     return {units_[state], trellis_parity(state) + 2 * second};
   }
 
-  void extend(const std::array<std::int8_t, kTrellisStates>& from,
+  void extend(const std::array<std::uint8_t, kTrellisStates>& from,
               const std::array<double, kTrellisStates>& integers,
               std::array<double, kTrellisStates>& costs) {
     const Errors before = errors_;

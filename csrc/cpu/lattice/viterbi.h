@@ -60,7 +60,7 @@ public:
         const bool is_one = cost_of_one < cost_of_zero;
         extended[state] = is_one ? cost_of_one : cost_of_zero;
         step.integer[state] = is_one ? by_one.integer : by_zero.integer;
-        step.from[state] = static_cast<std::int8_t>(is_one ? one : zero);
+        step.from[state] = static_cast<std::uint8_t>(is_one ? one : zero);
       }
       costs = extended;
       targets.extend(step.from, step.integer, costs);
@@ -76,7 +76,7 @@ public:
 private:
   struct Step {
     std::array<double, kTrellisStates> integer;
-    std::array<std::int8_t, kTrellisStates> from;
+    std::array<std::uint8_t, kTrellisStates> from;
   };
 
   Buffer<Step> steps_;
