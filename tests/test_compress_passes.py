@@ -6,6 +6,7 @@ import copy
 import gc
 from collections import deque
 
+import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch", reason="calibration needs torch")
@@ -199,6 +200,170 @@ class Settings(nn.Module):
             torch.set_grad_enabled(was_enabled)
 
 
+class Plain(nn.Module):
+    """Four layers, for what may go on around them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.deep, self.more = (nn.Linear(6, 6) for _ in range(3))
+        self.head = nn.Linear(6, 3)
+        self.memory = torch.zeros(8, 6)
+
+
+class Shared(Plain):
+    """Writes through memory that NumPy has as well."""
+
+    def forward(self, x):
+        y = self.first(x).detach()
+        y.numpy()[...] += 1
+        z = self.deep(y)
+        y.numpy()[...] *= 2
+        return self.head(self.more(z + y) + y)
+
+
+class Given(Plain):
+    """NumPy's memory, of which torch is given a view."""
+
+    def forward(self, x):
+        values = np.zeros((len(x), 6), dtype=np.float32)
+        y = torch.from_numpy(values)
+        y.copy_(self.first(x).detach())
+        values += 1
+        z = self.deep(y)
+        return self.head(self.more(z + y) + y)
+
+
+class Seeded(Plain):
+    """Noise of its own, the same in every pass."""
+
+    def forward(self, x):
+        generator = torch.Generator().manual_seed(0)
+        y = self.first(x) + torch.rand(6, generator=generator)
+        z = self.deep(y) + torch.rand(6, generator=generator)
+        return self.head(self.more(z) + torch.rand(6, generator=generator))
+
+
+class Forked(Plain):
+    def forward(self, x):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            y = self.first(x) + torch.rand(6)
+            return self.head(self.more(self.deep(y) + torch.rand(6)) + torch.rand(6))
+
+
+class Remembering(Plain):
+    """Reads what was written before in the same pass to a tensor that outlasts it."""
+
+    def forward(self, x):
+        self.memory[: len(x)] = self.first(x).detach()
+        y = self.more(self.deep(x).tanh() + self.memory[: len(x)])
+        return self.head(y + self.memory[: len(x)])
+
+
+class Stacking(Plain):
+    """Weights within a list are looked at before their layers."""
+
+    def forward(self, x):
+        weight = torch.stack([self.deep.weight, self.more.weight]).mean(0)
+        y = (self.first(x) * weight[0]).relu()
+        return self.head(self.more(self.deep(y)).tanh() * weight[1])
+
+
+class Largest(Plain):
+    """What it takes from a weight, before its layer, comes in a tuple."""
+
+    def forward(self, x):
+        scale = self.deep.weight.max(1).values
+        return self.head(self.more(self.deep(self.first(x) * scale)).tanh() * scale)
+
+
+class Shifted(Plain):
+    def forward(self, x):
+        scale = self.deep.bias.exp()
+        return self.head(self.more(self.deep(self.first(x) * scale)).tanh() * scale)
+
+
+class Adding(Plain):
+    """A weight is looked at by what writes to a tensor that is held."""
+
+    def forward(self, x):
+        y = self.first(x)
+        y.addmm_(x, self.deep.weight)
+        return self.head(self.more(self.deep(y) + y) + y)
+
+
+UNSEEN = torch.jit.CompilationUnit("""
+def add_one_(x):
+    return x.add_(1.0)
+
+def bounded(x):
+    return x.tanh()
+""")
+
+
+class Scripted(Plain):
+    """Its functions, one that writes and one of a weight, no mode sees."""
+
+    def forward(self, x):
+        scale = UNSEEN.bounded(self.deep.weight)[0]
+        y = self.first(x) * scale
+        UNSEEN.add_one_(y)
+        return self.head(self.more(self.deep(y) + y) + y)
+
+
+class Uncounted(Plain):
+    """Writes that a tensor does not count; the last layer but one is not always met."""
+
+    def forward(self, x):
+        y = self.first(x)
+        z = self.deep(y)
+        y.data.mul_(z)
+        return self.head((self.more(z) if len(x) == 5 else z) + y)
+
+
+class Deriving(Plain):
+    """Derives by something that was there before its layers."""
+
+    def forward(self, x):
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            y = self.deep(self.first(x).tanh())
+            x.requires_grad_()
+            (delta,) = torch.autograd.grad(y.square().sum() + (x**3).sum(), x)
+        return self.head(self.more(delta))
+
+
+class Scaled(torch.Tensor):
+    """Notes in an attribute what it was before."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        result = super().__torch_function__(func, types, args, kwargs or {})
+        if func is torch.Tensor.tanh:
+            result.scale = float(args[0].detach().as_subclass(torch.Tensor).abs().max())
+        return result
+
+
+class Subclass(Plain):
+    def forward(self, x):
+        y = self.first(x).as_subclass(Scaled).tanh()
+        scale = getattr(y, "scale", 1.0)
+        y = y.as_subclass(torch.Tensor)
+        return self.head(self.more(self.deep(y) * scale + y) * scale)
+
+
+class Mapped(Plain):
+    def forward(self, x):
+        scale = torch.vmap(torch.norm)(self.deep.weight)
+        return self.head(self.more(self.deep(self.first(x) * scale)) * scale)
+
+
+HARD = [
+    *(Shared, Given, Seeded, Forked, Remembering, Stacking, Largest, Shifted, Adding, Scripted),
+    *(Uncounted, Deriving, Subclass, Mapped),
+]
+
+
 def image_batches():
     generator = torch.Generator().manual_seed(2)
     return [torch.randn(n, 3, 6, 6, generator=generator) for n in (5, 4, 6)]
@@ -238,15 +403,19 @@ def opened(model, batches, most_bytes=PLENTY, **options):
     return Passes(functional, inputs, names, once, most_bytes, **options), names
 
 
-def walked(model, batches, **options):
+def walked(model, batches, *, with_biases=False, **options):
     """Of each layer its inputs in both networks, by batch; each layer is doubled when it is met."""
     found = {}
+    parameters = dict(model.named_parameters())
     both, names = opened(model, batches, **options)
     for name in names:
         found[name] = [
             tuple(torch.cat(list(x.parts()), 2) for x in pair) for pair in both.inputs_of(name)
         ]
-        both.change({name: 2 * dict(model.named_parameters())[name]})
+        both.change({name: 2 * parameters[name]})
+        if with_biases:
+            bias = name.replace("weight", "bias")
+            both.change({bias: 2 * parameters[bias]})
     return found
 
 
@@ -312,6 +481,16 @@ def test_the_same_bits_whatever_is_held(make, batches):
     expected = walked(model, batches, most_bytes=0)
     for most_bytes in (300, 1000, 3000, 10_000, PLENTY):
         same_bits(walked(model, batches, most_bytes=most_bytes), expected)
+
+
+@pytest.mark.parametrize("make", HARD)
+def test_the_same_bits_where_values_go_other_ways(make):
+    """Each layer's weight and bias change, whatever else they are used for."""
+    torch.manual_seed(0)
+    model, batches = make().eval(), vectors()
+    expected = walked(copy.deepcopy(model), batches, most_bytes=0, with_biases=True)
+    for most_bytes in (150, 300, 700, PLENTY):
+        same_bits(walked(model, batches, most_bytes=most_bytes, with_biases=True), expected)
 
 
 def test_settings_are_made_again():

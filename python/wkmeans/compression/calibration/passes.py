@@ -77,8 +77,11 @@ class Passes:
 
     def change(self, tensors: Mapping[str, torch.Tensor]) -> None:
         """Give parameters of the other network other values."""
-        for name, tensor in tensors.items():
-            self._networks[-1][name].data = tensor.detach()
+        changed = [self._networks[-1][name] for name in tensors]
+        for one, tensor in zip(changed, tensors.values(), strict=True):
+            one.data = tensor.detach()
+        read = set(map(id, changed))  # parameters are looked at elsewhere than in their layers
+        self._trails = {k: trail for k, trail in self._trails.items() if not trail.read & read}
 
     def _inputs_in(self, position: int, name: str) -> list[Pair]:
         find = self._only_input if name in self._once else self._every_input
@@ -90,7 +93,7 @@ class Passes:
 
     def _only_input(self, position: int, network: int, name: str) -> list[LayerInput]:
         before = self._trails.pop((position, network), None)
-        found, trail = input_at(
+        found, trails = input_at(
             name,
             self._model,
             self._networks[network],
@@ -99,8 +102,8 @@ class Passes:
             before,
         )
         room = self._most_bytes - self.nbytes
-        for one in (trail, before):
-            if one is not None and one.is_intact and one.nbytes <= room:
+        for one in trails:
+            if one.nbytes <= room:
                 self._trails[position, network] = one
                 break
         return [] if found is None else [found]

@@ -18,11 +18,13 @@ import torch
 from wkmeans.importance.first.rules import RULES
 from wkmeans.importance.first.tape import Tape, Use
 from wkmeans.importance.matrices.layers import LayerInput, inputs_of
-from wkmeans.importance.matrices.trail import ANEW, Calls, LostError, Trail
+from wkmeans.importance.matrices.trail import ANEW, FORM, Calls, LostError, Trail
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import FunctionalModel, Tensors
 
 _log = logging.getLogger(__name__)
+
+_DATA = torch.Tensor.data.__get__  # type: ignore[attr-defined]
 
 
 def weight_of(use: Use) -> str | None:
@@ -38,7 +40,7 @@ def input_at(
     inputs: Inputs,
     awaited: Collection[str],
     trail: Trail | None,
-) -> tuple[LayerInput | None, Trail | None]:
+) -> tuple[LayerInput | None, list[Trail]]:
     """What the layer of a weight multiplies where it is first used; None where it is not.
 
     Parameters
@@ -57,8 +59,9 @@ def input_at(
     Returns
     -------
     LayerInput or None
-    Trail or None
-        Up to the first layer whose weight is awaited.
+    list of Trail
+        That a next pass may go on from: up to the first layer whose weight is awaited, and the
+        one that was given.
     """
     if trail is not None:
         try:
@@ -75,14 +78,15 @@ def _pass(
     inputs: Inputs,
     awaited: Collection[str],
     trail: Trail | None,
-) -> tuple[LayerInput | None, Trail | None]:
+) -> tuple[LayerInput | None, list[Trail]]:
     calls = Calls((*leaves.values(), *inputs.tensors), trail)
     stops = _Stops(name, leaves, awaited, calls)
     with suppress(_Ended), stops:
         model(leaves, inputs)
     if calls.are_known:
         raise LostError("the model ended before it came to where it had been")
-    return stops.met, stops.trail
+    trails = (stops.trail, trail) if calls.can_note else ()
+    return stops.met, [one for one in trails if one is not None and one.is_intact]
 
 
 class _Ended(BaseException):
@@ -101,18 +105,21 @@ class _Stops(Tape):
     def _call(self, func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if func is torch.Tensor.__iter__:  # an iterator can be used once
             return iter(self._call(torch.Tensor.unbind, args, {}))
+        if func == _DATA:  # writing to that would not be counted
+            return self._call(torch.Tensor.detach, args, {})
         if self._calls.are_known:
-            result = self._calls.again(func)
+            result = self._calls.again(func, (args, kwargs))
             if result is not ANEW:
                 return result
-        arguments = (*args, *kwargs.values())
+        arguments = self._calls.begin((args, kwargs))
         awaited = [one for one in arguments if self._names.get(id(one)) in self._awaited]
         for weight in awaited if func in RULES else ():
             self._stop_at(weight, func, args, kwargs)
-        result = func(*args, **kwargs)
-        if awaited and isinstance(result, torch.Tensor) and id(result) not in self._names:
+        if awaited and func not in FORM:
             self._end_trail(func)  # what follows from a weight changes with it
-        self._calls.note(func, arguments, result)
+        given = self._calls.given(arguments)
+        result = func(*args, **kwargs)
+        self._calls.note(func, arguments, given, result)
         return result
 
     def _stop_at(
