@@ -33,7 +33,7 @@ _FORM = (
     *("device", "dtype", "is_cpu", "is_cuda", "is_leaf", "is_meta", "is_nested", "is_quantized"),
     *("is_sparse", "layout", "ndim", "requires_grad", "shape"),
     *("dim", "element_size", "is_complex", "is_contiguous", "is_floating_point", "ndimension"),
-    *("numel", "size", "stride"),
+    *("numel", "size", "stride", "__len__"),
 )
 FORM: frozenset[Function] = frozenset(
     getattr(found, "__get__", found) if not callable(found) else found
