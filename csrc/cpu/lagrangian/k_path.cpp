@@ -24,27 +24,39 @@ struct Glance {
   std::size_t n_edges;
 };
 
-// The cost falls like a power of the number of edges, so between two probes the multiplier is
-// interpolated on logarithmic scales; every third step halves the bracket in case the cost does
-// not. Where the bracket is many decades wide the cost falls by a factor with every edge.
-double between(const Probe& more, const Probe& fewer, std::size_t k, int step) {
-  constexpr double kWide = 60.0;  // in logarithms
-  const double low = std::log(more.multiplier);
-  const double high = std::log(fewer.multiplier);
-  if (step % 3 == 2) return std::exp(low + 0.5 * (high - low));
-  const bool wide = high - low > kWide;
-  const auto position = [&](std::size_t n_edges) {
-    const auto n = static_cast<double>(n_edges);
-    return wide ? n : std::log(n);
-  };
-  const double most = position(more.n_edges());
-  const double least = position(fewer.n_edges());
-  const double share = (most - position(k)) / (most - least);
-  return std::exp(low + (high - low) * std::clamp(share, 0.02, 0.98));
-}
+// Between a probe of more edges than k and one of fewer.
+class Bracket {
+public:
+  // The cost falls like a power of the number of edges, so the multiplier is interpolated on
+  // logarithmic scales; where that has not halved the bracket in two steps, the third does. Where
+  // the bracket is many decades wide the cost falls by a factor with every edge.
+  double inside(const Probe& more, const Probe& fewer, std::size_t k) {
+    constexpr double kWide = 60.0;  // in logarithms
+    const double low = std::log(more.multiplier);
+    const double width = std::log(fewer.multiplier) - low;
+    if (++n_interpolated_ > 2) {
+      const bool halved = width <= 0.5 * width_to_halve_;
+      n_interpolated_ = halved ? 1 : 0;
+      if (!halved) return std::exp(low + 0.5 * width);
+    }
+    if (n_interpolated_ <= 1) width_to_halve_ = width;
+    const auto position = [&](std::size_t n_edges) {
+      const auto n = static_cast<double>(n_edges);
+      return width > kWide ? n : std::log(n);
+    };
+    const double most = position(more.n_edges());
+    const double least = position(fewer.n_edges());
+    const double share = (most - position(k)) / (most - least);
+    return std::exp(low + width * std::clamp(share, 0.02, 0.98));
+  }
 
-// Past a probe with nothing known on its other side; `before`: the one before it, on the same side,
-// where there is one. Importances may lie decades apart, so the steps grow.
+private:
+  double width_to_halve_ = std::numeric_limits<double>::infinity();
+  int n_interpolated_ = 0;
+};
+
+// Past a probe with nothing known on its other side; `before`: the one before it, on the same side
+// and of another number of edges, where there is one. Importances may lie decades apart, so the steps grow.
 double beyond(const Probe& probe, const std::optional<Glance>& before, std::size_t k, int n_steps) {
   constexpr double kLeast = std::numeric_limits<double>::min();
   constexpr double kOvershoot = 1.1;  // a bracket serves better than another probe this side of it
@@ -105,6 +117,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
   std::vector<std::uint32_t> found;
   double found_cost = std::numeric_limits<double>::infinity();
   std::optional<Glance> before;
+  Bracket bracket;
   double multiplier = guess;
   for (int step = 0; step < kMostProbes && multiplier > 0.0 && std::isfinite(multiplier); ++step) {
     Probe probe = probe_at(multiplier);
@@ -124,7 +137,9 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     }
     Probe& beside = probe.n_edges() > k ? more : fewer;
     before.reset();
-    if (beside.multiplier > 0.0 && std::isfinite(beside.multiplier))
+    const bool tells_slope = beside.multiplier > 0.0 && std::isfinite(beside.multiplier) &&
+                             beside.n_edges() != probe.n_edges();
+    if (tells_slope)
       before = Glance{beside.multiplier, beside.n_edges()};
     beside = std::move(probe);
     if (fewer.multiplier <= more.multiplier * kNarrow) break;
@@ -134,7 +149,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     const double of_all = fewer.multiplier * static_cast<double>(cells.size());
     if (is_known && of_all <= kDrowned * fewer.length) break;
     const bool bracketed = more.multiplier > 0.0 && std::isfinite(fewer.multiplier);
-    multiplier = bracketed ? between(more, fewer, k, step)
+    multiplier = bracketed ? bracket.inside(more, fewer, k)
                            : beyond(more.multiplier > 0.0 ? more : fewer, before, k, step + 1);
   }
   if (!found.empty()) return {std::move(found), multiplier, lower_bound};
