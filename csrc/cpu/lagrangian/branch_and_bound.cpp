@@ -151,7 +151,7 @@ private:
     return found;
   }
 
-  static constexpr std::size_t kFirstCellsPerCluster = 6;
+  static constexpr std::size_t kFirstCellsPerCluster = 3;
   static constexpr std::size_t kCellsPerCluster = 12;  // few enough to decide position by position
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
