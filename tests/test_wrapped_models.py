@@ -300,3 +300,14 @@ def test_a_model_without_memory_is_not_loaded_into():
         model = network()
     with pytest.raises(RuntimeError, match=r"'0.weight' is on the meta device.*to_empty"):
         compressed.apply_to(model)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_torchscript_is_refused_by_name():
+    """Its tensors cannot be replaced while it runs."""
+    scripted = torch.jit.script(nn.Linear(4, 3))
+    with pytest.raises(TypeError, match=r"model: expected modules .*, got TorchScript; pass the"):
+        wkmeans.importance.estimate(scripted, [torch.randn(5, 4)], objective="fisher")
+    model = nn.Sequential(nn.Linear(4, 4), scripted).eval()
+    with pytest.raises(TypeError, match=r"got TorchScript at '1'"):
+        wkmeans.compress(model, calibration=[torch.randn(5, 4)], k=2)

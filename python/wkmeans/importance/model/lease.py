@@ -59,6 +59,7 @@ class _Lease:
 
     def begin(self, module: nn.Module) -> None:
         """Note what is to be put back, and set what derivatives need."""
+        _refuse_scripted(module)
         kept = [keep_modes(), _keep_settings()]
         self._kept = [*kept, *(_keep(child) for child in module.modules())]
         self._kernels.enter_context(differentiable_kernels())
@@ -82,6 +83,16 @@ class _Lease:
         for put_back in self._kept:
             put_back()
         self._kept = []
+
+
+def _refuse_scripted(module: nn.Module) -> None:
+    for name, child in module.named_modules():
+        if isinstance(child, torch.jit.ScriptModule):
+            where = f"TorchScript at {name!r}" if name else "TorchScript"
+            raise TypeError(
+                f"model: expected modules whose weights can be lent, got {where}; pass the module "
+                "that it was made of"
+            )
 
 
 def _keep_settings() -> Callable[[], None]:
