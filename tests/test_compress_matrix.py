@@ -121,9 +121,8 @@ def test_auto_finds_it_and_files_keep_it(tmp_path):
 
 def test_biases_make_up_for_what_means_lose():
     model, x = network(), correlated(400, 48)
-    compressed = wkmeans.compress(
-        model, calibration=[x], loss="mse", target_bytes=1800, method="matrix"
-    )
+    options = {"target_bytes": 1800, "method": "matrix", "dense_dtype": "float32"}
+    compressed = wkmeans.compress(model, calibration=[x], loss="mse", **options)
     assert "makes up for its layer" in compressed["0.bias"].reason
     other = network()
     compressed.apply_to(other)

@@ -17,7 +17,10 @@ from wkmeans.compression.tensors.layout import Granularity, checked_granularity
 
 @dataclass(frozen=True)
 class Options:
-    """Everything about a tensor's compression but its number of centroids, checked."""
+    """Everything about a tensor's compression but its number of centroids, checked.
+
+    `halved` names vectors that stay dense and are stored in float16; calibration chooses them.
+    """
 
     granularity: Granularity
     density: float | None
@@ -31,6 +34,7 @@ class Options:
     exclude: tuple[str, ...]
     min_size: int
     n_threads: int | None
+    halved: frozenset[str] = frozenset()
 
     @property
     def prunes(self) -> bool:

@@ -134,7 +134,7 @@ class Work:
 
     def dense(self, name: str, reason: str) -> DenseTensor:
         if name not in self._dense:
-            self._dense[name] = _dense(self.source.entries[name], reason, self.options.dense_dtype)
+            self._dense[name] = self._as_stored(name, self.source.entries[name], reason)
         return self._dense[name]
 
     @property
@@ -152,7 +152,12 @@ class Work:
         entry = self.source.entries[name]
         changed = Entry(entry.shape, entry.dtype, lambda: values)
         reason = f"{self.reasons[name]}; makes up for its layer"
-        return _dense(changed, reason, self.options.dense_dtype)
+        return self._as_stored(name, changed, reason)
+
+    def _as_stored(self, name: str, entry: Entry, reason: str) -> DenseTensor:
+        if name in self.options.halved:
+            return _dense(entry, f"{reason}; stored in float16", "float16")
+        return _dense(entry, reason, self.options.dense_dtype)
 
     def sample(self, name: str) -> Sample:
         """Channels that stand for one tensor, under floored importances."""

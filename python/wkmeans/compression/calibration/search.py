@@ -21,7 +21,9 @@ from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
+from wkmeans.compression.calibration.vectors import in_halves, vectors_of
 from wkmeans.compression.source import Source
+from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.importance._estimate import estimate, resolve_loss
 from wkmeans.importance.model.functional import Forward
 
@@ -31,6 +33,9 @@ _OTHER_FLOORS = (0.1, 3.0, 10.0)
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"damping": 0.03}, {"damping": 0.01})
 """Tried for codebooks of k, where labels fall one way or another by luck: each is the best for some
 networks and k, by up to a tenth."""
+_UNNOTICED = 0.1
+"""Of the divergence of the best file: vectors in half precision that alone cost less give more,
+by the bytes that weights have instead."""
 _MOST_SEEDS = 64
 """Fisher's importances are exact up to so many outputs an example, which take a backward pass each,
 and from random probes beyond."""
@@ -131,21 +136,49 @@ class _Trial:
 
     def candidates(self) -> Iterator[tuple[str, Callable[[], CompressedModel]]]:
         """Names, and what makes each; `unweighted` aside."""
+        for request, of_vectors in self._requests():
+            yield from self._of(request, of_vectors)
+
+    def _requests(self) -> Iterator[tuple[Request, str]]:
+        """With vectors in half precision first, where bytes are counted, and what names tell."""
+        if not self._halved:
+            yield self.request, ""
+            return
+        yield replace(self.request, options=replace(self.request.options, halved=self._halved)), ""
+        if self._lost_by_halves > _UNNOTICED * min(self.tried.values()):
+            yield self.request, ", vectors as they are"
+
+    def _of(
+        self, request: Request, of_vectors: str
+    ) -> Iterator[tuple[str, Callable[[], CompressedModel]]]:
         method = self.calibration.method
         if method in ("auto", "matrix"):
             for changed in self._settings():
                 named = "".join(f", {name} {value:g}" for name, value in changed.items())
-                yield f"matrix{named}", partial(self._matrix, changed)
+                yield f"matrix{named}{of_vectors}", partial(self._matrix, request, changed)
         # They take every example's derivatives of every weight, and where the matrix is better than
         # plain rounding they have not yet been better than it: `bench/frontier`.
         if method == "diagonal" or (method == "auto" and not self._best.startswith("matrix")):
             for floor in self._floors():
-                yield f"diagonal, floor {floor:g}", partial(self._diagonal, floor)
+                name = f"diagonal, floor {floor:g}{of_vectors}"
+                yield name, partial(self._diagonal, request, floor)
 
     def _floors(self) -> Iterator[float]:
         yield DEFAULT_FLOOR if self.floor is None else self.floor
         if self.floor is None:
             yield from _OTHER_FLOORS
+
+    @cached_property
+    def _halved(self) -> frozenset[str]:
+        if self.request.budget.k is not None:
+            return frozenset()
+        return vectors_of(self.model, self.source, self.request.options)
+
+    @cached_property
+    def _lost_by_halves(self) -> float:
+        """The divergence of the original with no other change."""
+        vectors = {name: as_torch(self.source.entries[name].read()) for name in self._halved}
+        return self._judge.divergence(in_halves(vectors))
 
     @property
     def _best(self) -> str:
@@ -164,13 +197,13 @@ class _Trial:
     def _is_small(self) -> bool:
         return sum(parameter.numel() for parameter in self.model.parameters()) <= _MOST_WEIGHTS
 
-    def _matrix(self, changed: dict[str, float]) -> CompressedModel:
+    def _matrix(self, request: Request, changed: dict[str, float]) -> CompressedModel:
         calibration = self.calibration
         floor = {} if self.floor is None else {"floor": self.floor}
         return MatrixMethod(
             self.model,
             self.source,
-            self.request,
+            request,
             self.inputs,
             calibration.forward,
             self._diagonals,
@@ -188,9 +221,9 @@ class _Trial:
         loss = resolve_loss(self.calibration.loss, 1.0, "example")
         return Couplings(self.model, self.inputs, self.calibration.forward, loss)
 
-    def _diagonal(self, floor: float) -> CompressedModel:
-        self._diagonals.prepare(tensors_to_compress(self.source, self.request.options))
-        return build(self.source, self.request, self._diagonals, floor)
+    def _diagonal(self, request: Request, floor: float) -> CompressedModel:
+        self._diagonals.prepare(tensors_to_compress(self.source, request.options))
+        return build(self.source, request, self._diagonals, floor)
 
     @cached_property
     def _diagonals(self) -> Diagonals:
