@@ -19,6 +19,8 @@ for module in ("safetensors", "ml_dtypes", "rich"):
     pytest.importorskip(module, reason="needs the extra: pip install 'wkmeans[compress]'")
 from safetensors.numpy import load_file, save, save_file  # noqa: E402
 
+from wkmeans.compression.tensors.rounded import rounded_vector  # noqa: E402
+
 # A campaign: WKMEANS_MUTATIONS=10000 WKMEANS_SEED=1 pytest tests/test_compression_files.py
 MUTATIONS = int(os.environ.get("WKMEANS_MUTATIONS", "300"))
 SEED = int(os.environ.get("WKMEANS_SEED", "0"))
@@ -47,7 +49,19 @@ def files():
     ):
         model = wkmeans.compress(small_model(), **options)
         found.append((model.to_bytes(), contents(model)))
-    return found
+    model = rounded_model()
+    return [*found, (model.to_bytes(), contents(model))]
+
+
+def rounded_model():
+    rng = np.random.default_rng(5)
+    vectors = {"signed": rng.standard_normal(300), "positive": np.exp(rng.normal(0, 3, (50, 2)))}
+    return wkmeans.CompressedModel(
+        {
+            name: rounded_vector(values.astype(np.float32), "float32", 5, "a vector")
+            for name, values in vectors.items()
+        }
+    )
 
 
 def contents(model):

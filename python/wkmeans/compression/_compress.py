@@ -116,8 +116,8 @@ def compress(
         Store floating-point tensors that stay dense in "float16", "bfloat16", "float32" or
         "float64". By default they stay as they are, as does any that would overflow. With
         calibration and a size, and neither this nor `include`, biases, norms and running statistics
-        are stored in float16 by default, which leaves more bytes to weights; where held-out
-        examples show it, as they are is tried too.
+        keep as many bits of their mantissas as pay by default, 3 or more, which leaves more bytes
+        to weights; their reasons in the report say how many.
     coding : {"auto", "packed", "ans"}
         Bit-packed labels, entropy-coded ones, or for each tensor the shorter.
     include, exclude : str or sequence of str, optional

@@ -16,10 +16,18 @@ from wkmeans.compression.tensors.layout import Granularity, checked_granularity
 
 
 @dataclass(frozen=True)
+class Rounding:
+    """Vectors that stay dense, and how many bits of their mantissas are stored at least."""
+
+    names: frozenset[str]
+    bits: int
+
+
+@dataclass(frozen=True)
 class Options:
     """Everything about a tensor's compression but its number of centroids, checked.
 
-    `halved` names vectors that stay dense and are stored in float16; calibration chooses them.
+    `rounding` is calibration's choice.
     """
 
     granularity: Granularity
@@ -34,7 +42,7 @@ class Options:
     exclude: tuple[str, ...]
     min_size: int
     n_threads: int | None
-    halved: frozenset[str] = frozenset()
+    rounding: Rounding | None = None
 
     @property
     def prunes(self) -> bool:

@@ -19,6 +19,7 @@ from wkmeans.compression._quantize import Weights, as_weights, quantize, why_not
 from wkmeans.compression.budget.allocation import Choice, Sample, sample_of
 from wkmeans.compression.source import Entry, Source
 from wkmeans.compression.tensors.dtypes import PACKED
+from wkmeans.compression.tensors.rounded import rounded_vector
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
 
 if TYPE_CHECKING:
@@ -155,8 +156,9 @@ class Work:
         return self._as_stored(name, changed, reason)
 
     def _as_stored(self, name: str, entry: Entry, reason: str) -> DenseTensor:
-        if name in self.options.halved:
-            return _dense(entry, f"{reason}; stored in float16", "float16")
+        rounding = self.options.rounding
+        if rounding is not None and name in rounding.names:
+            return rounded_vector(_copied(entry), entry.dtype, rounding.bits, reason)
         return _dense(entry, reason, self.options.dense_dtype)
 
     def sample(self, name: str) -> Sample:
@@ -207,8 +209,12 @@ class Work:
             self.progress(task, done, self.n_weights)
 
 
+def _copied(entry: Entry) -> Array:
+    return np.array(entry.read(), order="C")
+
+
 def _dense(entry: Entry, reason: str, dense_dtype: str | None) -> DenseTensor:
-    values = np.array(entry.read(), order="C")
+    values = _copied(entry)
     if entry.dtype in PACKED:
         return DenseTensor(values, entry.dtype, reason, packed_shape=entry.shape)
     is_float = values.dtype.kind == "f" or values.dtype.name == "bfloat16"

@@ -14,6 +14,7 @@ from wkmeans._free_memory import give_back
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
+from wkmeans.compression._plan import Rounding
 from wkmeans.compression._work import tensors_to_compress
 from wkmeans.compression.calibration.batches import held_out, read_inputs, some_of_all
 from wkmeans.compression.calibration.coupling import Couplings
@@ -21,9 +22,8 @@ from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
-from wkmeans.compression.calibration.vectors import in_halves, vectors_of
+from wkmeans.compression.calibration.vectors import Precisions, vectors_of
 from wkmeans.compression.source import Source
-from wkmeans.compression.tensors.dtypes import as_torch
 from wkmeans.importance._estimate import estimate, resolve_loss
 from wkmeans.importance.model.functional import Forward
 
@@ -33,9 +33,8 @@ _OTHER_FLOORS = (0.1, 3.0, 10.0)
 _SETTINGS: tuple[dict[str, float], ...] = ({}, {"damping": 0.03}, {"damping": 0.01})
 """Tried for codebooks of k, where labels fall one way or another by luck: each is the best for some
 networks and k, by up to a tenth."""
-_UNNOTICED = 0.1
-"""Of the divergence of the best file: vectors in half precision that alone cost less give more,
-by the bytes that weights have instead."""
+_GUESS = 0.03
+"""Of what plain rounding costs, before anything else has been tried."""
 _MOST_SEEDS = 64
 """Fisher's importances are exact up to so many outputs an example, which take a backward pass each,
 and from random probes beyond."""
@@ -140,13 +139,20 @@ class _Trial:
             yield from self._of(request, of_vectors)
 
     def _requests(self) -> Iterator[tuple[Request, str]]:
-        """With vectors in half precision first, where bytes are counted, and what names tell."""
-        if not self._halved:
+        """With vectors as precise as pays, by a guess and then by what was found."""
+        precisions = self._precisions
+        if precisions is None:
             yield self.request, ""
             return
-        yield replace(self.request, options=replace(self.request.options, halved=self._halved)), ""
-        if self._lost_by_halves > _UNNOTICED * min(self.tried.values()):
-            yield self.request, ", vectors as they are"
+        guessed = precisions.best_for(_GUESS * self.tried["unweighted"], None)
+        yield self._with(precisions.rounding(guessed)), ""
+        found = precisions.best_for(min(self.tried.values()), guessed)
+        if found != guessed:
+            what = "as they are" if found is None else f"of {found} bits"
+            yield self._with(precisions.rounding(found)), f", vectors {what}"
+
+    def _with(self, rounding: Rounding | None) -> Request:
+        return replace(self.request, options=replace(self.request.options, rounding=rounding))
 
     def _of(
         self, request: Request, of_vectors: str
@@ -169,16 +175,14 @@ class _Trial:
             yield from _OTHER_FLOORS
 
     @cached_property
-    def _halved(self) -> frozenset[str]:
-        if self.request.budget.k is not None:
-            return frozenset()
-        return vectors_of(self.model, self.source, self.request.options)
-
-    @cached_property
-    def _lost_by_halves(self) -> float:
-        """The divergence of the original with no other change."""
-        vectors = {name: as_torch(self.source.entries[name].read()) for name in self._halved}
-        return self._judge.divergence(in_halves(vectors))
+    def _precisions(self) -> Precisions | None:
+        """None where bytes are not counted, or vectors are to stay as they are."""
+        names = vectors_of(self.model, self.source, self.request.options)
+        if self.request.budget.k is not None or not names:
+            return None
+        vectors = {name: self.source.entries[name].read() for name in sorted(names)}
+        n_weights = sum(entry.size for entry in self.source.entries.values())
+        return Precisions(vectors, self._judge.divergence, n_weights)
 
     @property
     def _best(self) -> str:

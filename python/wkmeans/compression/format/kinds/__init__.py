@@ -8,8 +8,9 @@ from wkmeans.compression.format.kinds.codebook import CODEBOOK
 from wkmeans.compression.format.kinds.dense import DENSE
 from wkmeans.compression.format.kinds.kind import Kind
 from wkmeans.compression.format.kinds.lattice import LATTICE
+from wkmeans.compression.format.kinds.rounded import ROUNDED
 
-# A lattice is a codebook too, so it is asked first.
-KINDS: tuple[Kind, ...] = (DENSE, LATTICE, CODEBOOK)
+# What is rounded is dense too, and a lattice is a codebook too, so they are asked first.
+KINDS: tuple[Kind, ...] = (ROUNDED, DENSE, LATTICE, CODEBOOK)
 
 __all__ = ["KINDS", "Kind"]
