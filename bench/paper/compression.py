@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 import wkmeans
@@ -48,17 +49,24 @@ def prune(weights: Weights, objective: Objective, density: float) -> Compressed:
 def quantise(weights: Weights, objective: Objective, k: int, solver: str) -> Compressed:
     """Give every tensor its own codebook of ``k`` centroids, by one of `SOLVERS`."""
     dense: dict[str, torch.Tensor] = {}
-    cost = compressed_bits = 0.0
+    counts = []
+    cost = 0.0
     for name, weight in weights.items():
         importance, quartic = objective[name]
         clustering = wkmeans.wkmeans(
             weight, k, importance=importance, quartic_importance=quartic, **SOLVERS[solver]
         )
         dense[name] = clustering.dequantize()
-        counts = np.bincount(np.asarray(clustering.labels).ravel(), minlength=k)
-        compressed_bits += weight.numel() * BITS / wkmeans.rate.compression_ratio(counts, bits=BITS)
+        counts.append(np.bincount(np.asarray(clustering.labels).ravel(), minlength=k))
         cost += float(clustering.cost)
-    return Compressed(dense, _count(weights) * BITS / compressed_bits, cost)
+    return Compressed(dense, ratio_of_codebooks(counts), cost)
+
+
+def ratio_of_codebooks(counts: Sequence[npt.NDArray[np.int64]]) -> float:
+    """The paper's ratio of all tensors together, from each one's number of labels by centroid."""
+    sizes = [int(one.sum()) for one in counts]
+    ratios = [wkmeans.rate.compression_ratio(one, bits=BITS) for one in counts]
+    return sum(sizes) / sum(size / ratio for size, ratio in zip(sizes, ratios, strict=True))
 
 
 def distortion(
