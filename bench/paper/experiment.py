@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from statistics import fmean
 from typing import NamedTuple
@@ -25,6 +25,8 @@ _THEOREM_WEIGHTS = 8  # of each tensor
 
 class Row(NamedTuple):
     """A compressed network on the test examples; ``mu`` in units of the mean importance.
+
+    ``solver`` of a whole importance matrix is the candidate that held-out examples chose.
 
     Studies: "uncompressed"; "objectives" (Figures 2 to 5, 7 to 10), with temperature and mu chosen
     on validation; "temperature" (11); "mu" (12); "solvers"; "theorem" (``cost`` is the gap).
@@ -54,18 +56,20 @@ def run_cell(
     data_dir: Path | None,
     cache: Path,
     on_study: Callable[[str], None],
+    studies: Mapping[str, Study] | None = None,
 ) -> list[Row]:
-    """Everything on one network. Finished studies are read back from ``cache``."""
+    """`STUDIES`, or others, on one network. Finished ones are read back from ``cache``."""
+    studies = STUDIES if studies is None else studies
     cell = cell_directory(cache, plan, task_name, network, seed)
     cell.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)  # the matrices are small; cells run side by side
     lab: Laboratory | None = None
     rows: list[Row] = []
-    for study in STUDIES:
+    for study, rows_of in studies.items():
         path = cell / f"{study}.csv"
         if not path.exists():
             lab = lab or Laboratory.of(task_name, plan, network, seed, data_dir, cell)
-            write_rows(path, list(STUDIES[study](lab)))
+            write_rows(path, list(rows_of(lab)))
         rows += read_rows(path)
         on_study(study)
     return rows
@@ -204,7 +208,9 @@ def _mu(lab: Laboratory) -> Iterator[Row]:
             )  # fmt: skip
 
 
-STUDIES: dict[str, Callable[[Laboratory], Iterable[Row]]] = {
+Study = Callable[[Laboratory], Iterable[Row]]
+
+STUDIES: dict[str, Study] = {
     "uncompressed": _uncompressed,
     "theorem": _theorem,
     "objectives": _objectives,

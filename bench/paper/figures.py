@@ -29,15 +29,23 @@ def save_figures(
     rows: Sequence[Row], networks: Sequence[str], many_classes: bool, output: Path
 ) -> None:
     """Figures 2 to 5, or for many classes 7 to 10 with their top-5 accuracy; 6, 11 and 12."""
-    for number, (supervision, method) in enumerate(_TRADE_OFFS, start=7 if many_classes else 2):
-        columns = ("accuracy", "top5", "cross_entropy") if many_classes else (
-            "accuracy", "cross_entropy")  # fmt: skip
-        figure = trade_off(rows, networks, method, _COMPARED[supervision], columns)
-        _save(figure, f"{supervision}: {method}", output / f"figure-{number}.png")
+    save_trade_offs(rows, networks, many_classes, output)
     _save(sweep(rows, networks, "temperature", "gradient"), "gradient", output / "figure-11.png")
     _save(sweep(rows, networks, "mu", "hessian"), "hessian", output / "figure-12.png")
     panels = plot.water_filling([3, 2, 1], [3, 2, 1], [2, 6, 12])
     _save(panels[0].figure, "weighted water-filling", output / "figure-6.png")
+
+
+def save_trade_offs(
+    rows: Sequence[Row], networks: Sequence[str], many_classes: bool, output: Path, *others: str
+) -> None:
+    """Figures 2 to 5 or 7 to 10, with a curve for each of ``others`` beside the paper's."""
+    for number, (supervision, method) in enumerate(_TRADE_OFFS, start=7 if many_classes else 2):
+        columns = ("accuracy", "top5", "cross_entropy") if many_classes else (
+            "accuracy", "cross_entropy")  # fmt: skip
+        objectives = (*_COMPARED[supervision], *others)
+        figure = trade_off(rows, networks, method, objectives, columns)
+        _save(figure, f"{supervision}: {method}", output / f"figure-{number}.png")
 
 
 def trade_off(

@@ -36,6 +36,11 @@ class Estimates:
         self._cache = cache
         self.weights: Weights = {n: p.detach() for n, p in net.named_parameters() if p.ndim > 1}
 
+    @property
+    def inputs(self) -> list[torch.Tensor]:
+        """The examples in batches, without their labels."""
+        return [inputs for inputs, _ in self._examples.batches(_BATCH)]
+
     def objective(self, name: str, temperature: float = 1.0, mu: float = 0.0) -> Objective:
         """Of one of `WEIGHTED`; ``mu`` is in units of the mean of all importances (C.3.2)."""
         if name == BATCH_GRADIENT:

@@ -48,7 +48,7 @@ class Selection:
 
     def contrasts(self, one: str, other: str) -> list[Contrast]:
         """One objective's cross-entropy over another's at each setting; Holm over the settings."""
-        pair = (self.values("cross_entropy", objective=o, solver="optimal") for o in (one, other))
+        pair = (self.values("cross_entropy", objective=o) for o in (one, other))
         return contrasts(self.settings, *pair)
 
 
