@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from experiment import Row
+from matrix import WHOLE
 from statistics_of_seeds import Selection
 
 _THEOREM_TOLERANCE = 1e-5
@@ -30,6 +31,19 @@ def _pruning(rows: Sequence[Row]) -> Iterator[str]:
                 yield f"{network}, pruning: {better} does not beat the baseline"
         if not loss["gradient"] < loss["batch gradient"]:
             yield f"{network}, pruning: exact gradients do not beat squared batch gradients"
+
+
+def failures_of_matrices(rows: Sequence[Row]) -> list[str]:
+    """A sentence for each diagonal objective that a whole matrix does not beat."""
+    sentences = []
+    for network, method in sorted({(r.network, r.method) for r in rows if r.method}):
+        selection = Selection(rows, "objectives", network, method)
+        whole = np.log(selection.values("cross_entropy", objective=WHOLE)).mean()
+        for objective in ("baseline", *_WEIGHTED):
+            loss = np.log(selection.values("cross_entropy", objective=objective)).mean()
+            if not whole < loss:
+                sentences.append(f"{network}, {method}: {WHOLE} does not beat {objective}")
+    return sentences
 
 
 def _solvers(rows: Sequence[Row]) -> Iterator[str]:

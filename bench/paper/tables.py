@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from compression import SOLVERS
 from experiment import Row
+from matrix import OWN_BIASES, WHOLE
 from statistics_of_seeds import Selection, contrasts, tally
 from theory import N_UNITS, SIZE, K, experiment
 
@@ -21,19 +22,34 @@ CLAIMS = (
     ("gradient+hessian", "hessian"),
     ("gradient", "batch gradient"),
 )
+CLAIMS_OF_MATRICES = tuple(
+    (one, other) for one in (WHOLE, OWN_BIASES) for other in ("baseline", "fisher", "hessian")
+)
 _MARKS = {"better": "▼", "worse": "▲", "tie": ""}
 
 
 def tables(rows: Sequence[Row], networks: Sequence[str]) -> str:
     """Everything, in the order of the paper."""
-    sections = [_originals(rows), _contrasts(rows, networks)]
+    sections = [_originals(rows, gap=True), _contrasts(rows, networks, CLAIMS)]
     for network in networks:
         for method in ("prune", "quantise"):
-            sections.append(_scores(rows, network, method))
+            sections.append(_scores(rows, network, method, OBJECTIVES))
     sections += [_solvers(rows, network) for network in networks]
     sections += [_sweep(rows, n, "temperature", o) for n in networks for o in _swept(rows)]
     sections += [_sweep(rows, network, "mu", "hessian") for network in networks]
     sections.append(_theorem_4())
+    return "\n\n".join(sections) + "\n"
+
+
+def tables_of_matrices(rows: Sequence[Row], networks: Sequence[str]) -> str:
+    """Whole importance matrices beside diagonals."""
+    sections = [_originals(rows, gap=False), _contrasts(rows, networks, CLAIMS_OF_MATRICES)]
+    for network in networks:
+        for method in ("prune", "quantise"):
+            sections.append(_factors(rows, network, method))
+            objectives = ("baseline", "fisher", "hessian", WHOLE, OWN_BIASES)
+            sections.append(_scores(rows, network, method, objectives))
+    sections.append(_candidates(rows, networks))
     return "\n\n".join(sections) + "\n"
 
 
@@ -46,45 +62,80 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _originals(rows: Sequence[Row]) -> str:
+def _originals(rows: Sequence[Row], *, gap: bool) -> str:
     body = []
     for network in dict.fromkeys(r.network for r in rows):
         own = [r for r in rows if r.network == network]
         scores = [r for r in own if r.study == "uncompressed"]
-        gap = max(r.cost for r in own if r.study == "theorem")
         values = ((np.mean([getattr(r, c) for r in scores])) for c in ("accuracy", "cross_entropy"))
-        body.append([network, str(len(scores)), *(f"{v:.4f}" for v in values), f"{gap:.1e}"])
+        body.append([network, str(len(scores)), *(f"{v:.4f}" for v in values)])
+        if gap:
+            body[-1].append(f"{max(r.cost for r in own if r.study == 'theorem'):.1e}")
     head = ["network", "seeds", "accuracy", "cross-entropy", "largest Hessian - Fisher"]
-    return _table("The networks, uncompressed (test)", head, body)
+    return _table("The networks, uncompressed (test)", head if gap else head[:-1], body)
 
 
-def _contrasts(rows: Sequence[Row], networks: Sequence[str]) -> str:
+def _contrasts(
+    rows: Sequence[Row], networks: Sequence[str], claims: Sequence[tuple[str, str]]
+) -> str:
     body = [
         [f"{one} : {other}", network, method,
          tally(Selection(rows, "objectives", network, method).contrasts(one, other))]
-        for one, other in CLAIMS for network in networks for method in ("prune", "quantise")
+        for one, other in claims for network in networks for method in ("prune", "quantise")
     ]  # fmt: skip
     head = ["cross-entropy of", "network", "method", "better / tie / worse", "factor (range)"]
     return _table("Objectives against each other, over the settings", head, body)
 
 
-def _scores(rows: Sequence[Row], network: str, method: str) -> str:
+def _factors(rows: Sequence[Row], network: str, method: str) -> str:
     selection = Selection(rows, "objectives", network, method)
-    losses = {o: selection.means("cross_entropy", objective=o) for o in OBJECTIVES}
-    accuracies = {o: selection.means("accuracy", objective=o) for o in OBJECTIVES}
-    verdicts = {o: selection.contrasts(o, "baseline") for o in OBJECTIVES}
+    columns = [selection.contrasts(one, other) for one, other in CLAIMS_OF_MATRICES]
+    body = [
+        [
+            f"{setting:g}",
+            *(f"{column[i].factor:.3f}{_MARKS[column[i].verdict]}" for column in columns),
+        ]
+        for i, setting in enumerate(selection.settings)
+    ]
+    name = {"prune": "density", "quantise": "k"}[method]
+    head = [name, *(f"{one} : {other}" for one, other in CLAIMS_OF_MATRICES)]
+    return _table(f"{network}, {method}: factors of cross-entropy", head, body)
+
+
+def _candidates(rows: Sequence[Row], networks: Sequence[str]) -> str:
+    """How many of the compressed networks are which candidate of `compress`."""
+    whole = [r for r in rows if r.objective == WHOLE]
+    names = sorted({r.solver for r in whole})
+    body = [
+        [network, method]
+        + [
+            str(sum((r.network, r.method, r.solver) == (network, method, name) for r in whole))
+            for name in names
+        ]
+        for network in networks
+        for method in ("prune", "quantise")
+    ]
+    title = "What held-out calibration examples chose under whole matrices, over seeds and settings"
+    return _table(title, ["network", "method", *names], body)
+
+
+def _scores(rows: Sequence[Row], network: str, method: str, objectives: Sequence[str]) -> str:
+    selection = Selection(rows, "objectives", network, method)
+    losses = {o: selection.means("cross_entropy", objective=o) for o in objectives}
+    accuracies = {o: selection.means("accuracy", objective=o) for o in objectives}
+    verdicts = {o: selection.contrasts(o, "baseline") for o in objectives}
     ratios = selection.means("ratio", objective="baseline")
     body = [
         [f"{setting:g}", f"{ratios[i]:.3g}"]
         + [
             f"{losses[o][i]:.3f}{_MARKS[verdicts[o][i].verdict]} {100 * accuracies[o][i]:.1f}"
-            for o in OBJECTIVES
+            for o in objectives
         ]
         for i, setting in enumerate(selection.settings)
     ]
     name = {"prune": "density", "quantise": "k"}[method]
     title = f"{network}, {method}: cross-entropy and accuracy in per cent (test)"
-    return _table(title, [name, "ratio", *OBJECTIVES], body)
+    return _table(title, [name, "ratio", *objectives], body)
 
 
 def _solvers(rows: Sequence[Row], network: str) -> str:
