@@ -34,8 +34,11 @@ read again, and what was read is judged, once, on test inputs, which chose nothi
 - k-means: optimal codebooks of one k for all tensors, the largest that fits, so that bytes are left
   over.
 - NNCodec 2.1.3: dependent quantisation and optimised parameters, one quantisation parameter for all
-  matrices in steps of 1/16 octave; `opt_qp` lets it vary by tensor. Its options that train (scales,
-  fine-tuning) are not used.
+  matrices in steps of 1/16 octave; `opt_qp` lets it vary by tensor, and `ioq` by what that does to
+  outputs. `lsa` trains scales of rows and `fine_tune` vectors, as by default (Adam, 30 epochs of
+  batches of 64) but for a rate of 1e-3, better here than its 1e-4. Both and `ioq` have our
+  calibration inputs and, as targets, the original's outputs; a fifth of them chooses the epoch and
+  is what `ioq` looks at. `bnf` folds normalisations that follow a layer at once.
 - GPTQ's grids (columns in natural order, damping .01, a step a row from its largest magnitude) and
   WaterSIC's steps (`c / l_ii`, one c for all layers, one factor a column) are formulas of theirs
   in code of ours, with our entropy code; layers meet the original's inputs.
