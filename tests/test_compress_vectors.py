@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="calibration needs torch")
 from torch import nn  # noqa: E402
 
 from wkmeans.compression.calibration.vectors import Precisions  # noqa: E402
+from wkmeans.compression.tensors.rounded import RoundedTensor  # noqa: E402
 
 VECTORS = {
     f"{layer}.{name}"
@@ -139,3 +140,19 @@ def test_as_many_bits_as_pay(lost, divergence, bits):
     values = {"v": torch.randn(2000, generator=torch.Generator().manual_seed(0)).numpy()}
     precisions = Precisions(values, lambda _: lost, 40_000)
     assert precisions.best_for(divergence, None) == bits
+
+
+def test_fine_tuned_vectors_are_saved(tmp_path):
+    """What they were rounded from is not what they are."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(12, 400), nn.ReLU(), nn.Linear(400, 6)).eval()
+    x = torch.randn(60, 12, generator=torch.Generator().manual_seed(1))
+    small = wkmeans.compress(model, calibration=[x], target_bytes=3_000)
+    assert isinstance(small["0.bias"], RoundedTensor)
+    tuned = small.parametrize(model)
+    with torch.no_grad():
+        tuned[0].bias.add_(1.0)
+    small.tuned(tuned).save(tmp_path / "f")
+    found = wkmeans.load(tmp_path / "f").state_dict("torch")["0.bias"]
+    before = small.state_dict("torch")["0.bias"]
+    assert (found - before - 1).abs().max() < 0.1

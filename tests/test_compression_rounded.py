@@ -122,3 +122,14 @@ def test_forged_members_are_refused_by_name(member, value, message):
     payload = np.concatenate(ROUNDED.parts(tensor))
     with pytest.raises(wkmeans.FormatError, match=message):
         ROUNDED.read(Fields("tensor 'v'", described), Payload(payload))
+
+
+def test_other_values_are_rounded_to_as_many_bits():
+    rng = np.random.default_rng(4)
+    tensor = kept(rng.standard_normal(300))
+    other = tensor.with_values(rng.standard_normal(300).astype(np.float32))
+    assert isinstance(other, RoundedTensor)
+    assert other.encoded.bits == 5
+    assert other.encoded.decode().tobytes() == other.dequantize().tobytes()
+    endless = np.full(300, np.inf, np.float32)
+    assert tensor.with_values(endless).dequantize().tobytes() == endless.tobytes()

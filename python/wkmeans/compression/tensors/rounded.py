@@ -116,6 +116,13 @@ class RoundedTensor(DenseTensor):
         """Bytes of the values in the file."""
         return self.encoded.nbytes
 
+    def with_values(self, values: Array) -> DenseTensor:
+        """Other values, rounded to as many bits; as they are where one is not finite."""
+        encoded = encode_floats(values, self.encoded.bits)
+        if encoded is None:
+            return DenseTensor(values.astype(np.float32), self.dtype, self.reason)
+        return rounded_tensor(encoded, self.shape, self.reason)
+
 
 def rounded_tensor(encoded: EncodedFloats, shape: tuple[int, ...], reason: str) -> RoundedTensor:
     """The tensor of `shape` that the bytes stand for; raises `FormatError` where unsound."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,6 +156,10 @@ class DenseTensor:
     def dequantize(self) -> Array:
         """The tensor in the model's dtype; `TypeError` where NumPy has none."""
         return self.values.astype(numpy_dtype(self.dtype))
+
+    def with_values(self, values: Array) -> DenseTensor:
+        """Other values of the same shape, stored in the same way."""
+        return replace(self, values=values.astype(self.values.dtype))
 
     def __repr__(self) -> str:
         facts = {"shape": self.shape, "dtype": self.dtype, "reason": self.reason}

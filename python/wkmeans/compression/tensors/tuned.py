@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from torch import nn
 
@@ -37,6 +36,5 @@ def tuned_tensors(
         if isinstance(tensor, CompressedTensor):
             tuned[name] = recompressed(tensor, codebooks[found])
         else:
-            values = as_numpy(found, dense[found].cpu())
-            tuned[name] = replace(tensor, values=values.astype(tensor.values.dtype))
+            tuned[name] = tensor.with_values(as_numpy(found, dense[found].cpu()))
     return tuned
