@@ -17,15 +17,6 @@ namespace {
 constexpr double kInfinite = std::numeric_limits<double>::infinity();
 
 template <class Moments>
-std::vector<Moments> single_points(const Items& items) {
-  const Points points = sorted_points(items, Moments::kQuartic);
-  std::vector<Moments> cells;
-  for (std::size_t i = 0; i < points.size(); ++i)
-    cells.push_back(point_moments<Moments>(points, i));
-  return cells;
-}
-
-template <class Moments>
 double cost_of(const std::vector<Moments>& cells, std::size_t begin, std::size_t end) {
   Moments moments{};
   for (std::size_t i = begin; i < end; ++i) moments = merge(moments, cells[i]);

@@ -113,6 +113,17 @@ inline Points sorted_points(const Items& items, bool quartic) {
   return points;
 }
 
+// A cell for each point that the items make.
+template <class Moments>
+std::vector<Moments> single_points(const Items& items) {
+  const Points points = sorted_points(items, Moments::kQuartic);
+  std::vector<Moments> cells;
+  cells.reserve(points.size());
+  for (std::size_t i = 0; i < points.size(); ++i)
+    cells.push_back(point_moments<Moments>(points, i));
+  return cells;
+}
+
 // The values of a kernel's buffer, to compare with.
 template <class Values>
 std::vector<double> plain(const Values& values) {

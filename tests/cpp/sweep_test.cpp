@@ -46,15 +46,6 @@ std::vector<double> potentials_from_all(const std::vector<double>& edges, std::s
   return costs;
 }
 
-template <class Moments>
-std::vector<Moments> single_points(const Items& items) {
-  const Points points = sorted_points(items, Moments::kQuartic);
-  std::vector<Moments> cells;
-  for (std::size_t i = 0; i < points.size(); ++i)
-    cells.push_back(point_moments<Moments>(points, i));
-  return cells;
-}
-
 // Several times, so that whatever a sweep leaves behind meets the next one.
 template <class Moments>
 void check_sweeps(const std::vector<Moments>& cells, const Placement& placement, Random& random) {

@@ -56,7 +56,8 @@ private:
 };
 
 // Past a probe with nothing known on its other side; `before`: the one before it, on the same side
-// and of another number of edges, where there is one. Importances may lie decades apart, so the steps grow.
+// and of another number of edges, where there is one. Importances may lie decades apart, so the
+// steps grow.
 double beyond(const Probe& probe, const std::optional<Glance>& before, std::size_t k, int n_steps) {
   constexpr double kLeast = std::numeric_limits<double>::min();
   constexpr double kOvershoot = 1.1;  // a bracket serves better than another probe this side of it
@@ -139,8 +140,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     before.reset();
     const bool tells_slope = beside.multiplier > 0.0 && std::isfinite(beside.multiplier) &&
                              beside.n_edges() != probe.n_edges();
-    if (tells_slope)
-      before = Glance{beside.multiplier, beside.n_edges()};
+    if (tells_slope) before = Glance{beside.multiplier, beside.n_edges()};
     beside = std::move(probe);
     if (fewer.multiplier <= more.multiplier * kNarrow) break;
     // Next to the cost of few edges the multipliers of all cells are nothing: what more edges save
