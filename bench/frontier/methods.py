@@ -12,7 +12,7 @@ from typing import Any
 from end_metrics import Network, State
 from files import UnreachableError
 from grids import gptq, gptq_of_k_levels, watersic
-from nnc import nncodec, nncodec_tuned, read_nncodec, read_tuned
+from nnc import nncodec, nncodec_folded, nncodec_tuned, read_nncodec, read_tuned
 from simple import kmeans_huffman, read_grids, read_kmeans_huffman, rounding
 
 import wkmeans
@@ -100,6 +100,7 @@ CODECS = {
     "WaterSIC's steps + entropy code": Codec(watersic, read_grids),
     "NNCodec": Codec(partial(nncodec, opt_qp=False), read_nncodec),
     "NNCodec, opt_qp": Codec(partial(nncodec, opt_qp=True), read_nncodec),
+    "NNCodec, opt_qp, bnf": Codec(nncodec_folded, read_tuned),
     "NNCodec, opt_qp, lsa, fine_tune, bnf": Codec(partial(nncodec_tuned, ioq=False), read_tuned),
     "NNCodec, opt_qp, ioq, lsa, fine_tune, bnf": Codec(
         partial(nncodec_tuned, ioq=True), read_tuned

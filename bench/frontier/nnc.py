@@ -41,6 +41,21 @@ def nncodec(network: Network, target: int, *, opt_qp: bool) -> bytes:
     return _finest(partial(_plain, network, opt_qp), target)[1]
 
 
+def nncodec_folded(network: Network, target: int) -> bytes:
+    """The same with `opt_qp` and `bnf`, which need no data."""
+    folded = foldings(network)
+    if not folded:
+        raise UnreachableError("no normalisation follows a layer at once")
+    parameters = parameters_of(network, folded)
+    types = block_types(parameters, network.module, folded)
+
+    def make(qp: int) -> bytes:
+        options = {"opt_qp": True, "bnf": True, "block_id_and_param_type": types}
+        return with_names(_stream(parameters, qp, **options), folded)
+
+    return _finest(make, target)[1]
+
+
 def nncodec_tuned(network: Network, target: int, *, ioq: bool) -> bytes:
     """The same with `opt_qp` and the options that use data, `ioq` if wanted: it takes longest.
 
