@@ -156,3 +156,31 @@ def test_fine_tuned_vectors_are_saved(tmp_path):
     found = wkmeans.load(tmp_path / "f").state_dict("torch")["0.bias"]
     before = small.state_dict("torch")["0.bias"]
     assert (found - before - 1).abs().max() < 0.1
+
+
+def test_fine_tuned_vectors_that_float16_does_not_hold_are_saved_as_they_are():
+    small = compressed(network())
+    assert small["3.bias"].stored_dtype == "float16"
+    tuned = small.parametrize(network())
+    with torch.no_grad():
+        tuned[3].bias.fill_(1e5)
+    found = small.tuned(tuned)
+    assert (found.state_dict("torch")["3.bias"] == 1e5).all()
+    assert found["3.bias"].reason.endswith("stored in float16; tuned beyond that, so as it is")
+
+
+class Summed(nn.Module):
+    """Adds the sum of a vector."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__()
+        self.vector = nn.Parameter(torch.randn(size))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.vector.sum()
+
+
+@pytest.mark.parametrize("size", [0, 20])
+def test_without_weights_vectors_stay_as_they_are(size):
+    """There is nothing that bytes would go to."""
+    assert not shortened(compressed(Summed(size)))

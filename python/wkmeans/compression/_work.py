@@ -20,7 +20,7 @@ from wkmeans.compression.budget.allocation import Choice, Sample, sample_of
 from wkmeans.compression.source import Entry, Source
 from wkmeans.compression.tensors.dtypes import PACKED
 from wkmeans.compression.tensors.rounded import rounded_vector
-from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor, overflows
 
 if TYPE_CHECKING:
     from torch.distributed import ProcessGroup
@@ -222,7 +222,7 @@ def _dense(entry: Entry, reason: str, dense_dtype: str | None) -> DenseTensor:
         return DenseTensor(values, entry.dtype, reason)
     with np.errstate(over="ignore"):
         cast = values.astype(numpy_dtype(dense_dtype))
-    if np.isfinite(values).all() and not np.isfinite(cast.astype(np.float64)).all():
+    if overflows(values, cast):
         return DenseTensor(values, entry.dtype, f"{reason}; {dense_dtype} would overflow")
     return DenseTensor(cast, entry.dtype, reason)
 

@@ -176,12 +176,13 @@ class _Trial:
 
     @cached_property
     def _precisions(self) -> Precisions | None:
-        """None where bytes are not counted, or vectors are to stay as they are."""
-        names = vectors_of(self.model, self.source, self.request.options)
-        if self.request.budget.k is not None or not names:
+        """None where bytes are not counted, serve no weights, or vectors stay as they are."""
+        source, options = self.source, self.request.options
+        names = vectors_of(self.model, source, options)
+        n_weights = sum(source.entries[n].size for n in tensors_to_compress(source, options))
+        if self.request.budget.k is not None or not names or not n_weights:
             return None
-        vectors = {name: self.source.entries[name].read() for name in sorted(names)}
-        n_weights = sum(entry.size for entry in self.source.entries.values())
+        vectors = {name: source.entries[name].read() for name in sorted(names)}
         return Precisions(vectors, self._judge.divergence, n_weights)
 
     @property

@@ -120,7 +120,7 @@ class RoundedTensor(DenseTensor):
         """Other values, rounded to as many bits; as they are where one is not finite."""
         encoded = encode_floats(values, self.encoded.bits)
         if encoded is None:
-            return DenseTensor(values.astype(np.float32), self.dtype, self.reason)
+            return DenseTensor(values.astype(np.float32), self.dtype, self._outgrown)
         return rounded_tensor(encoded, self.shape, self.reason)
 
 

@@ -158,12 +158,26 @@ class DenseTensor:
         return self.values.astype(numpy_dtype(self.dtype))
 
     def with_values(self, values: Array) -> DenseTensor:
-        """Other values of the same shape, stored in the same way."""
-        return replace(self, values=values.astype(self.values.dtype))
+        """Other values of the same shape, stored in the same way; as they are if that overflows."""
+        with np.errstate(over="ignore"):
+            cast = values.astype(self.values.dtype)
+        if self.stored_dtype != self.dtype and overflows(values, cast):
+            return DenseTensor(values.astype(numpy_dtype(self.dtype)), self.dtype, self._outgrown)
+        return replace(self, values=cast)
+
+    @property
+    def _outgrown(self) -> str:
+        """The reason for other values, which are not stored in the same way."""
+        return f"{self.reason}; tuned beyond that, so as it is"
 
     def __repr__(self) -> str:
         facts = {"shape": self.shape, "dtype": self.dtype, "reason": self.reason}
         return described("DenseTensor", facts)
+
+
+def overflows(values: Array, cast: Array) -> bool:
+    """Whether finite values are none in another dtype."""
+    return bool(np.isfinite(values).all() and not np.isfinite(cast.astype(np.float64)).all())
 
 
 def compressed_tensor(
