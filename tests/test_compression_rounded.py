@@ -15,6 +15,7 @@ for module in ("safetensors", "ml_dtypes", "rich"):
 from wkmeans.compression.format.fields import Fields, Payload  # noqa: E402
 from wkmeans.compression.format.kinds.rounded import ROUNDED  # noqa: E402
 from wkmeans.compression.tensors.rounded import (  # noqa: E402
+    LEAST_BITS,
     MOST_BITS,
     MOST_VALUES,
     RoundedTensor,
@@ -24,7 +25,7 @@ from wkmeans.compression.tensors.rounded import (  # noqa: E402
 
 finite = st.floats(-(2.0**126), 2.0**126, width=32)
 vectors = hnp.arrays(np.float32, st.integers(1, 70), elements=finite)
-bits_kept = st.integers(1, MOST_BITS)
+bits_kept = st.integers(LEAST_BITS, MOST_BITS)
 
 
 @given(vectors, bits_kept)
@@ -106,6 +107,7 @@ def test_saved_and_loaded(shape, tmp_path):
         ("shape", [0], "unexpected shape"),
         ("shape", [MOST_VALUES, 2], "unexpected shape"),
         ("mantissa", 0, "unexpected mantissa '0'"),
+        ("mantissa", LEAST_BITS - 1, "unexpected mantissa"),
         ("mantissa", MOST_BITS + 1, "unexpected mantissa"),
         ("mantissa", 9, "bytes of mantissas"),
         ("origin", 255, "unexpected origin '255'"),
@@ -122,6 +124,12 @@ def test_forged_members_are_refused_by_name(member, value, message):
     payload = np.concatenate(ROUNDED.parts(tensor))
     with pytest.raises(wkmeans.FormatError, match=message):
         ROUNDED.read(Fields("tensor 'v'", described), Payload(payload))
+
+
+def test_a_file_is_read_into_no_more_than_eleven_times_its_size():
+    """The most that can be: numbers of one exponent, none negative."""
+    values = np.zeros(MOST_VALUES, np.float32)
+    assert values.nbytes <= 11 * encode_floats(values, LEAST_BITS).nbytes
 
 
 def test_other_values_are_rounded_to_as_many_bits():

@@ -2,8 +2,8 @@
 
 Two arrays of bytes: a description, which is JSON, mostly deflated, and a payload, which the
 description cuts into tensors. Reading checks a checksum, names, shapes, dtypes and lengths before
-anything is decoded, and what it allocates is a copy of the file. Codes stay encoded until somebody
-asks for them.
+anything is decoded, and what it allocates is a copy of the file, and the numbers of rounded
+vectors: at most eleven times what they take in it. Codes stay encoded until somebody asks for them.
 """
 
 from __future__ import annotations

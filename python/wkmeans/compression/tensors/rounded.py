@@ -14,9 +14,10 @@ from wkmeans.compression.tensors.tensor import DenseTensor
 
 MANTISSA = 23
 """Bits of a float32's mantissa."""
-LEAST_BITS, MOST_BITS = 1, 12
+LEAST_BITS, MOST_BITS = 3, 12
+"""Tensors are decoded as soon as a file is read: of one bit, to 32 times their bytes in it."""
 MOST_VALUES = 1 << 16
-"""Of one tensor: it is decoded as soon as a file is read."""
+"""Of one tensor, for the same reason."""
 _SIGN, _INFINITE = np.uint32(1 << 31), 255
 
 
