@@ -115,9 +115,10 @@ def compress(
     dense_dtype : str or dtype, optional
         Store floating-point tensors that stay dense in "float16", "bfloat16", "float32" or
         "float64". By default they stay as they are, as does any that would overflow. With
-        calibration and a size, and neither this nor `include`, biases, norms and running statistics
-        keep as many bits of their mantissas as pay by default, 3 or more, which leaves more bytes
-        to weights; their reasons in the report say how many.
+        calibration and a size, and neither this nor `include`, parameters of one dimension and
+        statistics of batch normalisation keep as many bits of their mantissas as pay, 3 or more,
+        which leaves more bytes to weights; reasons in the report say how many. Other buffers, and
+        all of plain rounding, stay as they are.
     coding : {"auto", "packed", "ans"}
         Bit-packed labels, entropy-coded ones, or for each tensor the shorter.
     include, exclude : str or sequence of str, optional

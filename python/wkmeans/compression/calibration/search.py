@@ -135,6 +135,8 @@ class _Trial:
 
     def candidates(self) -> Iterator[tuple[str, Callable[[], CompressedModel]]]:
         """Names, and what makes each; `unweighted` aside."""
+        if self.calibration.method == "unweighted":
+            return
         for request, of_vectors in self._requests():
             yield from self._of(request, of_vectors)
 
