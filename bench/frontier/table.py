@@ -31,10 +31,7 @@ read again, and what was read is judged, once, on test inputs, which chose nothi
 - Settings are chosen on a fifth of the calibration inputs, by `compress` itself.
 - Variants of the trellis (a price of a bit, the order of rows) were compared on the test images of
   MLP and CNN 61k: these two favour it slightly. That vectors are rounded was decided on those of
-  CNN 61k, CNN 5+3 and EfficientNet-Lite0. How much few examples are trusted was chosen on the
-  photographs that calibrate EfficientNet-Lite0, two against two. The others chose nothing.
-- EfficientNet-Lite0 has 200 crops of four photographs: crops of one are alike, so that its metric is
-  known less well than the noise says.
+  CNN 61k, CNN 5+3 and EfficientNet-Lite0. The other networks chose nothing.
 - k-means: optimal codebooks of one k for all tensors, the largest that fits, so that bytes are left
   over.
 - NNCodec 2.1.3: dependent quantisation and optimised parameters, one quantisation parameter for all

@@ -30,11 +30,6 @@ class Settings:
     ridge : float
         What draws the weights to be reached towards the original's, as a share of the mean second
         moment: they would follow the calibration examples too closely.
-    ridge_examples : float
-        So many examples, of inputs alike in all directions, the ridge counts for at least. Few
-        examples say less of others than of those held out of them: of EfficientNet-Lite0 at 4 bits,
-        calibrated by crops of two photographs, those of two others diverged by .27 with a ridge of
-        .1, by .18 with 1 and .16 with 10.
     damping : float
         Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
     floor : float
@@ -44,7 +39,6 @@ class Settings:
     """
 
     ridge: float = 0.1
-    ridge_examples: float = 160.0
     damping: float = 0.1
     floor: float = 0.02
     coupling: float = 0.7

@@ -133,16 +133,11 @@ class Replay:
         return Target(
             name,
             layer,
-            attainable(weights, moments, self._ridge).numpy(),
+            attainable(weights, moments, self._settings.ridge).numpy(),
             damped(moments.second, self._settings.damping).numpy(),
             self._output_importance(name, layer, moments).numpy(),
             self._couplings.get(name),
         )
-
-    @property
-    def _ridge(self) -> float:
-        settings, n_examples = self._settings, sum(map(len, self._inputs))
-        return max(settings.ridge, settings.ridge_examples / n_examples)
 
     def _solved(
         self, name: str, inputs: Iterable[tuple[LayerInput, LayerInput]], quantise: Quantise
