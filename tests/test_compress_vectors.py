@@ -125,10 +125,14 @@ def test_vectors_that_rounding_would_ruin_are_tried_as_they_are():
     assert small.report().divergence < 1e-3 * small.report().divergence_unweighted + 1e-4
 
 
-def test_more_bits_are_tried_where_the_guess_was_too_few():
-    tried = compressed(network(), target_bytes=5_000).report().tried
-    assert "matrix" in tried
-    assert all(name in ("unweighted", "matrix") or ", vectors " in name for name in tried)
+def test_bits_are_chosen_again_once_the_divergence_is_known():
+    """Far less than the guess from plain rounding."""
+    report = compressed(network(), target_bytes=1_600).report()
+    first, second = [name for name in report.tried if name != "unweighted"]
+    assert first == "matrix"
+    bits = second.removeprefix("matrix, vectors of ").removesuffix(" bits")
+    assert report.tried[second] == report.divergence < report.tried[first]
+    assert any(f"rounded to {bits} bits" in (tensor.reason or "") for tensor in report.tensors)
 
 
 @pytest.mark.parametrize(

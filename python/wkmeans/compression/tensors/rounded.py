@@ -12,7 +12,7 @@ from wkmeans._kernels.coding import decode_adaptively, encode_adaptively
 from wkmeans.compression.format.coding import pack, packed_size, unpack
 from wkmeans.compression.tensors.tensor import DenseTensor
 
-MANTISSA = 23
+_MANTISSA = 23
 """Bits of a float32's mantissa."""
 LEAST_BITS, MOST_BITS = 3, 12
 """Tensors are decoded as soon as a file is read: of one bit, to 32 times their bytes in it."""
@@ -67,7 +67,7 @@ class EncodedFloats:
         tails = unpack(self.tails, self.size, self._k).astype(np.uint32)
         mantissas = tails & np.uint32((1 << self.bits) - 1)
         magnitudes = (exponents.astype(np.uint32) << np.uint32(self.bits)) | mantissas
-        found_bits = magnitudes << np.uint32(MANTISSA - self.bits)
+        found_bits = magnitudes << np.uint32(_MANTISSA - self.bits)
         found_bits |= (tails >> np.uint32(self.bits)) * _SIGN
         values: Array = found_bits.view(np.float32)
         return values
@@ -77,7 +77,7 @@ def encode_floats(values: Array, bits: int) -> EncodedFloats | None:
     """Numbers rounded to the nearest of `bits` bits of mantissa; None where one is not finite."""
     raw = np.ascontiguousarray(values, np.float32).reshape(-1).view(np.uint32)
     signs = raw >> np.uint32(31)
-    dropped = MANTISSA - bits
+    dropped = _MANTISSA - bits
     magnitudes = (raw & ~_SIGN) + np.uint32(1 << (dropped - 1)) >> np.uint32(dropped)
     exponents = (magnitudes >> np.uint32(bits)).astype(np.int64)
     if exponents.max() >= _INFINITE:
