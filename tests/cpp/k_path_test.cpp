@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <string>
@@ -40,6 +41,17 @@ double least_cost(const std::vector<Moments>& cells, std::size_t k) {
   return costs[n];
 }
 
+std::vector<QuadraticMoments> normal_points(std::uint64_t seed) {
+  Items items;
+  Random random(seed);
+  for (int i = 0; i < 3000; ++i) {
+    items.weight.push_back(random.normal());
+    items.importance.push_back(1.0);
+    items.quartic_importance.push_back(0.0);
+  }
+  return single_points<QuadraticMoments>(items);
+}
+
 }  // namespace
 
 TEST_CASE_TEMPLATE("the cheapest path has k edges and costs what the best of all does", Moments,
@@ -61,6 +73,13 @@ TEST_CASE_TEMPLATE("the cheapest path has k edges and costs what the best of all
           cost += cost_of(cells, path.nodes[j], path.nodes[j + 1]);
         CHECK(cost <= least + 1e-9 * whole);
         CHECK(path.lower_bound <= least * (1.0 + 1e-12));
+        for (const double tolerance : {1e-6 * whole, 1e-2 * whole, whole}) {
+          const KPath rough = cheapest_path(cells, k, guess, sweeper, tolerance);
+          CHECK(rough.nodes.size() == k + 1);
+          CHECK(std::is_sorted(rough.nodes.begin(), rough.nodes.end()));
+          CHECK(rough.lower_bound <= least * (1.0 + 1e-12));
+          CHECK(rough.lower_bound >= least - tolerance - 1e-9 * whole);
+        }
       }
     }
   });
@@ -70,14 +89,7 @@ TEST_CASE_TEMPLATE("the cheapest path has k edges and costs what the best of all
 // divided by their difference left a near miss by decades, and came back in many sweeps.
 TEST_CASE("the multiplier is soon found from a guess that is nearly right") {
   constexpr std::size_t kClusters = 64;
-  Items items;
-  Random random(1);
-  for (int i = 0; i < 3000; ++i) {
-    items.weight.push_back(random.normal());
-    items.importance.push_back(1.0);
-    items.quartic_importance.push_back(0.0);
-  }
-  const auto cells = single_points<QuadraticMoments>(items);
+  const auto cells = normal_points(1);
   const auto n_intervals = [&](double guess) {
     Allowance allowance(1e9);
     Sweeper<QuadraticMoments> sweeper(Placement{}, allowance);
@@ -93,4 +105,17 @@ TEST_CASE("the multiplier is soon found from a guess that is nearly right") {
     CAPTURE(percent);
     CHECK(n_intervals(found * (1.0 + 0.01 * percent)) <= 6.0 * of_one_sweep);
   }
+}
+
+TEST_CASE("a search that may end early looks at fewer intervals") {
+  constexpr std::size_t kClusters = 64;
+  const auto cells = normal_points(2);
+  const auto n_intervals = [&](double tolerance) {
+    Allowance allowance(1e9);
+    Sweeper<QuadraticMoments> sweeper(Placement{}, allowance);
+    cheapest_path(cells, kClusters, cost_of(cells, 0, cells.size()), sweeper, tolerance);
+    return 1e9 - allowance.left();
+  };
+  const double exactly = n_intervals(0.0);
+  CHECK(n_intervals(1e-4 * cost_of(cells, 0, cells.size())) < exactly);
 }

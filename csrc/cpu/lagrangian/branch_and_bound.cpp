@@ -104,11 +104,24 @@ private:
 
   Grid<Moments> first_grid() {
     if (start_) take(cluster_boundaries(points_, start_->centroids));
+    const bool is_blank = incumbent_.empty();
     Grid<Moments> grid =
-        incumbent_.empty() ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
-                           : zoned_grid(points_, pyramid_, inner(incumbent_), parallel_);
+        is_blank ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
+                 : zoned_grid(points_, pyramid_, inner(incumbent_), parallel_);
+    if (is_blank) take_every_few_cells(grid);
     improve_on(grid);
     return grid;
+  }
+
+  // Clusters that cost about the same, near whose multiplier the best lies.
+  void take_every_few_cells(const Grid<Moments>& grid) {
+    if (grid.size() < k_) return;
+    Boundaries boundaries;
+    for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[j * grid.size() / k_]);
+    take(boundaries);
+    // What another centroid saves where costs fall by its square.
+    const double saved = 2.0 * upper_bound_ / static_cast<double>(k_);
+    if (saved > 0.0 && std::isfinite(saved)) multiplier_ = saved;
   }
 
   double first_worth() const {
@@ -151,7 +164,7 @@ private:
     return found;
   }
 
-  static constexpr std::size_t kFirstCellsPerCluster = 3;
+  static constexpr std::size_t kFirstCellsPerCluster = 6;
   static constexpr std::size_t kCellsPerCluster = 12;  // few enough to decide position by position
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
@@ -179,7 +192,7 @@ private:
   // Takes the best path over the grid as the new incumbent if it is cheaper.
   void improve_on(const Grid<Moments>& grid) {
     if (grid.size() < k_) return;
-    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_);
+    const KPath path = cheapest_path(grid.cells, k_, multiplier_, sweeper_, tolerance_on(grid));
     if (std::isfinite(path.multiplier)) multiplier_ = path.multiplier;
     // Where no cell is open the borders are all the boundaries that the optimum can have.
     if (grid.is_exact()) lower_bound_ = std::max(lower_bound_, path.lower_bound);
@@ -188,6 +201,14 @@ private:
     take(boundaries);
     // A multiplier that drowns in the cost's last digits orders nothing.
     multiplier_ = std::max(multiplier_, kDrowned * upper_bound_ / static_cast<double>(k_));
+  }
+
+  // How much of the lower bound a search for the multiplier may leave: little beside what open
+  // cells leave undecided.
+  double tolerance_on(const Grid<Moments>& grid) const {
+    constexpr double kShareOfGap = 1.0 / 64.0;
+    if (grid.is_exact() || !std::isfinite(upper_bound_)) return 0.0;
+    return kShareOfGap * (upper_bound_ - lower_bound_);
   }
 
   // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper

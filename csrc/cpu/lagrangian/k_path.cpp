@@ -24,6 +24,24 @@ struct Glance {
   std::size_t n_edges;
 };
 
+// The highest point that the bound on the cost of k edges can have between two probes. The bound is
+// concave in the multiplier (Lemma 6), with as many edges as are too many for its slope: it stays
+// below both tangents, which cross here.
+struct Crossing {
+  double multiplier;
+  double rise;  // above the better of the two probes' bounds
+};
+
+Crossing crossing_between(const Probe& more, const Probe& fewer, std::size_t k) {
+  const auto wanted = static_cast<double>(k);
+  const double slope = static_cast<double>(more.n_edges()) - wanted;
+  const double fall = wanted - static_cast<double>(fewer.n_edges());
+  const double width = fewer.multiplier - more.multiplier;
+  const double rise = (fewer.length - more.length) - width * wanted;
+  const double share = std::clamp((rise + fall * width) / ((slope + fall) * width), 0.0, 1.0);
+  return {more.multiplier + share * width, std::min(slope * share, fall * (1.0 - share)) * width};
+}
+
 // Between a probe of more edges than k and one of fewer.
 class Bracket {
 public:
@@ -32,6 +50,7 @@ public:
   // the bracket is many decades wide the cost falls by a factor with every edge.
   double inside(const Probe& more, const Probe& fewer, std::size_t k) {
     constexpr double kWide = 60.0;  // in logarithms
+    constexpr std::size_t kFewEdges = 4;
     const double low = std::log(more.multiplier);
     const double width = std::log(fewer.multiplier) - low;
     if (++n_interpolated_ > 2) {
@@ -40,6 +59,10 @@ public:
       if (!halved) return std::exp(low + 0.5 * width);
     }
     if (n_interpolated_ <= 1) width_to_halve_ = width;
+    if (more.n_edges() - fewer.n_edges() <= kFewEdges) {
+      const double crossing = crossing_between(more, fewer, k).multiplier;
+      if (more.multiplier < crossing && crossing < fewer.multiplier) return crossing;
+    }
     const auto position = [&](std::size_t n_edges) {
       const auto n = static_cast<double>(n_edges);
       return width > kWide ? n : std::log(n);
@@ -98,7 +121,7 @@ std::vector<std::uint32_t> every_node(std::size_t n_cells) {
 
 template <class Moments>
 KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double guess,
-                    Sweeper<Moments>& sweeper) {
+                    Sweeper<Moments>& sweeper, double tolerance) {
   constexpr int kMostProbes = 200;
   constexpr double kNarrow = 1.0 + 1e-14;
   constexpr double kDrowned = 1e-17;
@@ -151,6 +174,7 @@ KPath cheapest_path(const std::vector<Moments>& cells, std::size_t k, double gue
     const bool bracketed = more.multiplier > 0.0 && std::isfinite(fewer.multiplier);
     multiplier = bracketed ? bracket.inside(more, fewer, k)
                            : beyond(more.multiplier > 0.0 ? more : fewer, before, k, step + 1);
+    if (bracketed && crossing_between(more, fewer, k).rise < tolerance) break;
   }
   if (!found.empty()) return {std::move(found), multiplier, lower_bound};
   if (more.n_edges() == k) return {std::move(more.nodes), multiplier, lower_bound};
@@ -172,8 +196,8 @@ std::vector<std::uint32_t> splice(const std::vector<std::uint32_t>& fewer,
 }
 
 template KPath cheapest_path(const std::vector<QuadraticMoments>&, std::size_t, double,
-                             Sweeper<QuadraticMoments>&);
+                             Sweeper<QuadraticMoments>&, double);
 template KPath cheapest_path(const std::vector<QuarticMoments>&, std::size_t, double,
-                             Sweeper<QuarticMoments>&);
+                             Sweeper<QuarticMoments>&, double);
 
 }  // namespace wkmeans
