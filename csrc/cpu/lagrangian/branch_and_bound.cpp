@@ -8,14 +8,11 @@
 #include "cpu/label/codebook.h"
 #include "cpu/lagrangian/grid.h"
 #include "cpu/lagrangian/half_gaps.h"
+#include "cpu/lagrangian/incumbent.h"
 #include "cpu/lagrangian/k_path.h"
-#include "cpu/lloyd/lloyd.h"
-#include "math/centroid.h"
 
 namespace wkmeans {
 namespace {
-
-using Boundaries = std::vector<std::size_t>;
 
 template <class Moments>
 class BranchAndBound {
@@ -30,13 +27,14 @@ public:
         parallel_(parallel),
         start_(start),
         sweeper_(placement, allowance),
-        backward_sweeper_(placement, allowance) {}
+        backward_sweeper_(placement, allowance),
+        incumbent_(points, pyramid, placement, k) {}
 
   Optimum run() {
     try {
       return search();
     } catch (const OutOfWork&) {
-      return best_so_far();
+      return best_or_even();
     }
   }
 
@@ -58,18 +56,19 @@ private:
     if (incumbent_.empty()) throw OutOfWork{};  // costs beyond what a double holds
     worth_ = first_worth();
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
-      if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
+      if (is_decided()) return so_far();
       Verdict verdict = judge(grid);
-      if (is_decided()) return {incumbent_, upper_bound_, lower_bound_, round_};
+      if (is_decided()) return so_far();
       const std::vector<Positions> zones = open_zones(grid, verdict.alive);
       const std::size_t n_left = n_positions(zones);
       if (grid.is_exact() || n_left <= kCellsPerCluster * k_ || is_stuck(n_left))
         return finish(zones);
       if (!is_to_be_cut(grid, verdict)) halve_all(verdict);
-      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      grid =
+          refined_grid(points_, pyramid_, grid, verdict, incumbent_.inner_boundaries(), parallel_);
       improve_on(grid);
     }
-    return {incumbent_, upper_bound_, lower_bound_, round_};
+    return so_far();
   }
 
   std::optional<Remaining> narrowed() {
@@ -80,20 +79,25 @@ private:
     for (round_ = 1; round_ <= kMostRounds; ++round_) {
       const Verdict verdict = judge(grid);
       if (!is_to_be_cut(grid, verdict)) return remaining(grid, verdict);
-      grid = refined_grid(points_, pyramid_, grid, verdict, inner(incumbent_), parallel_);
+      grid =
+          refined_grid(points_, pyramid_, grid, verdict, incumbent_.inner_boundaries(), parallel_);
       improve_on(grid);
     }
     return std::nullopt;
   }
 
-  Optimum best_so_far() {
+  Optimum best_or_even() {
     if (incumbent_.empty()) {
       Boundaries even;
       for (std::size_t j = 1; j <= k_; ++j) even.push_back(j * points_.size() / k_);
-      take(even);
-      if (incumbent_.empty()) incumbent_ = even;  // at a cost beyond what a double holds
+      incumbent_.improve_by(even);
+      if (incumbent_.empty()) return {even, incumbent_.cost(), lower_bound_, std::max(1, round_)};
     }
-    return {incumbent_, upper_bound_, lower_bound_, std::max(1, round_)};
+    return so_far();
+  }
+
+  Optimum so_far() const {
+    return {incumbent_.boundaries(), incumbent_.cost(), lower_bound_, std::max(1, round_)};
   }
 
   double first_multiplier() const {
@@ -103,11 +107,11 @@ private:
   }
 
   Grid<Moments> first_grid() {
-    if (start_) take(cluster_boundaries(points_, start_->centroids));
+    if (start_) incumbent_.improve_by(cluster_boundaries(points_, start_->centroids));
     const bool is_blank = incumbent_.empty();
     Grid<Moments> grid =
         is_blank ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
-                 : zoned_grid(points_, pyramid_, inner(incumbent_), parallel_);
+                 : zoned_grid(points_, pyramid_, incumbent_.inner_boundaries(), parallel_);
     if (is_blank) take_every_few_cells(grid);
     improve_on(grid);
     return grid;
@@ -118,14 +122,15 @@ private:
     if (grid.size() < k_) return;
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[j * grid.size() / k_]);
-    take(boundaries);
+    incumbent_.improve_by(boundaries);
     // What another centroid saves where costs fall by its square.
-    const double saved = 2.0 * upper_bound_ / static_cast<double>(k_);
+    const double saved = 2.0 * incumbent_.cost() / static_cast<double>(k_);
     if (saved > 0.0 && std::isfinite(saved)) multiplier_ = saved;
   }
 
   double first_worth() const {
-    return start_ ? std::min(start_->worth, worth_of_a_centroid()) : worth_of_a_centroid();
+    const double worth = incumbent_.worth_of_a_centroid();
+    return start_ ? std::min(start_->worth, worth) : worth;
   }
 
   static bool is_open(const Grid<Moments>& grid, const Verdict& verdict, std::size_t v) {
@@ -151,8 +156,8 @@ private:
   Remaining remaining(const Grid<Moments>& grid, const Verdict& verdict) const {
     Remaining found{std::vector<bool>(points_.size() + 1, false),
                     std::vector<bool>(points_.size(), false),
-                    upper_bound_,
-                    {centroids_of(incumbent_), multiplier_, worth_}};
+                    incumbent_.cost(),
+                    {incumbent_.centroids(), multiplier_, worth_}};
     for (std::size_t v = 0; v < grid.size(); ++v) {
       if (verdict.alive[v]) found.alive[grid.borders[v]] = true;
       if (!is_open(grid, verdict, v)) continue;
@@ -168,7 +173,6 @@ private:
   static constexpr std::size_t kCellsPerCluster = 12;  // few enough to decide position by position
   static constexpr std::size_t kFewPoints = 64;
   static constexpr int kMostRounds = 60;
-  static constexpr int kLloydRounds = 20;
   static constexpr std::size_t kMostParts = 16;
   static constexpr double kDrowned = 1e-14;  // beside a cost
   // How much a cell may leave undecided before it is cut: so much that k such cells make up
@@ -180,15 +184,6 @@ private:
   static constexpr int kRoundsOfNewHalfGaps = 2;
   static constexpr double kWorthOfNewHalfGaps = 0.9;
 
-  // From the clustering that the incumbent's pairs of neighbours make.
-  double worth_of_a_centroid() const {
-    Boundaries merged;
-    for (std::size_t j = 1; j < k_; j += 2) merged.push_back(incumbent_[j]);
-    if (merged.empty() || merged.back() != points_.size()) merged.push_back(points_.size());
-    const double cost = cost_of(merged);
-    return merged.size() < k_ ? wkmeans::worth_of_a_centroid(cost, merged.size(), k_) : cost;
-  }
-
   // Takes the best path over the grid as the new incumbent if it is cheaper.
   void improve_on(const Grid<Moments>& grid) {
     if (grid.size() < k_) return;
@@ -198,71 +193,24 @@ private:
     if (grid.is_exact()) lower_bound_ = std::max(lower_bound_, path.lower_bound);
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
-    take(boundaries);
+    incumbent_.improve_by(boundaries);
     // A multiplier that drowns in the cost's last digits orders nothing.
-    multiplier_ = std::max(multiplier_, kDrowned * upper_bound_ / static_cast<double>(k_));
+    multiplier_ = std::max(multiplier_, kDrowned * incumbent_.cost() / static_cast<double>(k_));
   }
 
   // How much of the lower bound a search for the multiplier may leave: little beside what open
   // cells leave undecided.
   double tolerance_on(const Grid<Moments>& grid) const {
     constexpr double kShareOfGap = 1.0 / 64.0;
-    if (grid.is_exact() || !std::isfinite(upper_bound_)) return 0.0;
-    return kShareOfGap * (upper_bound_ - lower_bound_);
-  }
-
-  // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper
-  // than the incumbent.
-  void take(const Boundaries& boundaries) {
-    if (has_empty(boundaries)) return;
-    const Boundaries polished = lloyd_boundaries(boundaries);
-    for (const Boundaries* candidate : {&polished, &boundaries}) {
-      const double cost = cost_of(*candidate);
-      if (cost < upper_bound_) {
-        upper_bound_ = cost;
-        incumbent_ = *candidate;
-      }
-    }
-  }
-
-  static bool has_empty(const Boundaries& boundaries) {
-    return boundaries.front() == 0 ||
-           std::adjacent_find(boundaries.begin(), boundaries.end()) != boundaries.end();
-  }
-
-  std::vector<double> centroids_of(const Boundaries& boundaries) const {
-    std::vector<double> centroids;
-    std::size_t begin = 0;
-    for (const std::size_t end : boundaries) {
-      centroids.push_back(centre(pyramid_.range(begin, end)).value());
-      begin = end;
-    }
-    std::sort(centroids.begin(), centroids.end());
-    return centroids;
-  }
-
-  Boundaries lloyd_boundaries(const Boundaries& boundaries) {
-    std::vector<double> centroids = centroids_of(boundaries);
-    lloyd(points_, pyramid_, kLloydRounds, centroids);
-    const Boundaries moved = cluster_boundaries(points_, centroids);
-    return has_empty(moved) ? boundaries : moved;
-  }
-
-  double cost_of(const Boundaries& boundaries) const {
-    double cost = 0.0;
-    std::size_t begin = 0;
-    for (const std::size_t end : boundaries) {
-      cost += placement_.cost(pyramid_.range(begin, end));
-      begin = end;
-    }
-    return cost;
+    if (grid.is_exact() || !std::isfinite(incumbent_.cost())) return 0.0;
+    return kShareOfGap * (incumbent_.cost() - lower_bound_);
   }
 
   // Whether the bounds have met as nearly as their own rounding lets them: a closer look would only
   // order clusterings by what rounding makes of them.
   bool is_decided() const {
     constexpr double kSlacks = 4.0;
-    return upper_bound_ - lower_bound_ <= kSlacks * path_slack(upper_bound_, 0.0, k_);
+    return incumbent_.cost() - lower_bound_ <= kSlacks * path_slack(incumbent_.cost(), 0.0, k_);
   }
 
   // Whether the bounds have met, but what is light beside the cost lies below their digits: more
@@ -272,20 +220,21 @@ private:
     const double before = n_positions_before_;
     n_positions_before_ = static_cast<double>(n_positions_left);
     return n_positions_before_ > kHardlyFewer * before &&
-           is_certified({{}, upper_bound_, lower_bound_});
+           is_certified({{}, incumbent_.cost(), lower_bound_});
   }
 
   // What is undecided around a boundary of the incumbent makes paths through it look dearer than
   // the shortest: through every cell near it by that much.
   std::vector<double> least_excess_around(const Grid<Moments>& grid,
                                           const std::vector<double>& through) const {
+    const Boundaries& incumbent = incumbent_.boundaries();
     const double least = through.front();
     std::vector<double> excess(grid.size(), 0.0);
     std::size_t begin = 0;
     std::size_t node = 0;
     for (std::size_t j = 0; j + 1 < k_; ++j) {
-      node = nearest_node(grid, incumbent_[j]);
-      const std::size_t next = j + 2 < k_ ? nearest_node(grid, incumbent_[j + 1]) : grid.size();
+      node = nearest_node(grid, incumbent[j]);
+      const std::size_t next = j + 2 < k_ ? nearest_node(grid, incumbent[j + 1]) : grid.size();
       const std::size_t end = j + 2 < k_ ? node + (next - node) / 2 : next;
       std::fill(excess.begin() + static_cast<std::ptrdiff_t>(begin),
                 excess.begin() + static_cast<std::ptrdiff_t>(std::max(begin, end)),
@@ -316,8 +265,8 @@ private:
   // Which nodes no clustering as good as the incumbent has a boundary moved to, and how finely to
   // cut the rest.
   Verdict judge(Grid<Moments>& grid) {
-    const double limit = upper_bound_ + multiplier_ * static_cast<double>(k_);
-    const double slack = path_slack(upper_bound_, multiplier_, k_);
+    const double limit = incumbent_.cost() + multiplier_ * static_cast<double>(k_);
+    const double slack = path_slack(incumbent_.cost(), multiplier_, k_);
     if (round_ <= kRoundsOfNewHalfGaps || worth_ < kWorthOfNewHalfGaps * worth_of_half_gaps_) {
       bound_half_gaps(points_, placement_, worth_, parallel_, grid);
       worth_of_half_gaps_ = worth_;
@@ -328,7 +277,7 @@ private:
     boundary_discounts(gains, multiplier_, discounts);
     sweep_both_ways(grid.cells, discounts);
     const double gap = limit - sweeper_.potentials().costs.back() + slack;
-    lower_bound_ = std::max(lower_bound_, upper_bound_ - gap);
+    lower_bound_ = std::max(lower_bound_, incumbent_.cost() - gap);
     worth_ = std::min(worth_, multiplier_ + gap);
     const std::size_t n = grid.size();
     const std::vector<double>& forward = sweeper_.potentials().costs;
@@ -362,10 +311,6 @@ private:
     return count;
   }
 
-  static Boundaries inner(const Boundaries& boundaries) {
-    return {boundaries.begin(), boundaries.end() - 1};
-  }
-
   // Every boundary of the optimum is among the positions left: the best path over them is the
   // optimum.
   Optimum finish(const std::vector<Positions>& zones) {
@@ -375,11 +320,11 @@ private:
     const KPath path = cheapest_path(grid.cells, k, multiplier_, sweeper_);
     Optimum optimum;
     for (std::size_t j = 1; j <= k; ++j) optimum.boundaries.push_back(grid.borders[path.nodes[j]]);
-    optimum.cost = cost_of(optimum.boundaries);
+    optimum.cost = incumbent_.cost_of(optimum.boundaries);
     // The path may have had to be spliced.
-    if (upper_bound_ + path_slack(upper_bound_, 0.0, k_) < optimum.cost) {
-      optimum.boundaries = incumbent_;
-      optimum.cost = upper_bound_;
+    if (incumbent_.cost() + path_slack(incumbent_.cost(), 0.0, k_) < optimum.cost) {
+      optimum.boundaries = incumbent_.boundaries();
+      optimum.cost = incumbent_.cost();
     }
     optimum.lower_bound = std::min(std::max(path.lower_bound, lower_bound_), optimum.cost);
     optimum.n_rounds = std::max(1, round_);
@@ -393,8 +338,7 @@ private:
   const Parallel& parallel_;
   const std::optional<Start> start_;
   Sweeper<Moments> sweeper_, backward_sweeper_;
-  Boundaries incumbent_;
-  double upper_bound_ = std::numeric_limits<double>::infinity();
+  Incumbent<Moments> incumbent_;
   double lower_bound_ = 0.0;
   double multiplier_ = 0.0;
   double worth_ = std::numeric_limits<double>::infinity();
