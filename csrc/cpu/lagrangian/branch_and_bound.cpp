@@ -90,7 +90,7 @@ private:
     if (incumbent_.empty()) {
       Boundaries even;
       for (std::size_t j = 1; j <= k_; ++j) even.push_back(j * points_.size() / k_);
-      incumbent_.improve_by(even);
+      incumbent_.take_polished(even);
       if (incumbent_.empty()) return {even, incumbent_.cost(), lower_bound_, std::max(1, round_)};
     }
     return so_far();
@@ -107,7 +107,7 @@ private:
   }
 
   Grid<Moments> first_grid() {
-    if (start_) incumbent_.improve_by(cluster_boundaries(points_, start_->centroids));
+    if (start_) incumbent_.take_polished(cluster_boundaries(points_, start_->centroids));
     const bool is_blank = incumbent_.empty();
     Grid<Moments> grid =
         is_blank ? measured_grid(points_, pyramid_, kFirstCellsPerCluster * k_, parallel_)
@@ -122,7 +122,7 @@ private:
     if (grid.size() < k_) return;
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[j * grid.size() / k_]);
-    incumbent_.improve_by(boundaries);
+    incumbent_.take(boundaries);
     // What another centroid saves where costs fall by its square.
     const double saved = 2.0 * incumbent_.cost() / static_cast<double>(k_);
     if (saved > 0.0 && std::isfinite(saved)) multiplier_ = saved;
@@ -193,7 +193,7 @@ private:
     if (grid.is_exact()) lower_bound_ = std::max(lower_bound_, path.lower_bound);
     Boundaries boundaries;
     for (std::size_t j = 1; j <= k_; ++j) boundaries.push_back(grid.borders[path.nodes[j]]);
-    incumbent_.improve_by(boundaries);
+    incumbent_.take_polished(boundaries);
     // A multiplier that drowns in the cost's last digits orders nothing.
     multiplier_ = std::max(multiplier_, kDrowned * incumbent_.cost() / static_cast<double>(k_));
   }

@@ -18,16 +18,19 @@ bool has_empty(const Boundaries& boundaries) {
 }  // namespace
 
 template <class Moments>
-void Incumbent<Moments>::improve_by(const Boundaries& boundaries) {
+void Incumbent<Moments>::take(const Boundaries& boundaries) {
   if (has_empty(boundaries)) return;
-  const Boundaries moved = polished(boundaries);
-  for (const Boundaries* candidate : {&moved, &boundaries}) {
-    const double cost = cost_of(*candidate);
-    if (cost < cost_) {
-      cost_ = cost;
-      boundaries_ = *candidate;
-    }
-  }
+  const double cost = cost_of(boundaries);
+  if (!(cost < cost_)) return;
+  cost_ = cost;
+  boundaries_ = boundaries;
+}
+
+template <class Moments>
+void Incumbent<Moments>::take_polished(const Boundaries& boundaries) {
+  if (has_empty(boundaries)) return;
+  take(polished(boundaries));
+  take(boundaries);
 }
 
 template <class Moments>

@@ -25,8 +25,11 @@ public:
   Boundaries inner_boundaries() const { return {boundaries_.begin(), boundaries_.end() - 1}; }
   double cost() const { return cost_; }
 
-  // Takes these boundaries, or those that some rounds of Lloyd move them to, if they are cheaper.
-  void improve_by(const Boundaries& boundaries);
+  // Takes these boundaries if they are cheaper and no cluster is empty.
+  void take(const Boundaries& boundaries);
+
+  // Takes these, or those that some rounds of Lloyd move them to.
+  void take_polished(const Boundaries& boundaries);
 
   std::vector<double> centroids() const { return centroids_of(boundaries_); }
 
