@@ -16,6 +16,7 @@ from torch import nn  # noqa: E402
 
 from wkmeans.compression.calibration import search  # noqa: E402
 from wkmeans.compression.calibration.batches import read_inputs  # noqa: E402
+from wkmeans.compression.calibration.layers import Layers  # noqa: E402
 from wkmeans.compression.calibration.objective import Settings, damped  # noqa: E402
 from wkmeans.compression.calibration.replay import Replay  # noqa: E402
 from wkmeans.importance._estimate import resolve_loss  # noqa: E402
@@ -64,7 +65,8 @@ def replay() -> Replay:
     inputs = read_inputs([correlated(200, 48)])
     names = ["0.weight", "2.weight"]
     loss = resolve_loss("mse", 1.0, "example")
-    return Replay(network(), inputs, None, names, loss, Settings(), {})
+    layers = Layers.of(network(), inputs, None, names, loss)
+    return Replay(layers, inputs, Settings(), {})
 
 
 def test_targets_and_moments_are_held_one_layer_at_a_time(monkeypatch):

@@ -43,6 +43,7 @@ class Diagonals(Mapping[str, Any]):
         self._source = source
         self._estimate = estimate
         self._found = self._by_source(given or {})
+        self._sums: dict[frozenset[str], float] = {}
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._source.entries)
@@ -70,6 +71,12 @@ class Diagonals(Mapping[str, Any]):
 
     def in_all(self, names: Collection[str]) -> float:
         """What the importances of these tensors add up to, by a few examples where estimated."""
+        key = frozenset(names)
+        if key not in self._sums:
+            self._sums[key] = self._sum_of_all(names)
+        return self._sums[key]
+
+    def _sum_of_all(self, names: Collection[str]) -> float:
         if self.are_given:
             return sum(self._sum_of(name, self[name]) for name in names)
         sizes = {name: self._source.entries[name].size for name in names}

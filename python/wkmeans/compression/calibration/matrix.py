@@ -26,6 +26,7 @@ from wkmeans.compression.calibration.codebooks import (
 )
 from wkmeans.compression.calibration.coupling import Couplings
 from wkmeans.compression.calibration.diagonals import Diagonals
+from wkmeans.compression.calibration.layers import Layers
 from wkmeans.compression.calibration.objective import FloatArray, Settings, Target
 from wkmeans.compression.calibration.pruned import pruned
 from wkmeans.compression.calibration.replay import Replay
@@ -37,9 +38,7 @@ from wkmeans.compression.lattice.tensor import lattice_tensor
 from wkmeans.compression.source import Source
 from wkmeans.compression.tensors.dtypes import as_numpy
 from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
-from wkmeans.importance._estimate import resolve_loss
 from wkmeans.importance.model.batches import Inputs
-from wkmeans.importance.model.functional import Forward
 
 _ROUNDS = 10
 _AIM = 0.996  # of the size asked for
@@ -57,6 +56,7 @@ class CannotError(Exception):
 class MatrixMethod:
     """One network under the whole importance matrices of its layers.
 
+    `layers` are those of `model`, as `inputs` show them.
     `diagonals` weigh tensors that multiply nothing, with `floor` under them (None: the default).
     `settings` are those of matrices.
     `couplings` are for tensors that are not pruned and have one codebook, or are on a lattice;
@@ -67,9 +67,8 @@ class MatrixMethod:
     source: Source
     request: Request
     inputs: Sequence[Inputs]
-    forward: Forward | None
+    layers: Layers
     diagonals: Diagonals
-    loss: str
     floor: float | None
     settings: Settings
     couplings: Couplings | None = None
@@ -79,17 +78,7 @@ class MatrixMethod:
         floor = self.floor
         weighed = WeighedTensors(self.diagonals, DEFAULT_FLOOR if floor is None else floor)
         self.work = Work(self.source, request.options, weighed, request.progress, request.group)
-        known = dict(self.model.named_parameters())
-        names = [name for name in self.work.weights_of if name in known]
-        self._replay = Replay(
-            self.model,
-            self.inputs,
-            self.forward,
-            names,
-            resolve_loss(self.loss, 1.0, "example"),
-            self.settings,
-            self._coupled(),
-        )
+        self._replay = Replay(self.layers, self.inputs, self.settings, self._coupled())
         if not self._replay.names:
             raise CannotError("no tensor multiplies inputs in a way that is understood")
         self.diagonals.prepare(self.others)

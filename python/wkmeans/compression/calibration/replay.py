@@ -6,14 +6,13 @@ is to reach is not its own weights but those that make the best of the inputs it
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import torch
-from torch import nn
 
 from wkmeans._free_memory import give_back
+from wkmeans.compression.calibration.layers import Layers
 from wkmeans.compression.calibration.objective import (
     FloatArray,
     Settings,
@@ -24,16 +23,10 @@ from wkmeans.compression.calibration.objective import (
     rebalanced_bias,
     unseen_outputs,
 )
-from wkmeans.compression.calibration.passes import Passes, met_once
-from wkmeans.importance.first.engine import Engine
-from wkmeans.importance.first.tape import Use
-from wkmeans.importance.losses.losses import Loss
-from wkmeans.importance.matrices.layers import Layer, LayerInput, inputs_of
+from wkmeans.compression.calibration.passes import Passes
+from wkmeans.importance.matrices.layers import Layer, LayerInput
 from wkmeans.importance.matrices.moments import Moments, MomentSums
-from wkmeans.importance.matrices.outputs import output_importances
 from wkmeans.importance.model.batches import Inputs
-from wkmeans.importance.model.functional import Forward, FunctionalModel
-from wkmeans.importance.model.lease import lend
 
 _POSITIONS = 128
 """Positions that are looked at for each input of a layer, where there are more."""
@@ -49,38 +42,21 @@ class Replay:
 
     def __init__(
         self,
-        model: nn.Module,
+        layers: Layers,
         inputs: Sequence[Inputs],
-        forward: Forward | None,
-        names: Collection[str],
-        loss: Loss,
         settings: Settings,
         couplings: Mapping[str, FloatArray],
     ) -> None:
+        self._layers, self._model = layers, layers.model
         self._inputs = inputs
         self._couplings = couplings
         self._settings = settings
+        self.names = layers.names
+        """The parameters that have a matrix, in the order they are quantised."""
         self.unseen: dict[str, tuple[int, ...]] = {}
         """Outputs by the parameter whose first axis they are, as targets find them."""
         self.importances: dict[str, float] = {}
         """What the importances of a layer's weights add up to, as targets find them."""
-        lend(model, lambda: self._look_at(model, forward, names, loss))
-        give_back()
-
-    def _look_at(
-        self, model: nn.Module, forward: Forward | None, names: Collection[str], loss: Loss
-    ) -> None:
-        """Find the layers in order, and how much their outputs matter."""
-        self._model = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
-        engine = Engine(self._model)
-        with self._model.no_randomness():
-            uses = engine.run(self._inputs[0])[1]
-        self.names = _multiplying(uses, names)
-        """The parameters that have a matrix, in the order they are quantised."""
-        self._free_biases = _used_once(uses)
-        self._once = met_once(uses)
-        del uses  # and all that its pass computed
-        self._outputs = output_importances(engine, self._inputs, loss, self.names)
 
     def run(self, quantise: Quantise) -> dict[str, torch.Tensor]:
         """Quantise every layer in turn: its new values, and those of biases that make up for it."""
@@ -104,7 +80,7 @@ class Replay:
         weights = sum(parameter.nbytes for parameter in self._model.parameters.values())
         most_bytes = max(weights, _LEAST_HELD)
         return Passes(
-            self._model, self._inputs, self.names, self._once, most_bytes, changes=changes
+            self._model, self._inputs, self.names, self._layers.once, most_bytes, changes=changes
         )
 
     def _moments(self, inputs: Iterable[tuple[LayerInput, LayerInput]]) -> tuple[Layer, Moments]:
@@ -125,7 +101,7 @@ class Replay:
     def _corrects(self, layer: Layer) -> bool:
         """Whether the layer has a bias that can make up for means."""
         bias = layer.bias
-        return bias is not None and bias.rows is None and bias.name in self._free_biases
+        return bias is not None and bias.rows is None and bias.name in self._layers.free_biases
 
     def _target(self, name: str, layer: Layer, moments: Moments) -> Target:
         """What is to be reached."""
@@ -161,7 +137,7 @@ class Replay:
 
     def _output_importance(self, name: str, layer: Layer, moments: Moments) -> torch.Tensor:
         """``g``: with S, Fisher's importances were derivatives and inputs independent."""
-        g = self._outputs.get(name, torch.zeros(1, dtype=torch.float64)).expand(
+        g = self._layers.outputs.get(name, torch.zeros(1, dtype=torch.float64)).expand(
             layer.groups, layer.outputs
         )
         self.importances[name] = float((g * moments.original_energy[:, None]).sum())
@@ -175,21 +151,3 @@ class Replay:
         ):
             self.unseen[name] = tuple(unseen_outputs(g).flatten().nonzero().flatten().tolist())
         return outputs_floored(g, self._settings.floor)
-
-
-def _multiplying(uses: Sequence[Use], names: Collection[str]) -> list[str]:
-    """Parameters that multiply inputs in one way wherever used, in the order of their first use."""
-    everywhere = Counter(slot.name for use in uses for slot in use.slots.values())
-    ways: dict[str, Counter[tuple[int, int, int, bool]]] = {}
-    for use in uses:
-        found = inputs_of(use)
-        if found is not None and found.layer.slot.rows is None:
-            layer = found.layer
-            way = layer.groups, layer.outputs, layer.inputs, layer.transposed
-            ways.setdefault(layer.slot.name, Counter())[way] += 1
-    return [n for n, seen in ways.items() if n in names and [*seen.values()] == [everywhere[n]]]
-
-
-def _used_once(uses: Sequence[Use]) -> set[str]:
-    counts = Counter(slot.name for use in uses for slot in use.slots.values())
-    return {name for name, count in counts.items() if count == 1}

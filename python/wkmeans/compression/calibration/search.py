@@ -20,6 +20,7 @@ from wkmeans.compression.calibration.batches import held_out, read_inputs, some_
 from wkmeans.compression.calibration.coupling import Couplings
 from wkmeans.compression.calibration.diagonals import Diagonals
 from wkmeans.compression.calibration.divergence import Judge
+from wkmeans.compression.calibration.layers import Layers
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
 from wkmeans.compression.calibration.vectors import Precisions, vectors_of
@@ -205,20 +206,25 @@ class _Trial:
         return sum(parameter.numel() for parameter in self.model.parameters()) <= _MOST_WEIGHTS
 
     def _matrix(self, request: Request, changed: dict[str, float]) -> CompressedModel:
-        calibration = self.calibration
         floor = {} if self.floor is None else {"floor": self.floor}
         return MatrixMethod(
             self.model,
             self.source,
             request,
             self.inputs,
-            calibration.forward,
+            self._layers,
             self._diagonals,
-            calibration.loss,
             self.floor,
             Settings(**floor, **changed),
             self._couplings,
         ).build()
+
+    @cached_property
+    def _layers(self) -> Layers:
+        known = dict(self.model.named_parameters())
+        names = [n for n in tensors_to_compress(self.source, self.request.options) if n in known]
+        loss = resolve_loss(self.calibration.loss, 1.0, "example")
+        return Layers.of(self.model, self.inputs, self.calibration.forward, names, loss)
 
     @cached_property
     def _couplings(self) -> Couplings | None:
