@@ -107,11 +107,22 @@ def test_a_matrix_is_symmetric_where_its_products_are_not_quite():
     assert torch.equal(kept, exact)
 
 
+def test_damping_is_noise_of_each_input_beside_its_own_size():
+    x = correlated(400, 6).double().T * torch.tensor([[1.0], [1], [1], [1], [1], [100]])
+    matrix = (x @ x.mT / 400)[None]
+    diagonal = matrix[0].diagonal()
+    expected = matrix[0] + torch.diag(0.5 * diagonal + 0.02 * diagonal.mean())
+    torch.testing.assert_close(damped(matrix, 0.5)[0], expected)
+    silent = matrix.clone()
+    silent[:, 2], silent[:, :, 2] = 0, 0
+    assert torch.linalg.cholesky_ex(damped(silent, 0.01)).info == 0
+
+
 def test_auto_finds_it_and_files_keep_it(tmp_path):
     model, x = network(), correlated(400, 48)
     compressed = wkmeans.compress(model, calibration=[x], loss="mse", target_bytes=2600)
     report = compressed.report()
-    assert list(report.tried) == ["unweighted", "matrix"]
+    assert list(report.tried) == ["unweighted", "matrix, sturdy", "matrix"]
     assert report.divergence == report.tried["matrix"]
     assert isinstance(compressed["0.weight"], LatticeTensor)
     assert {row.weighed for row in report.tensors if row.reason is None} == {"matrix"}
@@ -134,6 +145,26 @@ def test_biases_make_up_for_what_means_lose():
         moved = (model[0](x[kept]) - other[0](x[kept])).mean(0)
         spread = (model[0](x[kept]) - other[0](x[kept])).std(0)
     assert (moved.abs() < 1e-3 * spread).all()
+
+
+def test_sturdy_weights_serve_inputs_of_another_kind(monkeypatch):
+    """Independent ones of the same size, and some of the opposite sign; at a cost for those met."""
+    model, alike = network(), correlated(400, 48, seed=50)
+    independent = torch.randn(400, 48, generator=torch.Generator().manual_seed(7)) * alike.std(0)
+    errors = {}
+    for way in (search._CLOSE, search._STURDY):
+        monkeypatch.setattr(search._Trial, "_ways", lambda trial, way=way: way)
+        sums = [0.0, 0.0, 0.0]
+        for seed in range(3):
+            compressed = wkmeans.compress(
+                model, calibration=[correlated(100, 48, seed)], loss="mse", k=8, method="matrix"
+            )
+            for i, x in enumerate((alike, independent, -alike)):
+                sums[i] += relative_error(model, compressed, network, x)
+        errors |= dict.fromkeys(way, sums)
+    close, sturdy = errors["matrix"], errors["matrix, sturdy"]
+    assert close[0] < 0.8 * sturdy[0]
+    assert sturdy[1] < 0.8 * close[1] and sturdy[2] < 0.8 * close[2]
 
 
 class Mixed(nn.Module):
@@ -163,7 +194,7 @@ def test_every_kind_of_layer_and_tables_by_their_diagonals():
         model, calibration=[ids], target_bits_per_weight=7, method="matrix", min_size=16
     )
     report = compressed.report()
-    assert report.divergence == report.tried["matrix"] < report.divergence_unweighted
+    assert report.divergence == min(report.tried.values()) < report.divergence_unweighted
     weighed = {row.name: row.weighed for row in report.tensors if row.weighed is not None}
     assert weighed.pop("table.weight") == "diagonal"
     assert set(weighed.values()) == {"matrix"} and len(weighed) == 5
@@ -288,21 +319,31 @@ def test_several_settings_are_tried_for_codebooks_and_the_best_kept():
     model, x = network(), correlated(200, 48)
     report = wkmeans.compress(model, calibration=[x], k=4, method="matrix").report()
     assert {name for name in report.tried if name.startswith("matrix")} == {
-        "matrix", "matrix, damping 0.03", "matrix, damping 0.01",
+        "matrix", "matrix, sturdy", "matrix, damping 0.03", "matrix, damping 0.01",
     }  # fmt: skip
     assert report.divergence == min(report.tried.values())
+
+
+def test_a_large_network_has_sturdy_weights_alone(monkeypatch):
+    monkeypatch.setattr(search, "_MOST_WEIGHTS", 1000)
+    report = wkmeans.compress(network(), calibration=[correlated(50, 48)], k=4).report()
+    assert list(report.tried) == ["unweighted", "matrix, sturdy"]
 
 
 def test_codebooks_weigh_outputs_together(monkeypatch):
     """Outputs of many hidden units and few answers nearly repeat one another."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(48, 64), nn.Linear(64, 4)).eval()
-    x = correlated(400, 48)
-    found = {}
-    for share in (Settings().coupling, 0.0):
-        monkeypatch.setattr(search, "_SETTINGS", ({"coupling": share},))
-        report = wkmeans.compress(model, calibration=[x], loss="mse", k=4, method="matrix").report()
-        found[share] = min(v for name, v in report.tried.items() if name.startswith("matrix"))
+    found = dict.fromkeys((Settings().coupling, 0.0), 0.0)
+    for share in found:
+        way = {"matrix": {"coupling": share}}
+        monkeypatch.setattr(search._Trial, "_ways", lambda trial, way=way: way)
+        for seed in (1, 2):
+            x = correlated(400, 48, seed)
+            report = wkmeans.compress(
+                model, calibration=[x], loss="mse", k=4, method="matrix"
+            ).report()
+            found[share] += report.divergence
     assert found[Settings().coupling] < 0.85 * found[0.0]
 
 

@@ -14,6 +14,8 @@ from wkmeans.importance.matrices.moments import Moments
 
 FloatArray = npt.NDArray[np.float64]
 
+_SPREAD = 0.02
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -21,9 +23,7 @@ class Settings:
 
     Chosen on training images of Fashion-MNIST that did not calibrate: of floors .005, .02, .1, .3
     and ridges .02, .1, .3 the files of a fully connected network diverged least with these; of
-    dampings from .003 to .5 those of it (three seeds) and of a CNN at 1 to 2 bits, a fifth less
-    than with .01; of couplings 0, .5, .7, .85 and 1 it with 2, 4 and 16 centroids, a third less
-    than with 0.
+    couplings 0, .5, .7, .85 and 1 it with 2, 4 and 16 centroids, a third less than with 0.
 
     Attributes
     ----------
@@ -31,17 +31,22 @@ class Settings:
         What draws the weights to be reached towards the original's, as a share of the mean second
         moment: they would follow the calibration examples too closely.
     damping : float
-        Added to the diagonal of the matrix, as a share of its mean: what these inputs never showed.
+        What each input's second moment is raised by, as a share of it: weights are to bear so much
+        noise of each input's own, as that of other inputs than these examples.
     floor : float
         What each output's importance is raised by, as a share of the mean of its layer.
     coupling : float
         The share that counts of what examples say of two outputs' errors together, below 1.
+    biases : bool
+        Whether these make up for what quantised weights do to the means of inputs; else the weights
+        have to, which serves inputs of other means too.
     """
 
     ridge: float = 0.1
     damping: float = 0.1
     floor: float = 0.02
     coupling: float = 0.7
+    biases: bool = True
 
 
 @dataclass(frozen=True)
@@ -118,13 +123,16 @@ def attainable(weights: torch.Tensor, moments: Moments, ridge: float) -> torch.T
 
 
 def damped(matrix: torch.Tensor, damping: float) -> torch.Tensor:
-    """With a share of the mean of its diagonal added to it; the identity where it is zero.
+    """With shares of each entry of its diagonal and of their mean added; the identity for zero.
 
-    Symmetric, which products in single precision need not be to the last bit.
+    The latter for inputs that calibration hardly showed. Symmetric, which products in single
+    precision need not be to the last bit.
     """
-    mean = matrix.diagonal(dim1=1, dim2=2).mean(1)
+    diagonal = matrix.diagonal(dim1=1, dim2=2).clone()
+    mean = diagonal.mean(1, keepdim=True)
     found = (matrix + matrix.mT).mul_(0.5)
-    found.diagonal(dim1=1, dim2=2).add_(torch.where(mean > 0, damping * mean, 1.0)[:, None])
+    added = diagonal.mul_(damping).add_(min(damping, _SPREAD) * mean)
+    found.diagonal(dim1=1, dim2=2).add_(torch.where(mean > 0, added, 1.0))
     return found
 
 

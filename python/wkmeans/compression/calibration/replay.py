@@ -99,9 +99,11 @@ class Replay:
         return replace(found, most=-(-enough // sum(map(len, self._inputs))))
 
     def _corrects(self, layer: Layer) -> bool:
-        """Whether the layer has a bias that can make up for means."""
+        """Whether the layer has a bias that makes up for means."""
         bias = layer.bias
-        return bias is not None and bias.rows is None and bias.name in self._layers.free_biases
+        if bias is None or bias.rows is not None or not self._settings.biases:
+            return False
+        return bias.name in self._layers.free_biases
 
     def _target(self, name: str, layer: Layer, moments: Moments) -> Target:
         """What is to be reached."""
