@@ -10,6 +10,7 @@ import wkmeans
 torch = pytest.importorskip("torch", reason="calibration needs torch")
 
 from torch import nn  # noqa: E402
+from torch.optim.swa_utils import AveragedModel  # noqa: E402
 
 from wkmeans.compression.calibration.batches import held_out, read_inputs  # noqa: E402
 
@@ -265,6 +266,17 @@ def test_inference_mode_makes_no_difference():
         made_there = classifier()
         assert twice(classifier()) == expected
     assert twice(made_there) == expected
+
+
+def test_a_wrapped_layer_is_compressed_and_judged_as_a_plain_one():
+    model, x = classifier(), inputs(40)
+    within = nn.Sequential(AveragedModel(model[0]), *model[1:]).eval()
+    plain, wrapped = (wkmeans.compress(net, calibration=[x], k=3) for net in (model, within))
+    found, expected = wrapped.report(), plain.report()
+    assert (found.tried, found.notes) == (expected.tried, expected.notes)
+    assert wrapped.keys() == plain.keys()
+    for name, tensor in plain.state_dict().items():
+        torch.testing.assert_close(wrapped.state_dict()[name], tensor, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

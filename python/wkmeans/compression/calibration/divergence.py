@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import nn
 
+from wkmeans._wrappers import plainly_named
 from wkmeans.importance.model.batches import Inputs
 from wkmeans.importance.model.functional import (
     Forward,
@@ -94,9 +95,10 @@ class Judge:
 def _taken_apart(
     model: nn.Module, forward: Forward | None
 ) -> tuple[FunctionalModel, dict[str, torch.Tensor]]:
-    """The model as a function, and all its tensors by name."""
+    """The model as a function, and all its tensors by the names that they have without wrappers."""
     functional = FunctionalModel.of(model, lambda _, p: p.is_floating_point(), forward)
-    return functional, dict(model.named_parameters()) | dict(model.named_buffers())
+    held = dict(model.named_parameters()) | dict(model.named_buffers())
+    return functional, plainly_named(model, held)
 
 
 def kl_divergence(

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from wkmeans._free_memory import give_back
+from wkmeans._wrappers import plainly_named
 from wkmeans.compression._build import Request
 from wkmeans.compression._findings import Findings
 from wkmeans.compression._floor import DEFAULT_FLOOR, WeighedTensors
@@ -106,7 +107,7 @@ class MatrixMethod:
             raise CannotError(refusal)
         made: dict[str, CompressedTensor] = {}
         others = dict.fromkeys(self.others, Choice(k))
-        known = dict(self.model.named_parameters())
+        known = plainly_named(self.model, dict(self.model.named_parameters()))
 
         def quantise(target: Target) -> FloatArray:
             name, layer = target.name, target.layer

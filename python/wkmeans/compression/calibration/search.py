@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from wkmeans._free_memory import give_back
+from wkmeans._wrappers import plainly_named
 from wkmeans.compression._build import Request, build
 from wkmeans.compression._floor import DEFAULT_FLOOR
 from wkmeans.compression._model import CompressedModel
@@ -236,7 +237,7 @@ class _Trial:
 
     @cached_property
     def _layers(self) -> Layers:
-        known = dict(self.model.named_parameters())
+        known = plainly_named(self.model, dict(self.model.named_parameters()))
         names = [n for n in tensors_to_compress(self.source, self.request.options) if n in known]
         loss = resolve_loss(self.calibration.loss, 1.0, "example")
         return Layers.of(self.model, self.inputs, self.calibration.forward, names, loss)
