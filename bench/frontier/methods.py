@@ -19,6 +19,7 @@ import wkmeans
 
 DEFAULT = "default with calibration"
 MATRIX = "matrix"
+UNTUNED = "matrix, not tuned"
 DIAGONAL = "diagonal"
 UNWEIGHTED = "unweighted"
 KMEANS = "k-means + Huffman"
@@ -36,7 +37,7 @@ class Codec:
 
 
 def _compressed(network: Network, method: str, **size: Any) -> wkmeans.CompressedModel:
-    """`size` is ``k`` or ``target_bytes``."""
+    """`size` is ``k`` or ``target_bytes``, and how it is used."""
     try:
         if method == UNWEIGHTED:
             return wkmeans.compress(network.module, **size)
@@ -108,8 +109,8 @@ CODECS = {
 }
 
 
-def _with_k(method: str, network: Network, k: int) -> tuple[int, State]:
-    file = _saved(_compressed(network, method, k=k, coding="packed"))
+def _with_k(method: str, network: Network, k: int, tune: bool = True) -> tuple[int, State]:
+    file = _saved(_compressed(network, method, k=k, coding="packed", tune=tune))
     return len(file), _loaded(file)
 
 
@@ -119,6 +120,7 @@ def _grids_of_k(network: Network, k: int) -> tuple[int, State]:
 
 WITH_K: dict[str, Callable[[Network, int], tuple[int, State]]] = {
     MATRIX: partial(_with_k, MATRIX),
+    UNTUNED: partial(_with_k, MATRIX, tune=False),
     DIAGONAL: partial(_with_k, DIAGONAL),
     UNWEIGHTED: partial(_with_k, UNWEIGHTED),
     "GPTQ's grids of k levels a row": _grids_of_k,

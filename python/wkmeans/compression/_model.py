@@ -79,8 +79,19 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
 
     def with_findings(self, findings: Findings) -> CompressedModel:
         """The same tensors, with something else to report."""
+        return self._with(self._tensors, findings)
+
+    def with_tensors(
+        self, tensors: Mapping[str, CompressedTensor | DenseTensor]
+    ) -> CompressedModel:
+        """Others in place of some tensors, and the same to report."""
+        return self._with(self._tensors | dict(tensors), self._findings)
+
+    def _with(
+        self, tensors: Mapping[str, CompressedTensor | DenseTensor], findings: Findings | None
+    ) -> CompressedModel:
         return CompressedModel(
-            self._tensors,
+            tensors,
             aliases=self._aliases,
             framework=self._framework,
             left_out=self._left_out,
@@ -173,13 +184,7 @@ class CompressedModel(Mapping[str, "CompressedTensor | DenseTensor"]):
 
         with model_lock():
             tensors = tuned_tensors(self._tensors, self._aliases, model)
-        return CompressedModel(
-            tensors,
-            aliases=self._aliases,
-            framework=self._framework,
-            left_out=self._left_out,
-            inputs=self._inputs,
-        )
+        return self._with(tensors, None)
 
     def to_bytes(self) -> bytes:
         """The contents of the file that `save` writes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -57,6 +57,18 @@ def some_of_all(inputs: list[Inputs], most: int) -> list[Inputs]:
     chosen = torch.zeros(n, dtype=torch.bool)
     chosen[torch.arange(count) * n // count] = True
     return _those(inputs, chosen)
+
+
+def shuffled(inputs: Sequence[Inputs], most: int, generator: torch.Generator) -> Iterator[Inputs]:
+    """All examples, so many at a time, of one batch each, in random order."""
+    parts = [
+        (one, part)
+        for one in inputs
+        for part in torch.split(torch.randperm(len(one), generator=generator), most)
+    ]
+    for chosen in torch.randperm(len(parts), generator=generator).tolist():
+        one, part = parts[chosen]
+        yield one.holding(tuple(tensor[part.to(tensor.device)] for tensor in one.tensors))
 
 
 def _those(inputs: list[Inputs], which: torch.Tensor) -> list[Inputs]:

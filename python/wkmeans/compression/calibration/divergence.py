@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import nn
@@ -37,7 +37,7 @@ class Judge:
                 f"got {loss!r}"
             )
         require_independent_examples(model)
-        self._model, self._known = lend(model, lambda: _taken_apart(model, forward))
+        self._model, self._known = lend(model, lambda: taken_apart(model, forward))
         self._inputs = list(inputs)
         self._loss = loss
         self._original = [self._outputs({}, one) for one in self._inputs]
@@ -62,7 +62,7 @@ class Judge:
         }
         difference = weight = 0.0
         for inputs, original in zip(self._inputs, self._original, strict=True):
-            more = self._terms(original, self._outputs(replaced, inputs), _mask_of(inputs))
+            more = self._sums(original, self._outputs(replaced, inputs), _mask_of(inputs))
             difference, weight = difference + more[0], weight + more[1]
         value = difference / weight if weight else difference
         return value if value == value else float("inf")
@@ -72,27 +72,49 @@ class Judge:
         everything = self._model.parameters | dict(tensors)
         return lend(self._model.module, lambda: self._model(everything, inputs)).detach()
 
-    def _terms(
+    def _sums(
         self, original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None
     ) -> tuple[float, float]:
         """What the outputs add above and below the line."""
-        step = max(1, _CHUNK // max(original[0].numel(), 1))
-        above = below = 0.0
-        for start in range(0, len(original), step):
-            part = slice(start, start + step)
-            first, second = original[part].double(), other[part].double()
-            if self._loss == "mse":
-                above += float((first - second).square().sum())
-                below += float(first.square().sum())
-            else:
-                above += float(
-                    kl_divergence(first, second, None if mask is None else mask[part]).sum()
-                )
-                below += len(first)
-        return above, below
+        found = [
+            _terms(self._loss, original[part], other[part], None if mask is None else mask[part])
+            for part in _parts(original)
+        ]
+        return sum(float(above) for above, _ in found), sum(below for _, below in found)
 
 
-def _taken_apart(
+def gradient_at(
+    loss: str, original: torch.Tensor, other: torch.Tensor, inputs: Inputs
+) -> torch.Tensor:
+    """The gradient of `other`, outputs for `inputs`, of their divergence from the original's.
+
+    Of the numerator alone for ``"mse"``, so that gradients of several batches add up.
+    """
+    leaf, mask = other.detach().requires_grad_(), _mask_of(inputs)
+    for part in _parts(original):
+        hidden = None if mask is None else mask[part]
+        torch.autograd.backward(_terms(loss, original[part], leaf[part], hidden)[0])
+    assert leaf.grad is not None
+    return leaf.grad
+
+
+def _parts(outputs: torch.Tensor) -> Iterator[slice]:
+    """Of examples, whose outputs fit into memory in double precision."""
+    step = max(1, _CHUNK // max(outputs[0].numel(), 1))
+    return (slice(start, start + step) for start in range(0, len(outputs), step))
+
+
+def _terms(
+    loss: str, original: torch.Tensor, other: torch.Tensor, mask: torch.Tensor | None
+) -> tuple[torch.Tensor, float]:
+    """What examples add above and below the line."""
+    first, second = original.double(), other.double()
+    if loss == "mse":
+        return (first - second).square().sum(), float(first.square().sum())
+    return kl_divergence(first, second, mask).sum(), float(len(first))
+
+
+def taken_apart(
     model: nn.Module, forward: Forward | None
 ) -> tuple[FunctionalModel, dict[str, torch.Tensor]]:
     """The model as a function, and all its tensors by the names that they have without wrappers."""

@@ -25,7 +25,8 @@ from wkmeans.compression.calibration.divergence import Judge
 from wkmeans.compression.calibration.layers import Layers
 from wkmeans.compression.calibration.matrix import CannotError, MatrixMethod
 from wkmeans.compression.calibration.objective import Settings
-from wkmeans.compression.calibration.vectors import Precisions, vectors_of
+from wkmeans.compression.calibration.tuning import Tuner
+from wkmeans.compression.calibration.vectors import Precisions, rounded_ones, vectors_of
 from wkmeans.compression.source import Source
 from wkmeans.importance._estimate import estimate, resolve_loss
 from wkmeans.importance.model.functional import Forward
@@ -66,6 +67,7 @@ class Calibration:
     loss: str = "cross_entropy"
     forward: Forward | None = None
     method: str = "auto"
+    tune: bool = True
 
     def __post_init__(self) -> None:
         if self.method not in METHODS:
@@ -108,6 +110,8 @@ def _tried(trial: _Trial) -> CompressedModel:
         tried[name] = trial.divergence_of(made)
         if tried[name] < least:
             best, least = made, tried[name]
+    best = trial.tuned(best)
+    least = min(tried.values())
     notes = (f"{name} was not tried: {reason}" for reason, name in refused.items())
     findings = replace(
         best.findings,
@@ -196,16 +200,37 @@ class _Trial:
     def _precisions(self) -> Precisions | None:
         """None where bytes are not counted, serve no weights, or vectors stay as they are."""
         source, options = self.source, self.request.options
-        names = vectors_of(self.model, source, options)
+        names = rounded_ones(source, self._vectors)
         n_weights = sum(source.entries[n].size for n in tensors_to_compress(source, options))
         if self.request.budget.k is not None or not names or not n_weights:
             return None
-        vectors = {name: source.entries[name].read() for name in sorted(names)}
+        vectors = {name: source.entries[name].read() for name in names}
         return Precisions(vectors, self._judge.divergence, n_weights)
+
+    @cached_property
+    def _vectors(self) -> Collection[str]:
+        return vectors_of(self.model, self.source, self.request.options)
 
     @property
     def _best(self) -> str:
         return min(self.tried, key=self.tried.__getitem__)
+
+    def tuned(self, best: CompressedModel) -> CompressedModel:
+        """With codebooks and vectors moved, where outputs diverge less so."""
+        if not self._tunes or not self.tried[self._best] > 0:
+            return best
+        calibration, name = self.calibration, f"{self._best}, tuned"
+        tuner = Tuner(self.model, self.inputs, calibration.loss, calibration.forward, self._vectors)
+        made = tuner.tuned(best)
+        self.tried[name] = self.divergence_of(made)
+        return made if self._best == name else best
+
+    @property
+    def _tunes(self) -> bool:
+        """Files of a size hold integers, and their vectors alone gain next to nothing."""
+        calibration = self.calibration
+        has_codebooks = self.request.budget.k is not None
+        return calibration.tune and has_codebooks and calibration.method in ("auto", "matrix")
 
     def divergence_of(self, model: CompressedModel) -> float:
         """On the held-out examples."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ _LEAST_GAIN = 0.05
 
 
 def vectors_of(model: nn.Module, source: Source, options: Options) -> frozenset[str]:
-    """Biases, norms and running statistics that may be stored less precisely.
+    """Biases, norms and running statistics that calibration may change.
 
     None where the caller has said what is compressed or how the rest is stored. Other buffers stay
     as they are: a rotation's frequencies look harmless on the positions that calibration has.
@@ -35,9 +35,12 @@ def vectors_of(model: nn.Module, source: Source, options: Options) -> frozenset[
     names = source.names()
     excluded = select(options, names).excluded
     vectors = {names[name] for name in _vectors(model) if name in names}
-    return frozenset(
-        name for name in vectors if source.entries[name].dtype in _WIDE and name not in excluded
-    )
+    return frozenset(vectors - excluded.keys())
+
+
+def rounded_ones(source: Source, vectors: Collection[str]) -> list[str]:
+    """Those of a dtype with more bits than outputs may show, in order."""
+    return sorted(name for name in vectors if source.entries[name].dtype in _WIDE)
 
 
 def _vectors(model: nn.Module) -> Iterator[str]:

@@ -88,6 +88,7 @@ def recompressed(tensor: CompressedTensor, tuned: IndexedTensor) -> CompressedTe
         stored,
         dtype=tensor.dtype,
         granularity=tensor.granularity,
+        coding=tensor.encoded.coding,
         codebook_scale=scale,
         channel_scale=tensor.channel_scale,
         cost=tensor.cost,

@@ -1,0 +1,82 @@
+"""A compressed network whose numbers can be moved, and their gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from functools import partial
+
+import torch
+from torch import nn
+
+from wkmeans.compression._model import CompressedModel
+from wkmeans.compression.calibration.divergence import gradient_at, taken_apart
+from wkmeans.compression.calibration.numbers import Centroids, Numbers, Vector
+from wkmeans.compression.tensors.tensor import CompressedTensor, DenseTensor
+from wkmeans.importance.model.batches import Inputs
+from wkmeans.importance.model.functional import Forward
+from wkmeans.importance.model.lease import lend
+
+
+class MovableNetwork:
+    """Its codebooks can be, and `vectors`, those of its parameters that stay dense."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: str,
+        forward: Forward | None,
+        compressed: CompressedModel,
+        vectors: Collection[str],
+    ) -> None:
+        self._functional, known = lend(model, lambda: taken_apart(model, forward))
+        original = self._functional.parameters
+        self._loss = loss
+        self._stored_as = {name: compressed.aliases.get(name, name) for name in compressed}
+        self._movable = {
+            name: numbers
+            for name, tensor in compressed.items()
+            if name in original and (numbers := _numbers_of(tensor, name in vectors)) is not None
+        }
+        self._fixed = {
+            name: tensor
+            for name, tensor in compressed.state_dict("torch").items()
+            if name in known and name not in self._movable
+        }
+
+    @property
+    def centroids(self) -> list[Numbers]:
+        return [one for one in self._movable.values() if isinstance(one, Centroids)]
+
+    @property
+    def vectors(self) -> list[Numbers]:
+        return [one for one in self._movable.values() if isinstance(one, Vector)]
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """What the network runs with as it is now, dense."""
+        return self._fixed | {name: one.dense() for name, one in self._movable.items()}
+
+    def derive(self, examples: Iterable[Inputs]) -> None:
+        """Add to `moved.grad` of all numbers the gradient of the examples' divergence."""
+        for inputs in examples:
+            lend(self._functional.module, partial(self._derive, inputs))
+
+    def stored(self) -> dict[str, CompressedTensor | DenseTensor]:
+        return {self._stored_as[name]: one.stored() for name, one in self._movable.items()}
+
+    def _derive(self, inputs: Inputs) -> None:
+        original = self._functional.parameters
+        with torch.no_grad():
+            wanted = self._functional(original, inputs)
+        leaves = {name: one.dense().requires_grad_() for name, one in self._movable.items()}
+        for name, leaf in leaves.items():
+            hook = self._movable[name].take_gradient
+            leaf.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
+        with torch.enable_grad():
+            outputs = self._functional(original | self._fixed | leaves, inputs)
+        torch.autograd.backward(outputs, gradient_at(self._loss, wanted, outputs, inputs))
+
+
+def _numbers_of(tensor: CompressedTensor | DenseTensor, is_vector: bool) -> Numbers | None:
+    if isinstance(tensor, CompressedTensor):
+        return Centroids(tensor)
+    return Vector(tensor) if is_vector else None
