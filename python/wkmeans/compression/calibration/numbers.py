@@ -70,7 +70,8 @@ class Vector(Numbers):
         return gradient.double()
 
     def stored(self) -> DenseTensor:
-        return self._tensor.with_values(self.values.numpy())
+        stored = self._tensor.with_values(self.values.numpy())
+        return replace(stored, reason=f"{stored.reason}; tuned")
 
 
 class Centroids(Numbers):
