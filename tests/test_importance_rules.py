@@ -375,3 +375,22 @@ def test_rules_are_for_modules():
 )
 def test_outputs_that_are_overwritten(layer):
     assert_exact(Pooled(layer, 3).double().eval(), images(4, 3))
+
+
+@pytest.mark.parametrize("objective", ["fisher", "gradient+hessian"])
+def test_an_embedding_with_sparse_gradients_is_as_any(objective):
+    def table(sparse):
+        torch.manual_seed(0)
+        return nn.Sequential(
+            nn.Embedding(40, 6, sparse=sparse), nn.Flatten(), nn.Linear(18, 5)
+        ).eval()
+
+    ids = torch.randint(0, 40, (30, 3), generator=torch.Generator().manual_seed(1))
+    batches = [(ids, ids[:, 0] % 5)]
+    dense, sparse = (
+        estimate(table(sparse), batches, objective=objective) for sparse in (False, True)
+    )
+    for name, pair in dense.items():
+        for one, other in zip(pair, sparse[name], strict=True):
+            if one is not None:
+                torch.testing.assert_close(torch.as_tensor(other), torch.as_tensor(one))

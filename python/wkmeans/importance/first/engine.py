@@ -312,21 +312,20 @@ def gradients(
     outputs: torch.Tensor, inputs: Sequence[Any], vectors: torch.Tensor, *,
     is_grads_batched: bool = False,
 ) -> list[torch.Tensor | None]:  # fmt: skip
-    """Derivatives of ``vectors . outputs``; ``None`` for what they do not depend on."""
+    """Derivatives of ``vectors . outputs``, dense; ``None`` for what they do not depend on."""
     if not inputs:
         return []
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
-        return list(
-            torch.autograd.grad(
-                outputs,
-                inputs,
-                vectors,
-                retain_graph=True,
-                allow_unused=True,
-                is_grads_batched=is_grads_batched,
-            )
+        found = torch.autograd.grad(
+            outputs,
+            inputs,
+            vectors,
+            retain_graph=True,
+            allow_unused=True,
+            is_grads_batched=is_grads_batched,
         )
+    return [None if one is None else one.to_dense() for one in found]
 
 
 def _random_like(tensor: torch.Tensor) -> torch.Tensor:
