@@ -1,4 +1,4 @@
-"""A compressed network whose numbers can be moved, and their gradients."""
+"""A compressed network that runs with numbers on the move, and the gradients of these."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ from wkmeans.importance.model.lease import lend
 
 
 class MovableNetwork:
-    """Its codebooks can be, and `vectors`, those of its parameters that stay dense."""
+    """What a model became, with every codebook movable, and those parameters in `vectors`.
+
+    Attributes
+    ----------
+    centroids, vectors : dict of Numbers
+        By name.
+    """
 
     def __init__(
         self,
@@ -32,24 +38,23 @@ class MovableNetwork:
         original = self._functional.parameters
         self._loss = loss
         self._stored_as = {name: compressed.aliases.get(name, name) for name in compressed}
-        self._movable = {
-            name: numbers
-            for name, tensor in compressed.items()
-            if name in original and (numbers := _numbers_of(tensor, name in vectors)) is not None
+        parameters = {name: compressed[name] for name in compressed if name in original}
+        self.centroids = {
+            name: Centroids(tensor)
+            for name, tensor in parameters.items()
+            if isinstance(tensor, CompressedTensor)
         }
+        self.vectors = {
+            name: Vector(tensor)
+            for name, tensor in parameters.items()
+            if isinstance(tensor, DenseTensor) and tensor.size and name in vectors
+        }
+        self._movable: dict[str, Numbers] = {**self.centroids, **self.vectors}
         self._fixed = {
             name: tensor
             for name, tensor in compressed.state_dict("torch").items()
             if name in known and name not in self._movable
         }
-
-    @property
-    def centroids(self) -> list[Numbers]:
-        return [one for one in self._movable.values() if isinstance(one, Centroids)]
-
-    @property
-    def vectors(self) -> list[Numbers]:
-        return [one for one in self._movable.values() if isinstance(one, Vector)]
 
     def tensors(self) -> dict[str, torch.Tensor]:
         """What the network runs with as it is now, dense."""
@@ -74,9 +79,3 @@ class MovableNetwork:
         with torch.enable_grad():
             outputs = self._functional(original | self._fixed | leaves, inputs)
         torch.autograd.backward(outputs, gradient_at(self._loss, wanted, outputs, inputs))
-
-
-def _numbers_of(tensor: CompressedTensor | DenseTensor, is_vector: bool) -> Numbers | None:
-    if isinstance(tensor, CompressedTensor):
-        return Centroids(tensor)
-    return Vector(tensor) if is_vector else None

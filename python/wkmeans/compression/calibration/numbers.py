@@ -22,13 +22,15 @@ class Numbers(ABC):
     Attributes
     ----------
     moved : float32 tensor, shape of the numbers
-        In units of their root mean square, so that one rate serves small ones and large ones.
+        In units of their root mean square, so that one rate serves small ones and large ones; what
+        is all zeros stays.
     """
 
-    def __init__(self, start: Array, dtype: str) -> None:
+    def __init__(self, tensor: CompressedTensor | DenseTensor, start: Array) -> None:
+        self._unmoved = tensor
+        self._dtype: torch.dtype = getattr(torch, tensor.dtype)
         self._start = torch.from_numpy(start.astype(np.float64))
         self._unit = float(self._start.square().mean().sqrt())
-        self._dtype: torch.dtype = getattr(torch, dtype)
         self.moved = torch.zeros(start.shape)
 
     @property
@@ -39,7 +41,7 @@ class Numbers(ABC):
     def take_gradient(self, dense: torch.Tensor) -> None:
         """Add to `moved.grad` what the gradient of the dense tensor says, which is let go."""
         assert dense.grad is not None
-        gradient = (self._unit * self._summed(dense.grad)).float()
+        gradient = (self._unit * self._summed(dense.grad.to_dense())).float()
         self.moved.grad = gradient if self.moved.grad is None else self.moved.grad + gradient
         dense.grad = None
 
@@ -51,16 +53,19 @@ class Numbers(ABC):
     def _summed(self, gradient: torch.Tensor) -> torch.Tensor:
         """The gradient of each number, float64, from that of the dense tensor."""
 
-    @abstractmethod
     def stored(self) -> CompressedTensor | DenseTensor:
         """The tensor, in the precision that it was stored in."""
+        return self._stored() if bool(self.moved.any()) else self._unmoved
+
+    @abstractmethod
+    def _stored(self) -> CompressedTensor | DenseTensor: ...
 
 
 class Vector(Numbers):
     """All of a tensor that stays dense."""
 
     def __init__(self, tensor: DenseTensor) -> None:
-        super().__init__(tensor.dequantize(), tensor.dtype)
+        super().__init__(tensor, tensor.dequantize())
         self._tensor = tensor
 
     def dense(self) -> torch.Tensor:
@@ -69,7 +74,7 @@ class Vector(Numbers):
     def _summed(self, gradient: torch.Tensor) -> torch.Tensor:
         return gradient.double()
 
-    def stored(self) -> DenseTensor:
+    def _stored(self) -> DenseTensor:
         stored = self._tensor.with_values(self.values.numpy())
         return replace(stored, reason=f"{stored.reason}; tuned")
 
@@ -79,7 +84,7 @@ class Centroids(Numbers):
 
     def __init__(self, tensor: CompressedTensor) -> None:
         self._indexed = indexed({"": tensor})[""]
-        super().__init__(self._indexed.codebook, tensor.dtype)
+        super().__init__(tensor, self._indexed.codebook)
         self._tensor = tensor
         self._index = torch.from_numpy(_index(self._indexed.labels, self._indexed.offsets()))
         scale = self._indexed.scale
@@ -100,7 +105,7 @@ class Centroids(Numbers):
             sums += torch.bincount(index, part.double(), len(sums))
         return sums.reshape(self.moved.shape).masked_fill_(self._start == 0, 0)
 
-    def stored(self) -> CompressedTensor:
+    def _stored(self) -> CompressedTensor:
         codebook = self.values.numpy().astype(self._indexed.codebook.dtype)
         return recompressed(self._tensor, replace(self._indexed, codebook=codebook))
 

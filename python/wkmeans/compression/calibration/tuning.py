@@ -7,7 +7,7 @@ derivatives of these say.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +43,7 @@ class Tuner:
     Attributes
     ----------
     model : torch.nn.Module
-    inputs : sequence of Inputs
+    inputs : list of Inputs
     loss : {"cross_entropy", "mse"}
         Which divergence, as for `Judge`.
     forward : callable or None
@@ -52,7 +52,7 @@ class Tuner:
     """
 
     model: nn.Module
-    inputs: Sequence[Inputs]
+    inputs: list[Inputs]
     loss: str
     forward: Forward | None
     vectors: Collection[str]
@@ -72,11 +72,11 @@ class Tuner:
         return compressed.with_tensors(network.stored())
 
     def _groups(self, network: MovableNetwork) -> list[dict[str, object]]:
-        trial = Judge(self.model, some_of_all([*self.inputs], _TRIED_ON), self.loss, self.forward)
-        groups = [group for group in (network.centroids, network.vectors) if group]
+        trial = Judge(self.model, some_of_all(self.inputs, _TRIED_ON), self.loss, self.forward)
         return [
             {"params": [one.moved for one in group], "lr": _length(network, group, trial)}
-            for group in groups
+            for group in (network.centroids.values(), network.vectors.values())
+            if group
         ]
 
     def _batches(self) -> Iterator[list[Inputs]]:
@@ -93,7 +93,7 @@ class Tuner:
                 yield step
 
 
-def _length(network: MovableNetwork, group: Sequence[Numbers], trial: Judge) -> float:
+def _length(network: MovableNetwork, group: Collection[Numbers], trial: Judge) -> float:
     """How far a step may move numbers."""
     before = trial.divergence(network.tensors())
     length = _FIRST
@@ -107,7 +107,7 @@ def _length(network: MovableNetwork, group: Sequence[Numbers], trial: Judge) -> 
 
 
 def _disturbed(
-    network: MovableNetwork, group: Sequence[Numbers], trial: Judge, length: float
+    network: MovableNetwork, group: Collection[Numbers], trial: Judge, length: float
 ) -> float:
     """The divergence with all numbers moved so far, in random directions.
 
