@@ -85,7 +85,7 @@ def compress(
         With calibration and ``k`` or ``bits``: after "auto" and "matrix", move centroids, and
         vectors that stay dense, by derivatives of the outputs' divergence on the examples that are
         not held out, labels as they are. Kept where held-out outputs diverge less; costs stay those
-        before. It takes up to 4 epochs or 300 steps.
+        before. It takes 4 epochs, 1 where there are more than 2^25 weights, and 300 steps at most.
     floor : float, optional
         What each importance is raised by, as a share of the mean of its tensor, and the quartic
         importance likewise: 1 by default. A slice along the first axis (an output, an expert, a

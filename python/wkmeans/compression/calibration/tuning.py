@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 from torch import nn
@@ -26,6 +27,8 @@ from wkmeans.importance.model.functional import Forward
 _BATCH = 16
 """Examples of a step, at least."""
 _EPOCHS, _MOST_STEPS = 4, 300
+_LARGE = 1 << 25
+"""Weights of networks that have one epoch, which takes long and gains most of what four do."""
 _DISTURBANCE = 0.03
 """Of the divergence: what a step adds to it were its directions random. Networks bear steps of very
 different lengths; from longer ones they do not recover."""
@@ -61,15 +64,20 @@ class Tuner:
         """The same labels with other numbers, by Adam (Kingma and Ba, 2015)."""
         network = MovableNetwork(self.model, self.loss, self.forward, compressed, self.vectors)
         optimizer = torch.optim.Adam(self._groups(network), eps=1e-30)
-        steps = min(_EPOCHS * -(-sum(map(len, self.inputs)) // _BATCH), _MOST_STEPS)
-        schedule = CosineAnnealingLR(optimizer, steps)
-        for examples, _ in zip(self._batches(), range(steps), strict=False):
+        schedule = CosineAnnealingLR(optimizer, self._steps)
+        for examples in islice(self._batches(), self._steps):
             optimizer.zero_grad()
             network.derive(examples)
             optimizer.step()
             schedule.step()
         give_back()
         return compressed.with_tensors(network.stored())
+
+    @property
+    def _steps(self) -> int:
+        n_weights = sum(parameter.numel() for parameter in self.model.parameters())
+        epochs = 1 if n_weights > _LARGE else _EPOCHS
+        return min(epochs * math.ceil(sum(map(len, self.inputs)) / _BATCH), _MOST_STEPS)
 
     def _groups(self, network: MovableNetwork) -> list[dict[str, object]]:
         trial = Judge(self.model, some_of_all(self.inputs, _TRIED_ON), self.loss, self.forward)
