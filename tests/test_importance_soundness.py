@@ -142,3 +142,21 @@ def test_saving_follows_links(tmp_path):
     link.symlink_to(target)
     good.save(link)
     assert link.is_symlink() and Importances.load(target).count == 3
+
+
+@pytest.mark.parametrize("probes", [None, 4])
+@pytest.mark.parametrize("objective", ["fisher", "gradient", "hessian", "gradient+hessian"])
+def test_parameters_of_a_layer_that_nothing_runs_count_nothing(objective, probes):
+    class Unused(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = nn.Linear(6, CLASSES), nn.Linear(6, 6)
+
+        def forward(self, x):
+            return self.used(x)
+
+    names = ["unused.weight", "unused.bias"]
+    batches = [examples(9, torch.float32)]
+    found = estimate(Unused(), batches, objective=objective, probes=probes, parameters=names)
+    assert list(found) == names
+    assert not any(bool(one.any()) for pair in found.values() for one in pair if one is not None)

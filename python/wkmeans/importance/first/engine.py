@@ -313,8 +313,8 @@ def gradients(
     is_grads_batched: bool = False,
 ) -> list[torch.Tensor | None]:  # fmt: skip
     """Derivatives of ``vectors . outputs``, dense; ``None`` for what they do not depend on."""
-    if not inputs:
-        return []
+    if not inputs or not outputs.requires_grad:
+        return [None] * len(inputs)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="There is a performance drop")
         found = torch.autograd.grad(
