@@ -216,6 +216,34 @@ def test_gradients_of_an_embedding_may_be_sparse():
         torch.testing.assert_close(states[1][name], tensor, rtol=1e-3, atol=1e-5)
 
 
+class Within(nn.Module):
+    """A network, a layer that nothing runs, and a buffer that multiplies."""
+
+    def __init__(self, *, derived: bool) -> None:
+        super().__init__()
+        self.net, self.unused, self.derived = deep(), nn.Linear(24, 24), derived
+        self.register_buffer("mixing", torch.randn(24, 24))
+
+    def forward(self, x):
+        with torch.set_grad_enabled(self.derived):
+            return self.net(torch.tanh(x @ self.mixing))
+
+
+@pytest.mark.parametrize(
+    ("derived", "options"), [(False, {}), (True, {"include": "mixing"}), (True, {})]
+)
+def test_what_outputs_do_not_derive_from_stays(derived, options):
+    model, x = Within(derived=derived).eval(), correlated(50, 24)
+    plain, tuned = (
+        wkmeans.compress(model, calibration=[x], k=3, tune=tune, **options)
+        for tune in (False, True)
+    )
+    stays = [name for name in plain if not derived or options or name.startswith("unused")]
+    for name in stays:
+        assert torch.equal(plain.state_dict()[name], tuned.state_dict()[name])
+    assert set(stays) >= {"unused.weight", "unused.bias"}
+
+
 def test_half_precision_models_are_tuned_in_single_precision():
     model, x = deep().bfloat16(), correlated(200, 24).bfloat16()
     compressed = wkmeans.compress(model, calibration=[x], k=4)

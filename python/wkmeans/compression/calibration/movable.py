@@ -78,4 +78,5 @@ class MovableNetwork:
             leaf.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]
         with torch.enable_grad():
             outputs = self._functional(original | self._fixed | leaves, inputs)
-        torch.autograd.backward(outputs, gradient_at(self._loss, wanted, outputs, inputs))
+        if outputs.requires_grad:
+            torch.autograd.backward(outputs, gradient_at(self._loss, wanted, outputs, inputs))

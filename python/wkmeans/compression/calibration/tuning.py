@@ -63,7 +63,10 @@ class Tuner:
     def tuned(self, compressed: CompressedModel) -> CompressedModel:
         """The same labels with other numbers, by Adam (Kingma and Ba, 2015)."""
         network = MovableNetwork(self.model, self.loss, self.forward, compressed, self.vectors)
-        optimizer = torch.optim.Adam(self._groups(network), eps=1e-30)
+        groups = self._groups(network)
+        if not groups:
+            return compressed
+        optimizer = torch.optim.Adam(groups, eps=1e-30)
         schedule = CosineAnnealingLR(optimizer, self._steps)
         for examples in islice(self._batches(), self._steps):
             optimizer.zero_grad()
