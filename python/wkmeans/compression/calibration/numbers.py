@@ -19,6 +19,9 @@ _AT_ONCE = 1 << 20
 class Numbers(ABC):
     """Some numbers of one tensor, and how far each has been moved.
 
+    Not by `parametrize`, whose graph holds an index of four bytes for every weight until all
+    gradients are there, and where numbers in half precision lose what a small step adds.
+
     Attributes
     ----------
     moved : float32 tensor, shape of the numbers
@@ -26,8 +29,10 @@ class Numbers(ABC):
         is all zeros stays.
     """
 
+    _tensor: CompressedTensor | DenseTensor
+
     def __init__(self, tensor: CompressedTensor | DenseTensor, start: Array) -> None:
-        self._unmoved = tensor
+        self._tensor = tensor
         self._dtype: torch.dtype = getattr(torch, tensor.dtype)
         self._start = torch.from_numpy(start.astype(np.float64))
         self._unit = float(self._start.square().mean().sqrt())
@@ -55,7 +60,7 @@ class Numbers(ABC):
 
     def stored(self) -> CompressedTensor | DenseTensor:
         """The tensor, in the precision that it was stored in."""
-        return self._stored() if bool(self.moved.any()) else self._unmoved
+        return self._stored() if bool(self.moved.any()) else self._tensor
 
     @abstractmethod
     def _stored(self) -> CompressedTensor | DenseTensor: ...
@@ -64,9 +69,10 @@ class Numbers(ABC):
 class Vector(Numbers):
     """All of a tensor that stays dense."""
 
+    _tensor: DenseTensor
+
     def __init__(self, tensor: DenseTensor) -> None:
         super().__init__(tensor, tensor.dequantize())
-        self._tensor = tensor
 
     def dense(self) -> torch.Tensor:
         return self.values.to(self._dtype)
@@ -82,10 +88,11 @@ class Vector(Numbers):
 class Centroids(Numbers):
     """A tensor's codebooks. Centroids at zero stay there, so that what is pruned does."""
 
+    _tensor: CompressedTensor
+
     def __init__(self, tensor: CompressedTensor) -> None:
         self._indexed = indexed({"": tensor})[""]
         super().__init__(tensor, self._indexed.codebook)
-        self._tensor = tensor
         self._index = torch.from_numpy(_index(self._indexed.labels, self._indexed.offsets()))
         scale = self._indexed.scale
         self._scale = None if scale is None else torch.from_numpy(scale)

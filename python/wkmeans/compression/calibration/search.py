@@ -217,7 +217,7 @@ class _Trial:
 
     def tuned(self, best: CompressedModel) -> CompressedModel:
         """With codebooks and vectors moved, where outputs diverge less so."""
-        if not self._tunes or not self.tried[self._best] > 0:
+        if not self._tunes or not 0 < self.tried[self._best] < math.inf:
             return best
         calibration, name = self.calibration, f"{self._best}, tuned"
         tuner = Tuner(self.model, self.inputs, calibration.loss, calibration.forward, self._vectors)

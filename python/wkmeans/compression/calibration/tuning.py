@@ -28,7 +28,7 @@ _BATCH = 16
 """Examples of a step, at least."""
 _EPOCHS, _MOST_STEPS = 4, 300
 _LARGE = 1 << 25
-"""Weights of networks that have one epoch, which takes long and gains most of what four do."""
+"""Networks of more weights have one epoch: it takes long there, and gains most of what four do."""
 _DISTURBANCE = 0.03
 """Of the divergence: what a step adds to it were its directions random. Networks bear steps of very
 different lengths; from longer ones they do not recover."""
